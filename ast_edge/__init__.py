@@ -1,0 +1,29 @@
+"""AST edge: train on good parts, export one ONNX model, inspect beside the conveyor.
+
+Importing the package loads nothing but this file; `Inspector` brings NumPy, Pillow and pydantic when it is
+first asked for, and never torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ast_edge.inspector import Inspection, Inspector
+
+__version__ = "0.1.0"
+__all__ = ["Inspection", "Inspector", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, so that `ast-edge --help` and `ast_edge.errors` cost no heavy import.
+    if name in ("Inspection", "Inspector"):
+        value: object = getattr(importlib.import_module("ast_edge.inspector"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'ast_edge' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,84 @@
+"""ONNX Runtime on the CPU: the engine that every machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.errors import BackendError, UsageError
+from ast_edge.manifest import TensorSpec
+from ast_edge.model_file import ModelFile
+
+_DTYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeBackend(Backend):
+    """Runs a checked model file on the CPU with `threads` threads, by default one per core.
+
+    Raises BackendError when ONNX Runtime is missing, cannot load the file, or finds other tensors in it than
+    its manifest says; UsageError for fewer than one thread.
+    """
+
+    name = "ONNX Runtime"
+
+    def __init__(self, model: ModelFile, *, threads: int | None = None) -> None:
+        super().__init__(model.manifest.inputs, model.manifest.outputs)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads: expected at least 1, found {threads}.")
+        self._session = _open_session(model, threads)
+        found = [_describe(node.name, node.type, node.shape) for node in _nodes(self._session)]
+        expected = [_describe_spec(spec) for spec in (*self.inputs, *self.outputs)]
+        if sorted(found) != sorted(expected):
+            raise BackendError(
+                f"{model.path}: the network has other tensors than its manifest says (expected "
+                f"{', '.join(expected)}, found {', '.join(found)}); export the model again."
+            )
+
+    def _run(self, inputs: Mapping[str, Array]) -> Outputs:
+        try:
+            score, anomaly_map = self._session.run(["score", "anomaly_map"], dict(inputs))
+        except Exception as exc:
+            raise BackendError(f"{self.name} failed while running the network: {_one_line(exc)}") from exc
+        return Outputs(score, anomaly_map)
+
+    def _close(self) -> None:
+        self._session = None
+
+
+def _open_session(model: ModelFile, threads: int | None) -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415 (the engine library is needed here and nowhere else)
+    except ImportError as exc:
+        raise BackendError(
+            f"ONNX Runtime is not usable on this machine ({_one_line(exc)}); "
+            'install it with: pip install "ast-edge[cpu]"'
+        ) from exc
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads or 0
+    try:
+        return onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        raise BackendError(
+            f"{model.path}: {_one_line(exc)}; export the model again or upgrade onnxruntime."
+        ) from exc
+
+
+def _nodes(session: Any) -> list[Any]:
+    return [*session.get_inputs(), *session.get_outputs()]
+
+
+def _describe(name: str, dtype: str, shape: list[int | str | None]) -> str:
+    # A free dimension has a name of its own or none; the manifest writes it as -1.
+    return f"{name} {dtype} {[size if isinstance(size, int) else -1 for size in shape]}"
+
+
+def _describe_spec(spec: TensorSpec) -> str:
+    return _describe(spec.name, _DTYPES[spec.dtype], list(spec.shape))
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split()) or type(exc).__name__

@@ -1,0 +1,120 @@
+"""The command line `ast-edge`.
+
+Results go to stdout, talk goes to stderr, and errors are printed in one place, `main`. This package imports
+nothing heavy: commands import what they need when they run, so that `ast-edge --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ast_edge import __version__
+from ast_edge.cli import runtime, training
+from ast_edge.errors import AstEdgeError
+
+INTERRUPTED = 130
+# Packages that a command may lack on this machine, and the extra of pyproject.toml that brings each.
+_EXTRA_OF = {
+    **dict.fromkeys(("cv2", "onnxruntime"), "cpu"),
+    **dict.fromkeys(("FrEIA", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
+    **dict.fromkeys(("filelock", "matplotlib", "onnx", "onnxscript", "onnxsim", "tifffile"), "train"),
+}
+
+app = typer.Typer(
+    name="ast-edge",
+    help="Train on pictures of good parts, export one ONNX model, inspect beside the conveyor.",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ast-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+# In the order of the work: help lists the commands so.
+training.register(app)
+runtime.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` are those of the process by default.
+
+    Every error ends here as one line on stderr: wrong usage 2, a refused file or failed check 1, Ctrl-C 130.
+    """
+    _print_any_path()
+    try:
+        code = app(arguments, prog_name="ast-edge", standalone_mode=False)
+    except AstEdgeError as exc:
+        return _fail(str(exc), exc.exit_code)
+    except typer.TyperException as exc:
+        context = getattr(exc, "ctx", None)
+        command = "ast-edge" if context is None else context.command_path
+        return _fail(f"{exc.format_message()} Try '{command} --help'.", exc.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except ModuleNotFoundError as exc:
+        return _fail(_how_to_install(exc.name), 1) if _extra_of(exc.name) else _report_bug(exc)
+    except Exception as exc:  # noqa: BLE001  a user never sees a traceback that was not asked for
+        return _report_bug(exc)
+    if code == INTERRUPTED:
+        return _fail("interrupted.", INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _extra_of(module: str | None) -> str | None:
+    return _EXTRA_OF.get((module or "").split(".")[0])
+
+
+def _how_to_install(module: str | None) -> str:
+    sentence = (
+        f"this command needs the Python package {module}, which is not installed; "
+        f'run `pip install "ast-edge[{_extra_of(module)}]"`'
+    )
+    if module == "cv2":
+        sentence += (
+            " (on a Jetson it comes with JetPack: use a virtual environment with --system-site-packages)"
+        )
+    return f"{sentence}."
+
+
+def _fail(sentence: str, code: int) -> int:
+    one_line = " ".join(line.strip() for line in sentence.splitlines())
+    typer.echo(f"ast-edge: error: {one_line}", err=True)
+    return code
+
+
+def _report_bug(exc: Exception) -> int:
+    if os.environ.get("AST_EDGE_DEBUG") == "1":
+        traceback.print_exc()
+    what = f"internal error {type(exc).__name__}: {exc}"
+    return _fail(f"{what}; please report it; set AST_EDGE_DEBUG=1 to see the traceback.", 1)
+
+
+def _print_any_path() -> None:
+    """Let stdout print file names that its encoding does not know, as stderr does already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

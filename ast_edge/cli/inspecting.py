@@ -1,0 +1,195 @@
+"""What `ast-edge inspect` does: find pictures, judge them one by one, draw overlays, tell the results."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ast_edge.errors import DataError, FrameError, UsageError
+from ast_edge.files import write_bytes
+from ast_edge.images import list_images, read_image, read_xyz, xyz_beside
+from ast_edge.inspector import Inspection, Inspector
+from ast_edge.scoring import Verdict
+
+Frame = NDArray[np.uint8]
+Depth = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The verdict about one picture; `score` is NaN where there is none, `time_ms` None where nothing ran."""
+
+    path: Path
+    verdict: Verdict
+    score: float
+    threshold: float
+    reason: str
+    time_ms: float | None = None
+
+    def as_json(self) -> str:
+        """One line of JSON; a score that is not finite becomes null."""
+        content = {
+            "path": str(self.path),
+            "verdict": self.verdict,
+            "score": self.score if math.isfinite(self.score) else None,
+            "threshold": self.threshold,
+            "reason": self.reason,
+        }
+        return json.dumps(content, allow_nan=False)
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures that `paths` name, folders replaced by the pictures directly in them.
+
+    A file that is missing or unreadable stays in the list, to become a fault of its own. Raises DataError for
+    a folder without pictures.
+    """
+    pictures: list[Path] = []
+    for path in paths:
+        pictures += _pictures_in(path) if path.is_dir() else [path]
+    return pictures
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    pictures = list_images(folder)
+    if not pictures:
+        hint = f"give {folder / 'rgb'}" if (folder / "rgb").is_dir() else "give a folder that holds pictures"
+        raise DataError(f"{folder}: there are no pictures directly in this folder; {hint}.")
+    return pictures
+
+
+def plan_overlays(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where the overlay of each picture goes: under `folder`, with the folders in which the pictures differ.
+
+    Makes `folder`. Raises UsageError when it cannot be made or an overlay would overwrite a picture.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{folder}: the folder for overlays cannot be made ({exc.strerror}).") from exc
+    # abspath and not resolve: a link keeps the name that the user knows.
+    absolute = {picture: Path(os.path.abspath(picture)) for picture in pictures}  # noqa: PTH100
+    common = os.path.commonpath([path.parent for path in absolute.values()])
+    plan: dict[Path, Path] = {}
+    for picture, path in absolute.items():
+        target = folder / path.relative_to(common).with_suffix(".png")
+        # a.jpg and a.png in one folder: the second keeps its whole name.
+        plan[picture] = target if target not in plan.values() else target.with_name(f"{path.name}.png")
+    _refuse_overwriting(plan)
+    return plan
+
+
+def _refuse_overwriting(plan: Mapping[Path, Path]) -> None:
+    pictures = {picture.resolve() for picture in plan}
+    for target in plan.values():
+        if target.resolve() in pictures:
+            raise UsageError(
+                f"{target}: the overlay would overwrite this picture; give another folder to --overlay."
+            )
+
+
+def inspect_pictures(
+    inspector: Inspector, pictures: Sequence[Path], overlays: Mapping[Path, Path]
+) -> Iterator[Result]:
+    """Judge the pictures in turn; one that cannot be read or does not fit the model is a fault.
+
+    Raises BackendError when the engine fails and DataError when an overlay cannot be written: the pictures
+    after it would fare no better.
+    """
+    threshold = inspector.spec.threshold.value
+    for picture in pictures:
+        try:
+            frame, depth_m = _read(picture, inspector)
+            inspection = inspector.inspect(frame, colour=None if frame is None else "rgb", depth_m=depth_m)
+        except (DataError, FrameError) as exc:
+            yield Result(picture, "fault", math.nan, threshold, str(exc))
+            continue
+        if picture in overlays:
+            _write_png(overlays[picture], _overlay(frame, depth_m, inspection, inspector))
+        time_ms = sum(inspection.stages_ms.values())
+        yield Result(picture, inspection.verdict, inspection.score, threshold, inspection.reason, time_ms)
+
+
+def _read(picture: Path, inspector: Inspector) -> tuple[Frame | None, Depth | None]:
+    mode = inspector.spec.mode
+    if mode == "depth" and not picture.is_file():
+        # The picture names the part: where it is missing, its xyz file must not be judged in its stead.
+        raise DataError(f"{picture}: there is no such file; give the picture that lies beside the xyz file.")
+    depth_m = None if mode == "rgb" else read_xyz(xyz_beside(picture))
+    return (None if mode == "depth" else read_image(picture)), depth_m
+
+
+def _overlay(
+    frame: Frame | None, depth_m: Depth | None, inspection: Inspection, inspector: Inspector
+) -> Frame:
+    # Imported here: judging pictures of mode rgb needs no OpenCV.
+    from ast_edge.overlay import depth_picture, draw_overlay
+
+    if frame is None and depth_m is not None:
+        frame = depth_picture(depth_m)
+    if frame is None:
+        raise FrameError("there is neither a frame nor a depth map to draw on.")
+    return draw_overlay(frame, inspection, inspector.spec)
+
+
+def _write_png(target: Path, pixels: Frame) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    try:
+        write_bytes(target, stream.getvalue())
+    except OSError as exc:
+        raise DataError(
+            f"{target}: the overlay cannot be written ({exc.strerror}); give another folder."
+        ) from exc
+
+
+@dataclass
+class Report:
+    """The table for people: a line per picture and the sums."""
+
+    threshold: float
+    pictures: Sequence[Path]
+    overlay: Path | None
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    times_ms: list[float] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.counts[result.verdict] += 1
+        if result.time_ms is not None:
+            self.times_ms.append(result.time_ms)
+
+    def line(self, result: Result) -> str:
+        """Verdict, score, path and, for a fault, the reason, in columns."""
+        score = f"{result.score:.6g}" if math.isfinite(result.score) else "-"
+        text = f"{result.verdict:<6}  {score:>11}  {result.path}"
+        if result.verdict != "fault":
+            return text
+        width = max(len(str(picture)) for picture in self.pictures)
+        padding = " " * (width - len(str(result.path)) + 2)
+        return text + padding + result.reason.removeprefix(f"{result.path}: ")
+
+    def summary(self) -> str:
+        """The sums in one line."""
+        verdicts: tuple[Verdict, ...] = ("pass", "reject", "fault")
+        parts = [
+            f"{len(self.pictures)} {'picture' if len(self.pictures) == 1 else 'pictures'}: "
+            + ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in verdicts),
+            f"threshold {self.threshold:.6g}",
+        ]
+        if self.times_ms:
+            parts.append(f"{statistics.median(self.times_ms):.1f} ms each (median)")
+        if self.overlay is not None:
+            parts.append(f"overlays in {self.overlay}")
+        return "; ".join(parts)

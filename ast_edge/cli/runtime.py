@@ -1,0 +1,101 @@
+"""The commands that run beside the line: inspect, verify, info, build-engine. None of them needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the runtime's commands to `app`."""
+    app.command()(inspect)
+    app.command()(verify)
+    app.command()(info)
+    app.command("build-engine")(build_engine)
+
+
+def inspect(
+    model: ModelArgument,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Pictures, or folders with pictures directly in them."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per picture and line.")
+    ] = False,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures with heat map, outline and score here.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+    ] = None,
+    fail_on_reject: Annotated[
+        bool, typer.Option("--fail-on-reject", help="Exit with 1 when a part is rejected.")
+    ] = False,
+) -> None:
+    """Judge pictures: pass, reject or fault.
+
+    Models with depth read the xyz file beside the picture (rgb/000.png, xyz/000.tiff). A picture that cannot
+    be judged is a fault: the others are still judged, and the exit code is 1. A reject is a result, not an
+    error, unless --fail-on-reject is given.
+    """
+    from ast_edge.cli.inspecting import Report, find_pictures, inspect_pictures, plan_overlays
+    from ast_edge.inspector import Inspector
+
+    pictures = find_pictures(paths)
+    overlays = plan_overlays(pictures, overlay) if overlay is not None else {}
+    with Inspector.open(model, threads=threads) as inspector:
+        report = Report(inspector.spec.threshold.value, pictures, overlay)
+        for result in inspect_pictures(inspector, pictures, overlays):
+            report.add(result)
+            typer.echo(result.as_json() if as_json else report.line(result))
+    typer.echo(report.summary(), err=as_json)
+    if report.counts["fault"] or (fail_on_reject and report.counts["reject"]):
+        raise typer.Exit(1)
+
+
+def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Prove that this machine's engine gives the scores that training gave.
+
+    Runs the reference vectors of the model through the engine and compares scores, maps and verdicts.
+    """
+    from ast_edge.backends import open_backend
+    from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
+    from ast_edge.references import SCORE_TOLERANCE, load_references, prove
+
+    file, backend = open_backend(model)
+    with backend:
+        references, source = load_references(file)
+        parity = prove(backend, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
+    typer.echo((parity_json if as_json else parity_text)(file, backend.name, source, parity))
+    if not parity.ok:
+        raise failed_parity(file, backend.name, parity)
+
+
+def info(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Show what a model says about itself: mode, sizes, threshold and what that rests on."""
+    from ast_edge.cli.reporting import info_json, info_text
+    from ast_edge.model_file import read_model_file
+
+    typer.echo((info_json if as_json else info_text)(read_model_file(model)))
+
+
+def build_engine(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Engine file (default: beside the model)."),
+    ] = None,
+) -> None:
+    """Build a TensorRT engine on the device that will run it (not in this version).
+
+    Checks the model file, then says what this machine lacks for TensorRT and how to get it.
+    """
+    from ast_edge import engine_build
+
+    engine_build.build_engine(model, output)

@@ -1,0 +1,269 @@
+"""The commands of the workstation: train, evaluate, export, demo. They need the extra `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ast_edge.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from ast_edge.train.config import TrainConfig
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="MVTec 3D-AD or MVTec AD layout, or a folder of pictures of good parts."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the workstation's commands to `app`."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(export)
+    app.command()(demo)
+
+
+def train(
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Run folder to write.")],
+    mode: Annotated[
+        Literal["rgb", "depth", "rgbd"] | None, typer.Option(help="What the parts are judged by [rgb].")
+    ] = None,
+    preset: Annotated[
+        Literal["paper", "balanced", "nano"] | None, typer.Option(help="Size of the network [balanced].")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:STAGES", help="A timm network and its stages, as resnet18:2,3."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Backbone weights (safetensors); `seeded` for random ones. Default: download with timm.",
+        ),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the network's picture.")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(metavar="N|T,S", help="Epochs of both networks, or of teacher and student.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    aggregation: Annotated[
+        Literal["mean", "max"] | None, typer.Option(help="From anomaly map to image score.")
+    ] = None,
+    standardise: Annotated[
+        Literal["none", "channel"] | None, typer.Option(help="Standardise the features.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0.0, help="Gaussian noise on the features while training.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="X,Y,W,H", help="Part of the frame to look at, in pixels.")
+    ] = None,
+    false_reject_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be rejected [0.01].")
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share held out for the threshold where there is no validation split."),
+    ] = None,
+    mixed_precision: Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16.")] = False,
+    device: DeviceOption = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+) -> None:
+    """Train on pictures of good parts and leave a run folder.
+
+    A run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
+    """
+    _need_training()
+    from ast_edge.train.pipeline import TrainRequest
+    from ast_edge.train.pipeline import resume as continue_run
+    from ast_edge.train.pipeline import train as start_run
+    from ast_edge.train.run import Run
+
+    changes: dict[str, Any] = {
+        "backbone": backbone,
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "aggregation": aggregation,
+        "standardise": standardise,
+        "noise": noise,
+        "crop": None if crop is None else _numbers(crop, "--crop", 4),
+        "false_reject_rate": false_reject_rate,
+        "holdout": holdout,
+        "mixed_precision": True if mixed_precision else None,
+        "epochs": epochs,
+        "mode": mode,
+        "preset": preset,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    if resume:
+        run = _resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
+        continue_run(run, data, device=device, workers=workers)
+    else:
+        source = "seeded" if weights == "seeded" else None if weights is None else Path(weights)
+        start_run(TrainRequest(data, output, _configured(given), source, device, workers))  # type: ignore[arg-type]
+    _print_run(Run(output))
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Run folder or model.onnx.")],
+    data: Data,
+    defective: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Defective pictures, where DATA is a plain folder.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of ONNX Runtime.")] = None,
+) -> None:
+    """Judge labelled parts and print AUROC, false-reject and escape rates."""
+    _need_training()
+    from ast_edge.cli.reporting import evaluation_text
+    from ast_edge.files import write_text
+    from ast_edge.train.evaluate import evaluate as judge_parts
+    from ast_edge.train.evaluate import open_model, parts_to_test
+
+    with open_model(model, device=device, threads=threads) as inspector:
+        evaluation = judge_parts(inspector, parts_to_test(data, inspector, defective))
+    if json_file is not None:
+        write_text(json_file, evaluation.model_dump_json(indent=1) + "\n")
+    typer.echo(evaluation_text(evaluation))
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `ast-edge train`.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.")
+    ] = Path("model.onnx"),
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of the model.")] = 1,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Leave the batch size free.")
+    ] = False,
+    fp16: Annotated[bool, typer.Option(help="Write model.fp16.onnx too.")] = True,
+) -> None:
+    """Export a run as one ONNX model and prove that it gives PyTorch's scores, else write none."""
+    _need_training()
+    from ast_edge.cli.reporting import export_text
+    from ast_edge_export import export_run
+
+    for exported in export_run(run, output, batch=-1 if dynamic_batch else batch, fp16=fp16):
+        typer.echo(export_text(exported))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")] = Path(
+        "demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Backbone weights (safetensors), or `seeded`.")
+    ] = None,
+) -> None:
+    """Make a product, train, evaluate, export, verify and inspect: the whole way in a few minutes."""
+    _need_training()
+    from ast_edge.cli.demo import run_demo
+
+    run_demo(output, seed=seed, weights=weights)
+
+
+def _need_training() -> None:
+    import importlib.util
+
+    missing = [
+        name for name in ("torch", "timm", "FrEIA", "onnx", "sklearn") if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        raise BackendError(
+            f"training, evaluation and export need {', '.join(missing)}, which this Python does not have; "
+            'install it with: pip install "ast-edge[train]"'
+        )
+
+
+def _configured(given: dict[str, Any]) -> TrainConfig:
+    """The preset with what was given on the command line."""
+    from ast_edge.train.config import changed, preset
+
+    rest = dict(given)
+    config = preset(rest.pop("preset", "balanced"), rest.pop("mode", "rgb"))
+    changes: dict[str, object] = {}
+    if "crop" in rest:
+        changes["crop"] = dict(zip(("x", "y", "width", "height"), rest.pop("crop"), strict=True))
+    if "backbone" in rest:
+        changes["backbone"] = _backbone(rest.pop("backbone"))
+    if "epochs" in rest:
+        numbers = _numbers(rest.pop("epochs"), "--epochs", 1, 2)
+        changes["teacher.epochs"], changes["student.epochs"] = numbers[0], numbers[-1]
+    return changed(config, changes | rest)
+
+
+def _backbone(text: str) -> dict[str, object]:
+    from ast_edge.train.backbone import describe_stride
+    from ast_edge.train.config import B5, BackboneConfig
+
+    if text in {B5.name, B5.describe()}:
+        return B5.model_dump()
+    name, _, where = text.partition(":")
+    if not where:
+        raise UsageError(f"--backbone {text}: say which stages, as in resnet18:2,3.")
+    stages = _numbers(where, "--backbone", 1, 2, 3, 4, 5)
+    return BackboneConfig(name=name, stages=stages, stride=describe_stride(name, stages)).model_dump()
+
+
+def _numbers(text: str, option: str, *counts: int) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise UsageError(f"{option} {text}: expected {wanted} whole numbers with commas between them.")
+    return numbers
+
+
+def _resumable(run: Any, given: dict[str, Any]) -> Any:
+    """The run, when the options given beside --resume are those that it was started with."""
+    if not run.started or not given:
+        return run
+    about = run.config()
+    weights = given.pop("weights", None)
+    if weights is not None and not about.weights.startswith(
+        "seed " if weights == "seeded" else Path(weights).name
+    ):
+        raise UsageError(
+            f"--weights {weights}: the run was started with {about.weights}; leave the option out."
+        )
+    own = about.train
+    wanted = _configured({"preset": own.preset, "mode": own.mode} | given)
+    for name in given:
+        keys = ("teacher", "student") if name == "epochs" else (name,)
+        if any(getattr(wanted, key) != getattr(own, key) for key in keys):
+            raise UsageError(
+                f"--{name.replace('_', '-')}: differs from what {run.path} was started with; leave it "
+                "out or start another run."
+            )
+    return run
+
+
+def _print_run(run: Any) -> None:
+    from ast_edge.scoring import statement
+
+    spec = run.spec()
+    typer.echo(
+        f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)"
+    )
+    typer.echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
+    typer.echo(statement(spec.threshold))
+    typer.echo(f"next: ast-edge export {run.path} -o model.onnx")

@@ -1,0 +1,209 @@
+"""Reading pictures, depth maps and masks from files. What cannot be read whole is refused."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from ast_edge.errors import BackendError, DataError
+
+IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_COLOUR_MODES = frozenset({"L", "LA", "P", "PA", "RGB", "RGBA"})
+_MASK_MODES = _COLOUR_MODES | {"1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+_BITS, _SAMPLES, _PLANAR, _SAMPLE_FORMAT, _ORIENTATION = 258, 277, 284, 339, 274  # TIFF tag numbers
+_IEEE_FLOAT = 3
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The pictures directly in `folder`, sorted by name; hidden files are skipped.
+
+    Raises DataError when `folder` cannot be listed; a folder without pictures gives an empty list.
+    """
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as exc:
+        raise DataError(
+            f"{folder}: expected a folder of pictures, found none that can be listed ({exc.strerror})."
+        ) from exc
+    return [path for path in entries if _is_picture(path)]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def xyz_beside(image: Path) -> Path:
+    """The depth file of a picture in the layout of MVTec 3D-AD: `rgb/000.png` -> `xyz/000.tiff`.
+
+    Raises DataError when it is not there.
+    """
+    # Of "000.png" and "../000.png" only the resolved folder has a name to replace.
+    folder = image.parent.resolve() if image.parent.name in {"", ".."} else image.parent
+    path = folder.with_name("xyz") / f"{image.stem}.tiff"
+    if not path.is_file():
+        raise DataError(
+            f"{image}: its depth map is missing, expected {path}; "
+            "put pictures into a folder rgb and depth maps of the same name into a folder xyz beside it."
+        )
+    return path
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A picture as uint8 RGB [H,W,3], pixels where the file has them (no EXIF orientation is applied).
+
+    8-bit grey is repeated in three channels, palettes are resolved, alpha must be opaque everywhere.
+    Raises DataError for a file that is damaged, cut off, deeper than 8 bits or not a single picture.
+    """
+    picture = _decoded(path, _COLOUR_MODES)
+    if picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if np.asarray(picture)[..., 3].min() < 255:
+            raise DataError(
+                f"{path}: some pixels are transparent, expected all of them opaque; save it without alpha."
+            )
+    return np.array(picture.convert("RGB"))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask as bool [H,W]: True where the value, in any colour channel, is above zero.
+
+    Integer masks of any depth are read, colour ones with 8 bits per channel; alpha is not looked at.
+    Raises DataError as `read_image` does.
+    """
+    picture = _decoded(path, _MASK_MODES)
+    # Pillow would weigh colours when it makes them grey, and round a faint one down to zero.
+    colour = picture.mode in _COLOUR_MODES
+    values = np.asarray(picture.convert("RGB")).max(axis=2) if colour else np.asarray(picture)
+    mask: NDArray[np.bool_] = values > 0
+    return mask
+
+
+def read_xyz(path: Path) -> NDArray[np.float32]:
+    """The distance z in metres, float32 [H,W], of a float32 TIFF [H,W,3] that holds x, y and z.
+
+    Zero means no measurement. Raises DataError for a file that is damaged, cut off, of another kind, or
+    holds NaN or infinity; BackendError where OpenCV is missing.
+    """
+    data = _bytes(path)
+    _check_xyz_header(data, path)
+    cv2 = _opencv(path)
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as exc:
+        raise DataError(f"{path}: OpenCV cannot decode the TIFF ({exc}); replace the file.") from exc
+    if values is None:
+        raise DataError(f"{path}: the TIFF is damaged or cut off; replace the file.")
+    _expect_xyz(
+        path, values.dtype == np.float32 and values.shape[2:] == (3,), f"{values.dtype} {values.shape}"
+    )
+    z: NDArray[np.float32] = np.ascontiguousarray(values[..., 0])  # OpenCV hands x, y, z over as z, y, x
+    if not np.isfinite(z).all():
+        raise DataError(f"{path}: z holds NaN or infinity; write 0 where there is no measurement.")
+    return z
+
+
+def _check_xyz_header(data: bytes, path: Path) -> None:
+    """Refuse what OpenCV would silently read as something else: separate planes, integers, several pages."""
+    stream = io.BytesIO(data)
+    try:
+        head = stream.read(8)
+        head += stream.read(8) if head[2:3] == b"+" else b""  # the long header of a BigTIFF
+        tags = ImageFileDirectory_v2(head)
+        stream.seek(tags.next)
+        tags.load(stream)
+        samples, planes = tags.get(_SAMPLES, 1), tags.get(_PLANAR, 1)
+        bits, formats = set(tags[_BITS]), set(tags.get(_SAMPLE_FORMAT, (1,)))
+    except Exception as exc:  # a damaged header can make Pillow raise nearly anything
+        raise DataError(f"{path}: is not a TIFF file, or its header is damaged; replace the file.") from exc
+    _expect_xyz(path, samples == 3, f"{samples} channels")
+    _expect_xyz(path, formats == {_IEEE_FLOAT}, "integers")
+    _expect_xyz(path, bits == {32}, f"{max(bits)} bits per channel")
+    _expect_xyz(path, planes == 1, "one plane per channel")
+    _expect_xyz(path, tags.next == 0, "several pages")
+
+
+def _expect_xyz(path: Path, fits: bool, found: str) -> None:  # noqa: FBT001  private, always called by position
+    if not fits:
+        raise DataError(
+            f"{path}: expected a float32 TIFF [height,width,3] with x, y and z in metres, found {found}; "
+            "write it again in that form."
+        )
+
+
+def _opencv(path: Path) -> ModuleType:
+    try:
+        import cv2  # noqa: PLC0415  pictures without depth are read without OpenCV
+    except ImportError as exc:
+        raise BackendError(
+            f"{path}: reading depth maps needs OpenCV, which is not installed; "
+            'run: pip install "ast-edge[cpu]" (on a Jetson use the OpenCV of JetPack).'
+        ) from exc
+    return cv2
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise DataError(
+            f"{path}: cannot be read ({exc.strerror}); check the path and its permissions."
+        ) from exc
+    if not data:
+        raise DataError(f"{path}: the file is empty; replace it.")
+    return data
+
+
+def _decoded(path: Path, modes: frozenset[str]) -> Image.Image:
+    """Decode completely with Pillow, which refuses a file that is cut off where OpenCV fills it with grey."""
+    data = _bytes(path)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        _check_header(picture, path, modes)
+        picture.load()
+    except DataError:
+        raise
+    except UnidentifiedImageError as exc:
+        raise DataError(
+            f"{path}: is not a PNG, JPEG, BMP, TIFF or WebP picture, or it is damaged; replace it."
+        ) from exc
+    except Exception as exc:  # a damaged file can make Pillow raise nearly anything
+        raise DataError(f"{path}: the picture is damaged or cut off ({exc}); replace the file.") from exc
+    return picture
+
+
+def _check_header(picture: Image.Image, path: Path, modes: frozenset[str]) -> None:
+    if _is_deep(picture) or (picture.mode.startswith("I") and picture.mode not in modes):
+        raise DataError(
+            f"{path}: the picture has more than 8 bits per channel; "
+            "convert it to 8 bit with the camera's own scaling."
+        )
+    if picture.mode not in modes:
+        raise DataError(
+            f"{path}: expected 8-bit grey or RGB, found pixels of mode {picture.mode}; save it as one."
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if frames != 1:
+        raise DataError(f"{path}: expected one picture, found {frames} in the file; save them one by one.")
+    # Pillow turns a TIFF by this tag while loading, other formats it leaves alone.
+    turned = getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1)
+    if turned != 1:
+        raise DataError(
+            f"{path}: the TIFF asks to be turned (orientation {turned}); save it upright without the tag."
+        )
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """True for colours of 16 bits, which Pillow would cut down to 8 without a word."""
+    for _, _, _, arguments in getattr(picture, "tile", ()):
+        raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
+        if ";16" in str(raw_mode) and raw_mode != "BGR;16" and not picture.mode.startswith("I"):
+            return True  # BGR;16 packs a whole pixel of a BMP into 16 bits
+    return False

@@ -1,0 +1,250 @@
+"""The frozen feature extractor: a timm network from uint8 RGB to one feature map (paper section 4.2)."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ast_edge.errors import UsageError, WeightsError
+from ast_edge.train.config import BackboneConfig
+
+AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes EfficientNet-B5's padding
+
+
+class Trunk(nn.Module):
+    """uint8 RGB [N,S,S,3] -> features [N,C,h,h]; always in evaluation mode, never trained."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, config: BackboneConfig) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.requires_grad_(requires_grad=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Trunk:  # noqa: FBT001, FBT002, ARG002  # nn.Module's signature
+        """Stay in evaluation mode: batch-norm statistics of a frozen network must not move."""
+        return super().train(mode=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise, extract, bring all stages to the coarsest grid and concatenate them."""
+        x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
+        coarsest = min(level.shape[-1] for level in maps)
+        return torch.cat([_pooled(level, coarsest) for level in maps], dim=1)
+
+
+class EfficientNetCut(nn.Module):
+    """An EfficientNet of timm up to and including `blocks[last]`."""
+
+    def __init__(self, network: Any, last: int) -> None:
+        super().__init__()
+        self.conv_stem, self.bn1 = network.conv_stem, network.bn1
+        self.blocks = network.blocks[: last + 1]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[N,3,S,S] -> one map."""
+        return [self.blocks(self.bn1(self.conv_stem(x)))]
+
+
+class StaticPad(nn.Module):
+    """A convolution with its zero padding written out: (left, right, top, bottom)."""
+
+    def __init__(self, conv: nn.Conv2d, pads: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.conv, self.pads = conv, pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad, then convolve."""
+        out: Tensor = self.conv(F.pad(x, self.pads))
+        return out
+
+
+def _pooled(level: Tensor, size: int) -> Tensor:
+    factor = level.shape[-1] // size
+    return level if factor == 1 else F.avg_pool2d(level, factor)
+
+
+def build_trunk(config: BackboneConfig, image_size: int) -> Trunk:
+    """The network without weights, with its padding fixed for `image_size`. UsageError for an unknown one."""
+    body = _create(config)
+    nominal = AUTHORS_NOMINAL_SIZE if config.padding == "authors" else image_size
+    _fix_same_padding(body, nominal)
+    trunk = Trunk(body, config)
+    _check_grid(trunk, config, image_size)
+    return trunk
+
+
+def _create(config: BackboneConfig) -> nn.Module:
+    import timm  # noqa: PLC0415  # two seconds that `--help` must not pay
+
+    arguments: dict[str, Any] = {"pad_type": config.pad_type} if config.pad_type else {}
+    try:
+        if config.last_block is None:
+            body: nn.Module = timm.create_model(
+                config.name, features_only=True, out_indices=config.stages, **arguments
+            )
+            return body
+        network: Any = timm.create_model(config.name, **arguments)
+        if not hasattr(network, "conv_stem") or config.last_block >= len(network.blocks):
+            raise UsageError(
+                f"backbone {config.describe()}: {config.name} has no EfficientNet blocks to cut there."
+            )
+        return EfficientNetCut(network, config.last_block)
+    except (RuntimeError, IndexError, AssertionError, TypeError, AttributeError) as exc:
+        raise UsageError(
+            f"backbone {config.describe()}: timm cannot build it ({exc}); timm.list_models() has the names."
+        ) from exc
+
+
+def describe_stride(name: str, stages: tuple[int, ...]) -> int:
+    """Stride of the coarsest of `stages` of a timm model, from its own feature table."""
+    network: Any = _create(BackboneConfig(name=name, stages=stages, stride=1))
+    return int(max(network.feature_info.reduction()))
+
+
+def _fix_same_padding(body: nn.Module, nominal_size: int) -> None:
+    """Replace convolutions that pad by their input's size with ones that pad as for `nominal_size`."""
+    from timm.layers.conv2d_same import Conv2dSame  # noqa: PLC0415
+
+    sizes: dict[str, int] = {}
+    same = {name: module for name, module in body.named_modules() if isinstance(module, Conv2dSame)}
+    hooks = [
+        module.register_forward_pre_hook(lambda _m, args, name=name: sizes.update({name: args[0].shape[-1]}))
+        for name, module in same.items()
+    ]
+    if same:
+        with torch.inference_mode():
+            body.eval()(torch.zeros(1, 3, nominal_size, nominal_size))
+    for hook in hooks:
+        hook.remove()
+    for name, module in same.items():
+        parent, _, leaf = name.rpartition(".")
+        setattr(body.get_submodule(parent), leaf, _static(module, sizes[name]))
+
+
+def _static(module: Any, size: int) -> StaticPad:
+    kernel, stride, dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
+    total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    before, after = total // 2, total - total // 2
+    conv = nn.Conv2d(
+        module.in_channels,
+        module.out_channels,
+        kernel,
+        stride=stride,
+        dilation=dilation,
+        groups=module.groups,
+        bias=module.bias is not None,
+    )
+    conv.load_state_dict(module.state_dict())
+    return StaticPad(conv, (before, after, before, after))
+
+
+def _check_grid(trunk: Trunk, config: BackboneConfig, image_size: int) -> None:
+    with torch.inference_mode():
+        shape = trunk(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
+    expected = image_size // config.stride
+    if tuple(shape[-2:]) != (expected, expected):
+        raise UsageError(
+            f"backbone {config.describe()}: at {image_size} pixels its map is {shape[-2]}x{shape[-1]}, not "
+            f"{expected}x{expected}; choose an image size that is a multiple of {config.stride}."
+        )
+
+
+def load_weights(trunk: Trunk, path: Path) -> None:
+    """Load a safetensors file with timm's names into `trunk`; every parameter must be in the file."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    if not path.is_file():
+        raise WeightsError(f"weights {path}: no such file; give a safetensors file of the backbone.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as exc:
+        raise WeightsError(f"weights {path}: not a readable safetensors file ({exc}).") from exc
+    load_state(trunk, state, str(path))
+
+
+def load_state(trunk: Trunk, state: dict[str, Tensor], where: str) -> None:
+    """Load timm's state dict; WeightsError when a parameter is missing or has another shape."""
+    own = trunk.body.state_dict()
+    plain = _timm_names(trunk.body)
+    missing = [name for name in plain if name not in state]
+    if missing:
+        raise WeightsError(
+            f"weights {where}: {len(missing)} of {len(plain)} tensors of the backbone are missing "
+            f"(first: {missing[0]}); give the weights of this very timm model."
+        )
+    for name, inner in plain.items():
+        if state[name].shape != own[inner].shape:
+            raise WeightsError(
+                f"weights {where}: tensor {name} has shape {tuple(state[name].shape)}, the backbone needs "
+                f"{tuple(own[inner].shape)}; give the weights of this very timm model."
+            )
+        own[inner].copy_(state[name])
+
+
+def _timm_names(body: nn.Module) -> dict[str, str]:
+    """timm's name of every tensor -> its name here, where a `StaticPad` may have wrapped a convolution."""
+    wrapped = [f"{name}.conv." for name, module in body.named_modules() if isinstance(module, StaticPad)]
+    names = {}
+    for name in body.state_dict():
+        prefix = next((prefix for prefix in wrapped if name.startswith(prefix)), None)
+        names[name if prefix is None else prefix.removesuffix("conv.") + name[len(prefix) :]] = name
+    return names
+
+
+def download_weights(trunk: Trunk, config: BackboneConfig) -> None:
+    """Let timm fetch the pretrained weights (or find them in its cache); WeightsError when it cannot."""
+    import timm  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        # Without a network the hub's client retries for most of a minute before it gives up.
+        constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
+        state = timm.create_model(config.name, pretrained=True).state_dict()
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise WeightsError(
+            f"backbone {config.name}: its pretrained weights cannot be downloaded from this machine "
+            f"({type(exc).__name__}); give them with --weights FILE (safetensors, timm's tensor names)."
+        ) from exc
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+    load_state(trunk, state, f"timm {config.name}")
+
+
+def _reachable(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):  # noqa: S310
+            return True
+    except OSError as exc:
+        return isinstance(exc, urllib.error.HTTPError)
+
+
+def calibrate_batch_norm(trunk: Trunk, batches: Sequence[Tensor]) -> None:
+    """Set every batch norm's statistics to those of `batches`, for a trunk with random weights.
+
+    Layer by layer activations then have zero mean and unit variance on the data, which is what makes
+    untrained features usable at all.
+    """
+    norms = [module for module in trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average over all batches
+        nn.Module.train(norm, mode=True)
+    with torch.no_grad():
+        for batch in batches:
+            trunk(batch)
+    for norm in norms:
+        norm.eval()

@@ -1,0 +1,189 @@
+"""What a training run is told to do: one validated, immutable configuration and the three presets.
+
+Where the paper and the code its authors published differ, the preset `paper` takes the paper's setting and
+the field's comment names the other one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ast_edge.errors import UsageError
+from ast_edge.manifest import (
+    Aggregation,
+    Crop,
+    DepthPreprocessing,
+    MaskWeights,
+    Mode,
+    Positive,
+    Preprocessing,
+)
+
+PresetName = Literal["paper", "balanced", "nano"]
+Padding = Literal["authors", "dynamic"]
+Standardise = Literal["none", "channel"]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class BackboneConfig(_Strict):
+    """A frozen timm network and the place where its features are taken.
+
+    `stages` are timm's `features_only` indices; their maps are averaged down to the coarsest grid and
+    concatenated. Without `stages` the network is an EfficientNet cut after `blocks[last_block]`, which
+    `features_only` cannot give (paper section 4.2: block 36 of EfficientNet-B5 is the end of `blocks[5]`).
+    `stride` is the size of the picture divided by the size of the map.
+    """
+
+    name: str
+    stages: tuple[int, ...] = ()
+    last_block: int | None = None
+    stride: Positive
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    # "SAME" padding of the tf_ networks: for the size in use ("dynamic", as timm and TensorFlow do), or for
+    # 456 pixels whatever the size ("authors", as the published code does).
+    padding: Padding = "dynamic"
+    pad_type: Literal["", "same"] = ""
+
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> BackboneConfig:
+        if bool(self.stages) == (self.last_block is not None):
+            raise ValueError("give either stages or last_block")
+        return self
+
+    def describe(self) -> str:
+        """The form that `--backbone` takes: `resnet18:2,3` or `tf_efficientnet_b5.aa_in1k:blocks5`."""
+        where = ",".join(map(str, self.stages)) if self.stages else f"blocks{self.last_block}"
+        return f"{self.name}:{where}"
+
+
+class TeacherConfig(_Strict):
+    """The normalising flow (paper section 3.2)."""
+
+    hidden: Positive
+    clamp: Annotated[float, Field(gt=0)]
+    epochs: Positive
+    kernels: tuple[Positive, ...] = (3, 3, 3, 5)
+
+
+class StudentConfig(_Strict):
+    """The feed-forward network that regresses the teacher's output (paper section 3.3)."""
+
+    width: Positive
+    blocks: Positive
+    epochs: Positive
+    leaky_slope: NonNegative = 0.2  # paper section 4.2; the published code has 0.01
+
+
+class TrainConfig(_Strict):
+    """Everything that decides what a run on given data produces."""
+
+    mode: Mode
+    preset: PresetName
+    backbone: BackboneConfig
+    image_size: Positive
+    teacher: TeacherConfig
+    student: StudentConfig
+    aggregation: Aggregation
+    mask: MaskWeights = "binary"  # paper section 3.2; the published code keeps fractions
+    foreground_min_m: Annotated[float, Field(gt=0)] = 0.007  # paper section 4.2
+    standardise: Standardise = "none"
+    noise: NonNegative = 0.0  # standard deviation, in units of the features after standardisation
+    batch_size: Positive = 8
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    weight_decay: NonNegative = 1e-5
+    crop: Crop | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    mixed_precision: bool = False
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _size_fits_the_stride(self) -> TrainConfig:
+        if self.image_size % self.backbone.stride:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of the stride, {self.backbone.stride}"
+            )
+        return self
+
+    @property
+    def map_size(self) -> int:
+        """Rows and columns of the anomaly map."""
+        return self.image_size // self.backbone.stride
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a frame becomes the network's inputs, in training as on the line."""
+        depth = DepthPreprocessing(foreground_min_m=self.foreground_min_m, mask=self.mask)
+        return Preprocessing(
+            crop=self.crop,
+            image_size=self.image_size,
+            map_size=self.map_size,
+            depth=None if self.mode == "rgb" else depth,
+        )
+
+
+B5 = BackboneConfig(name="tf_efficientnet_b5.aa_in1k", last_block=5, stride=32, padding="authors")
+RESNET18 = BackboneConfig(name="resnet18", stages=(2, 3), stride=16)
+
+
+def preset(name: PresetName, mode: Mode) -> TrainConfig:
+    """The preset `name` for `mode`.
+
+    `paper` follows the paper's section 4.2: for RGB (MVTec AD) a hidden width of 1024, clamp 3, 240 epochs
+    and the mean of the map; where there is depth (MVTec 3D-AD) 64, 1.9, 72 epochs and the maximum.
+    `balanced` and `nano` run on small computers; they standardise the features and add noise to them,
+    without which the flow overfits a few hundred pictures.
+    """
+    masked = mode != "rgb"
+    if name == "paper":
+        epochs = 72 if masked else 240
+        return TrainConfig(
+            mode=mode,
+            preset=name,
+            backbone=B5,
+            image_size=768,
+            teacher=TeacherConfig(hidden=64 if masked else 1024, clamp=1.9 if masked else 3.0, epochs=epochs),
+            student=StudentConfig(width=1024, blocks=4, epochs=epochs),
+            aggregation="max" if masked else "mean",
+        )
+    small = name == "nano"
+    return TrainConfig(
+        mode=mode,
+        preset=name,
+        backbone=RESNET18,
+        image_size=256 if small else 384,
+        teacher=TeacherConfig(hidden=64, clamp=1.9, epochs=24),
+        student=StudentConfig(width=64 if small else 128, blocks=4, epochs=16),
+        aggregation="max",
+        standardise="channel",
+        noise=0.3,
+    )
+
+
+def changed(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
+    """`config` with the given keys replaced (dotted keys reach inside); UsageError names a bad value."""
+    content: dict[str, object] = config.model_dump()
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        target = content
+        for part in path:
+            inner = target[part]
+            assert isinstance(inner, dict)  # noqa: S101  # keys come from our own code
+            target = inner
+        target[last] = value
+    try:
+        return TrainConfig.model_validate(content)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise UsageError(f"{key}: {first['msg']} (given: {first['input']!r:.80}).") from exc

@@ -1,0 +1,300 @@
+"""Folders of pictures become samples: MVTec 3D-AD, MVTec AD, and a plain folder of good pictures.
+
+The three layouts that `open_dataset` tells apart, in this order:
+
+    mvtec-3d  train/good/{rgb,xyz}  validation/good/{rgb,xyz}  test/KIND/{rgb,xyz,gt}
+    mvtec-ad  train/good            test/KIND                  ground_truth/KIND/STEM_mask.png
+    folder    pictures of good parts directly in the folder; defective ones in a folder of their own
+
+Opening a dataset looks at names only; the content of a file is judged when it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ast_edge.errors import DataError, UsageError
+from ast_edge.files import sha256_file
+from ast_edge.images import list_images, read_image, read_mask, read_xyz, xyz_beside
+from ast_edge.manifest import Mode
+
+Layout = Literal["mvtec-3d", "mvtec-ad", "folder"]
+GOOD = "good"
+_FEWEST_HELD_OUT = 2  # one score has no spread to put a threshold on
+_FEWEST_TRAINED = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One part: its picture, its xyz file in the depth modes, its mask where there is one, and its kind."""
+
+    image: Path | None
+    xyz: Path | None
+    mask: Path | None
+    defect: str = GOOD
+
+    @property
+    def name(self) -> Path:
+        """The file that stands for this part in reports and error messages."""
+        path = self.image or self.xyz
+        if path is None:
+            raise DataError("a sample has neither a picture nor an xyz file; give it at least one of them.")
+        return path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The parts of one product; `validation` is empty where the layout has no such split."""
+
+    root: Path
+    layout: Layout
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class LoadedSample:
+    """What the mode uses of a part: `image` uint8 [H,W,3] RGB, `depth_m` float32 [H,W], 0 = not measured."""
+
+    image: NDArray[np.uint8] | None
+    depth_m: NDArray[np.float32] | None
+
+
+def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None) -> Dataset:
+    """Find the layout of `path` and list its samples, every split sorted by name.
+
+    `defective` belongs to the plain folder: pictures directly in it are of the kind "defective", those in
+    a subfolder of the kind it is named after (a subfolder `good` adds good parts that are tested only).
+    Raises DataError for a folder or file that is missing, UsageError for `defective` beside a layout that
+    has test pictures of its own.
+    """
+    _require_folder(path, "a data folder")
+    good = path / "train" / GOOD
+    if not good.is_dir():
+        return _open_plain(path, mode, defective)
+    if defective is not None:
+        raise UsageError(
+            f"{path}: has the layout of MVTec with its own test pictures, so a folder of defective pictures "
+            f"({defective}) cannot be added; leave it out, or put its pictures into {path / 'test'}."
+        )
+    return _open_mvtec_3d(path, mode) if (good / "rgb").is_dir() else _open_mvtec_ad(path, mode)
+
+
+def split_holdout(
+    samples: Sequence[Sample], *, fraction: float = 0.1, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split good parts into (train, held out) by `seed`, at least 2 in each, both sorted by path.
+
+    Serves where there is no validation split: the threshold must rest on parts that were never trained on.
+    Raises UsageError for a fraction outside 0..1 and DataError where there are fewer than 4 parts.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise UsageError(f"the hold-out fraction must lie between 0 and 1, not {fraction}.")
+    ordered = sorted(samples, key=lambda sample: sample.name.as_posix())
+    fewest = _FEWEST_HELD_OUT + _FEWEST_TRAINED
+    if len(ordered) < fewest:
+        where = ordered[0].name.parent if ordered else "the data folder"
+        raise DataError(
+            f"{where}: {len(ordered)} good parts are too few to train on some and hold out others; expected "
+            f"at least {fewest}, and some hundred for a useful threshold."
+        )
+    count = min(max(_FEWEST_HELD_OUT, round(fraction * len(ordered))), len(ordered) - _FEWEST_TRAINED)
+    held_out = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
+    return (
+        tuple(sample for index, sample in enumerate(ordered) if index not in held_out),
+        tuple(sample for index, sample in enumerate(ordered) if index in held_out),
+    )
+
+
+def fingerprint(samples: Sequence[Sample], root: Path) -> str:
+    """SHA-256 over names relative to `root` and contents of pictures and xyz files, in the order given.
+
+    The same files elsewhere on the disk give the same fingerprint. Raises DataError for an unreadable file.
+    """
+    digest = hashlib.sha256()
+    for sample in samples:
+        for role, path in (("image", sample.image), ("xyz", sample.xyz)):
+            if path is None:
+                continue
+            name = Path(os.path.relpath(path, root)).as_posix()
+            digest.update(f"{role}\0{name}\0{_content(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def load(sample: Sample, mode: Mode) -> LoadedSample:
+    """Read what `mode` uses of a part. Raises DataError naming the file that is missing or unfit."""
+    image = depth_m = None
+    if mode != "depth":
+        if sample.image is None:
+            raise DataError(f"{sample.name}: has no picture, which mode {mode} needs; train in mode depth.")
+        image = read_image(sample.image)
+    if mode != "rgb":
+        if sample.xyz is None:
+            raise DataError(f"{sample.name}: has no xyz file, which mode {mode} needs; train in mode rgb.")
+        depth_m = read_xyz(sample.xyz)
+    if image is not None and depth_m is not None and image.shape[:2] != depth_m.shape:
+        raise DataError(
+            f"{sample.xyz}: is {_size(depth_m.shape)} pixels but its picture {sample.image} is "
+            f"{_size(image.shape)}; mode rgbd needs both registered to each other and of one size."
+        )
+    return LoadedSample(image, depth_m)
+
+
+def load_mask(sample: Sample, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The defect's pixels as bool [H,W] of the given `shape`; nothing is marked on a good part.
+
+    Raises DataError where a defective part has no mask, a mask has another size than the picture, or a
+    good part's mask marks something.
+    """
+    if sample.mask is None:
+        if sample.defect != GOOD:
+            raise DataError(f"{sample.name}: there is no mask of its defect; add one to get pixel figures.")
+        return np.zeros(shape, dtype=np.bool_)
+    mask = read_mask(sample.mask)
+    if mask.shape != tuple(shape):
+        raise DataError(
+            f"{sample.mask}: the mask is {_size(mask.shape)} pixels but its picture {sample.name} is "
+            f"{_size(shape)}; make both the same size."
+        )
+    if sample.defect == GOOD and mask.any():
+        raise DataError(
+            f"{sample.mask}: marks {int(mask.sum())} pixels as defective although the part lies under "
+            f"'{GOOD}'; move the part to its defect's folder or empty the mask."
+        )
+    return mask
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as exc:
+        raise DataError(f"{path}: cannot be read ({exc.strerror}); check the file and its rights.") from exc
+
+
+def _open_mvtec_3d(root: Path, mode: Mode) -> Dataset:
+    """Layout of Bergmann et al., "The MVTec 3D-AD Dataset", VISAPP 2022."""
+    held_out = root / "validation"
+    test = [
+        _samples(_pictures(kind / "rgb"), kind.name, mode=mode, masks=kind / "gt")
+        for kind in _kinds(root / "test")
+    ]
+    return Dataset(
+        root,
+        "mvtec-3d",
+        train=_samples(_pictures(root / "train" / GOOD / "rgb"), mode=mode),
+        validation=_samples(_pictures(held_out / GOOD / "rgb"), mode=mode) if held_out.is_dir() else (),
+        test=tuple(chain.from_iterable(test)),
+    )
+
+
+def _open_mvtec_ad(root: Path, mode: Mode) -> Dataset:
+    """Layout of Bergmann et al., "MVTec AD", CVPR 2019."""
+    _refuse_depth(root, mode)
+    test = [
+        _samples(_pictures(kind), kind.name, masks=root / "ground_truth" / kind.name, mask_suffix="_mask")
+        for kind in _kinds(root / "test")
+    ]
+    train = _samples(_pictures(root / "train" / GOOD))
+    return Dataset(root, "mvtec-ad", train, (), tuple(chain.from_iterable(test)))
+
+
+def _open_plain(root: Path, mode: Mode, defective: Path | None) -> Dataset:
+    images = list_images(root)
+    if not images:
+        raise DataError(
+            f"{root}: found no training pictures; expected train/good/rgb (layout of MVTec 3D-AD), "
+            "train/good (layout of MVTec AD), or pictures of good parts directly in the folder."
+        )
+    _refuse_depth(root, mode)
+    test: tuple[Sample, ...] = ()
+    if defective is not None:
+        _require_folder(defective, "the folder of defective pictures")
+        if defective.resolve() == root.resolve():
+            raise UsageError(f"{root}: cannot hold both the good and the defective parts; name two folders.")
+        test = _defective(defective)
+    return Dataset(root, "folder", _samples(images), (), test)
+
+
+def _defective(folder: Path) -> tuple[Sample, ...]:
+    direct = _samples(list_images(folder), "defective")
+    by_kind = [_samples(_pictures(kind), kind.name) for kind in _subfolders(folder)]
+    if not direct and not by_kind:
+        raise DataError(f"{folder}: no pictures in it nor in a subfolder; add pictures of defective parts.")
+    return direct + tuple(chain.from_iterable(by_kind))
+
+
+def _samples(
+    images: Sequence[Path],
+    defect: str = GOOD,
+    *,
+    mode: Mode = "rgb",
+    masks: Path | None = None,
+    mask_suffix: str = "",
+) -> tuple[Sample, ...]:
+    """One sample a picture, with the xyz file beside it and its mask in the folder `masks`."""
+    return tuple(
+        Sample(
+            image,
+            None if mode == "rgb" else xyz_beside(image),
+            None if masks is None else _mask(masks / f"{image.stem}{mask_suffix}.png", defect, image),
+            defect,
+        )
+        for image in images
+    )
+
+
+def _mask(path: Path, defect: str, image: Path) -> Path | None:
+    if path.is_file():
+        return path
+    if defect == GOOD:
+        return None
+    raise DataError(f"{path}: the mask of {image} is missing; add it or remove the defective picture.")
+
+
+def _kinds(test: Path) -> Iterator[Path]:
+    """Subfolders of `test`, one a kind of defect; a dataset without test pictures can still be trained on."""
+    if not test.is_dir():
+        return
+    if stray := list_images(test):
+        raise DataError(f"{stray[0]}: lies directly in {test}; move it to a subfolder named after its kind.")
+    yield from _subfolders(test)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    _require_folder(folder, "a folder of pictures")
+    images = tuple(list_images(folder))
+    if not images:
+        raise DataError(f"{folder}: no pictures in it; add some (png, jpg, bmp, tiff, webp) or remove it.")
+    return images
+
+
+def _require_folder(folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise DataError(f"{folder}: expected {what}, found {found}; check the path.")
+
+
+def _refuse_depth(root: Path, mode: Mode) -> None:
+    if mode != "rgb":
+        raise DataError(
+            f"{root}: mode {mode} needs an xyz file for every picture, which only the layout of MVTec 3D-AD "
+            "has (train/good/rgb and train/good/xyz); arrange the folder like that or use mode rgb."
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

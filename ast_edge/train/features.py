@@ -1,0 +1,232 @@
+"""Features of all parts, extracted once and kept in a memory-mapped cache.
+
+A cache is a folder named by everything that decides its content: the data's fingerprint, the trunk with its
+weights, the mode and the preprocessing. It fills batch by batch and says how far it got, so that a run that
+was killed goes on where it stopped and reads the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ast_edge.backends.base import Array
+from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError
+from ast_edge.files import write_text
+from ast_edge.manifest import Mode, Preprocessing
+from ast_edge.preprocess import depth_input, image_input
+from ast_edge.train.backbone import Trunk
+from ast_edge.train.config import TrainConfig
+from ast_edge.train.data import Sample, load
+from ast_edge.train.network import extract, feature_channels
+
+CACHE_FORMAT = 1
+BATCH = 8
+STD_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features float32 [parts,C,h,h] and, in the modes with depth, mask weights float32 [parts,1,h,h]."""
+
+    features: NDArray[np.float32]
+    mask: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batch(self, index: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Features and mask of the parts `index` as tensors on `device`."""
+        features = torch.from_numpy(self.features[index]).to(device)
+        return features, None if self.mask is None else torch.from_numpy(self.mask[index]).to(device)
+
+    def split(self, at: int) -> tuple[Features, Features]:
+        """The first `at` parts and the rest."""
+        first, rest = (None, None) if self.mask is None else (self.mask[:at], self.mask[at:])
+        return Features(self.features[:at], first), Features(self.features[at:], rest)
+
+
+def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str, Array]:
+    """The network's inputs for one part, without batch dimension. DataError names a file that is unfit."""
+    loaded = load(sample, mode)
+    inputs: dict[str, Array] = {}
+    try:
+        if loaded.image is not None:
+            inputs["image"] = image_input(loaded.image, "rgb", spec)
+        depth = None if loaded.depth_m is None else depth_input(loaded.depth_m, spec)
+    except FrameError as exc:
+        raise DataError(f"{sample.name}: {exc}") from exc
+    if depth is not None:
+        if depth.empty:
+            raise DataError(f"{sample.xyz}: no part stands out from its background; remove the file.")
+        inputs |= {"depth": depth.depth, "foreground": depth.foreground}
+    return inputs
+
+
+class _Parts(Dataset[dict[str, Array] | AstEdgeError]):
+    """Inputs of all parts; an error travels as a value, since a worker process would mangle it."""
+
+    def __init__(self, samples: Sequence[Sample], config: TrainConfig) -> None:
+        self.samples, self.mode, self.spec = samples, config.mode, config.preprocessing
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Array] | AstEdgeError:
+        try:
+            return network_inputs(self.samples[index], self.mode, self.spec)
+        except AstEdgeError as exc:
+            return exc
+
+
+def input_batches(
+    samples: Sequence[Sample], config: TrainConfig, *, workers: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """Inputs of `samples` in order, stacked in batches of `BATCH`; raises the DataError of a bad file."""
+    loader = DataLoader(_Parts(samples, config), batch_size=BATCH, num_workers=workers, collate_fn=list)
+    for parts in loader:
+        for part in parts:
+            if isinstance(part, AstEdgeError):
+                raise part
+        yield {name: torch.from_numpy(np.stack([part[name] for part in parts])) for name in parts[0]}
+
+
+def cache_root() -> Path:
+    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder."""
+    if own := os.environ.get("AST_EDGE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
+
+
+def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None) -> str:
+    """Name of the cache folder: a digest of everything that decides the features."""
+    about = {
+        "format": CACHE_FORMAT,
+        "fingerprint": fingerprint,
+        "mode": config.mode,
+        "backbone": None if trunk is None else config.backbone.model_dump(mode="json"),
+        "weights": None if trunk is None else state_digest(trunk.state_dict()),
+        "preprocessing": config.preprocessing.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def state_digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes and values of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One job: which parts, with which trunk, on which device, into which cache folder."""
+
+    samples: Sequence[Sample]
+    config: TrainConfig
+    trunk: Trunk | None
+    device: torch.device
+    folder: Path
+    workers: int = 0
+
+    def run(self, advance: Callable[[int], None]) -> Features:
+        """Fill the cache where it is not yet full and map it; `advance` is told the parts done.
+
+        Raises DataError for a file that cannot be used, RunError when another process fills the same cache.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        try:
+            with lock.acquire(timeout=0):
+                return self._fill(advance)
+        except Timeout as exc:
+            raise RunError(
+                f"{self.folder}: another run is extracting the same features; wait for it, then start again."
+            ) from exc
+
+    def _fill(self, advance: Callable[[int], None]) -> Features:
+        done = self._done()
+        maps = self._open(fresh=done == 0)
+        advance(done)
+        batches = input_batches(self.samples[done:], self.config, workers=self.workers)
+        for inputs in batches if done < len(self.samples) else ():
+            features = self._extract(inputs)
+            maps["features"][done : done + len(features)] = features
+            if "mask" in maps:
+                maps["mask"][done : done + len(features)] = inputs["foreground"].numpy()
+            done += len(features)
+            for array in maps.values():
+                array.flush()
+            write_text(self.folder / "progress.json", json.dumps({"done": done}))
+            advance(len(features))
+        return Features(**{"mask": None, **self._open(fresh=False)})
+
+    def _extract(self, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+        image, depth = (
+            inputs[name].to(self.device) if name in inputs else None for name in ("image", "depth")
+        )
+        with torch.inference_mode():
+            features: NDArray[np.float32] = extract(self.trunk, image, depth).cpu().numpy()
+        return features
+
+    def _done(self) -> int:
+        try:
+            done = int(json.loads((self.folder / "progress.json").read_text())["done"])
+        except (OSError, ValueError, KeyError):
+            return 0
+        return done if all(path.is_file() for path in self._paths().values()) else 0
+
+    def _paths(self) -> dict[str, Path]:
+        names = ("features",) if self.config.mode == "rgb" else ("features", "mask")
+        return {name: self.folder / f"{name}.npy" for name in names}
+
+    def _open(self, *, fresh: bool) -> dict[str, Any]:
+        count, grid = len(self.samples), self.config.map_size
+        shapes = {"features": (count, feature_channels(self.trunk, self.config), grid, grid)}
+        shapes["mask"] = (count, 1, grid, grid)
+        mode: Any = "w+" if fresh else "r+"
+        return {
+            name: np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shapes[name])
+            if fresh
+            else np.lib.format.open_memmap(path, mode=mode)
+            for name, path in self._paths().items()
+        }
+
+
+def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, each [1,C,1,1], over all pixels or, if any, the mask's.
+
+    No deviation is taken for smaller than a twentieth of the median one: dividing by next to nothing would
+    only amplify rounding.
+    """
+    channels = features.features.shape[1]
+    total, squares, weight = np.zeros(channels), np.zeros(channels), 0.0
+    for where in _slices(len(features)):
+        x = features.features[where].astype(np.float64)
+        w = np.ones_like(x[:, :1]) if features.mask is None else features.mask[where].astype(np.float64)
+        total += (x * w).sum(axis=(0, 2, 3))
+        squares += (x * x * w).sum(axis=(0, 2, 3))
+        weight += float(w.sum())
+    mean = total / weight
+    std = np.sqrt(np.maximum(squares / weight - mean**2, 0.0))
+    floor = STD_FLOOR * float(np.median(std))
+    std = np.maximum(std, floor) if floor > 0 else np.ones_like(std)
+    return tuple(torch.from_numpy(v).float().view(1, -1, 1, 1) for v in (mean, std))  # type: ignore[return-value]
+
+
+def _slices(count: int, step: int = 64) -> list[slice]:
+    return [slice(start, start + step) for start in range(0, count, step)]

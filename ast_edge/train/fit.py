@@ -1,0 +1,168 @@
+"""The training loop of both networks: shuffle, noise, loss, Adam, a checkpoint after every epoch.
+
+What is random in an epoch (order and noise) depends on the seed, the phase and the epoch alone, so a resumed
+run draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ast_edge.errors import RunError
+from ast_edge.files import write_text
+from ast_edge.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from ast_edge.train.config import TrainConfig
+from ast_edge.train.features import Features
+from ast_edge.train.losses import student_loss, teacher_loss
+from ast_edge.train.network import AstNetwork, Standardise
+from ast_edge.train.progress import Stage, logger, stage
+
+Loss = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One network's training: what is optimised, for how long, and its loss on standardised features."""
+
+    name: str
+    module: nn.Module
+    epochs: int
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Features of the parts to train on and of the good parts held out, and how to standardise them."""
+
+    train: Features
+    holdout: Features
+    standardise: Standardise
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a phase keeps its state and on what it computes."""
+
+    checkpoint: Path
+    history: Path
+    device: torch.device
+
+
+def teacher_phase(network: AstNetwork, config: TrainConfig) -> Phase:
+    """Maximum likelihood of the good parts' features (paper section 3.2)."""
+
+    def loss(features: Tensor, mask: Tensor | None) -> Tensor:
+        z, log_det = network.teacher(features)
+        return teacher_loss(z, log_det, mask)
+
+    return Phase("teacher", network.teacher, config.teacher.epochs, loss)
+
+
+def student_phase(network: AstNetwork, config: TrainConfig) -> Phase:
+    """Regression of the frozen teacher's output (paper section 3.3)."""
+    network.teacher.eval()
+
+    def loss(features: Tensor, mask: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            z_teacher, _ = network.teacher(features)
+        return student_loss(z_teacher, network.student(features).float(), mask)
+
+    return Phase("student", network.student, config.student.epochs, loss)
+
+
+def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> None:
+    """Train `phase` to its last epoch, from its checkpoint where there is one.
+
+    Raises RunError when the loss stops being a number.
+    """
+    trainable = [p for p in phase.module.parameters() if p.requires_grad]
+    # L2 inside Adam, not AdamW (paper section 4.2 and the published code).
+    optimiser = torch.optim.Adam(trainable, lr=config.lr, weight_decay=config.weight_decay)
+    done = load_checkpoint(place.checkpoint, phase.module, optimiser, phase.name)
+    history = [row for row in _read(place.history) if row["phase"] != phase.name or int(row["epoch"]) <= done]
+    steps = _steps(len(parts.train), config.batch_size)
+    with stage(f"training {phase.name}", phase.epochs * steps) as shown:
+        shown.advance(done * steps)
+        for epoch in range(done + 1, phase.epochs + 1):
+            loss = _epoch(phase, parts, config, _Epoch(epoch, optimiser, place.device, shown))
+            held_out = _held_out_loss(phase, parts, config, place.device)
+            history.append({"phase": phase.name, "epoch": epoch, "loss": loss, "holdout_loss": held_out})
+            logger.info("%s epoch %d loss %.6g held-out %.6g", phase.name, epoch, loss, held_out)
+            # History first: rows beyond the checkpoint are dropped when the run is resumed.
+            write_text(place.history, json.dumps(history, indent=1))
+            save_checkpoint(place.checkpoint, phase.module, optimiser, Position(phase.name, epoch))
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    number: int
+    optimiser: torch.optim.Optimizer
+    device: torch.device
+    shown: Stage
+
+
+def _epoch(phase: Phase, parts: Parts, config: TrainConfig, epoch: _Epoch) -> float:
+    phase.module.train()
+    seed = zlib.crc32(f"{config.seed} {phase.name} {epoch.number}".encode())
+    order = np.random.default_rng(seed).permutation(len(parts.train))
+    noise = torch.Generator(epoch.device).manual_seed(seed)
+    size = min(config.batch_size, len(order))
+    steps, total = _steps(len(order), config.batch_size), 0.0
+    for step in range(steps):
+        features, mask = parts.train.batch(np.sort(order[step * size : (step + 1) * size]), epoch.device)
+        features = parts.standardise(features)
+        if config.noise:
+            drawn = torch.randn(features.shape, generator=noise, device=epoch.device)
+            features = features + config.noise * drawn
+        epoch.optimiser.zero_grad(set_to_none=True)
+        with _precision(config, epoch.device):
+            loss = phase.loss(features, mask)
+        loss.backward()  # type: ignore[no-untyped-call]
+        epoch.optimiser.step()
+        total += _finite(loss, phase, epoch.number)
+        epoch.shown.advance(1, f"epoch {epoch.number}/{phase.epochs} loss {total / (step + 1):.4g}")
+    return total / steps
+
+
+def _held_out_loss(phase: Phase, parts: Parts, config: TrainConfig, device: torch.device) -> float:
+    phase.module.eval()
+    total, held_out = 0.0, parts.holdout
+    with torch.inference_mode(), _precision(config, device):
+        for start in range(0, len(held_out), config.batch_size):
+            index = np.arange(start, min(start + config.batch_size, len(held_out)))
+            features, mask = held_out.batch(index, device)
+            total += float(phase.loss(parts.standardise(features), mask)) * len(index)
+    return total / len(held_out)
+
+
+def _precision(config: TrainConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.mixed_precision)
+
+
+def _finite(loss: Tensor, phase: Phase, epoch: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise RunError(
+            f"the {phase.name}'s loss became {value} in epoch {epoch}; start again with a smaller --lr "
+            "or without --mixed-precision."
+        )
+    return value
+
+
+def _steps(parts: int, batch_size: int) -> int:
+    # An incomplete last batch is left out: batch norm's statistics would lean on a few parts.
+    return max(1, parts // batch_size)
+
+
+def _read(history: Path) -> list[dict[str, str | int | float]]:
+    rows: list[dict[str, str | int | float]] = json.loads(history.read_text()) if history.exists() else []
+    return rows

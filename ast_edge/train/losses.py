@@ -1,0 +1,46 @@
+"""Losses and distances, each written once (paper section 3, equations 2 to 6).
+
+`mask` is the foreground weight of every pixel, [N,1,h,w], or None where there is no depth: all ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ast_edge.manifest import Aggregation
+
+
+def teacher_loss(z: Tensor, log_det: Tensor, mask: Tensor | None) -> Tensor:
+    """Negative log-likelihood per pixel without its constant, averaged over all pixels: a scalar.
+
+    z [N,C,h,w], log_det [N,h,w]. The mask weights each pixel; the mean is over all pixels, masked or not.
+    """
+    energy = 0.5 * z.square().sum(dim=1) - log_det
+    return (energy if mask is None else energy * mask[:, 0]).mean()
+
+
+def distance(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> Tensor:
+    """Squared distance of teacher and student, mean over channels, weighted once by the mask: [N,h,w]."""
+    squared = (z_teacher - z_student).square().mean(dim=1)
+    return squared if mask is None else squared * mask[:, 0]
+
+
+def student_loss(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean distance over all pixels and parts: a scalar."""
+    return distance(z_teacher, z_student, mask).mean()
+
+
+def aggregate(anomaly_map: Tensor, mask: Tensor | None, aggregation: Aggregation) -> Tensor:
+    """Image score [N] of a map [N,h,w]; the torch copy of `ast_edge.scoring.aggregate`.
+
+    Mean and maximum are taken over the foreground, so that a part's size does not enter its score; an empty
+    foreground gives a score that is not finite.
+    """
+    if aggregation == "max":
+        if mask is not None:
+            anomaly_map = torch.where(mask[:, 0] > 0, anomaly_map, -torch.inf)
+        return anomaly_map.amax(dim=(1, 2))
+    if mask is None:
+        return anomaly_map.mean(dim=(1, 2))
+    return anomaly_map.sum(dim=(1, 2)) / mask[:, 0].sum(dim=(1, 2))

@@ -1,0 +1,103 @@
+"""The whole network in torch: inputs as a model file has them, score and anomaly map out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.manifest import Aggregation, input_specs, output_specs
+from ast_edge.preprocess import UNSHUFFLE
+from ast_edge.train.backbone import Trunk
+from ast_edge.train.config import TrainConfig
+from ast_edge.train.losses import aggregate, distance
+from ast_edge.train.student import Student
+from ast_edge.train.teacher import Teacher
+
+DEPTH_CHANNELS = UNSHUFFLE * UNSHUFFLE
+
+
+def extract(trunk: Trunk | None, image: Tensor | None, depth: Tensor | None) -> Tensor:
+    """Features [N,C,h,h]: the trunk's channels, then 64 of depth, each where the mode has it.
+
+    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper section 3.1).
+    """
+    parts = []
+    if trunk is not None and image is not None:
+        parts.append(trunk(image).float())
+    if depth is not None:
+        parts.append(F.pixel_unshuffle(depth, UNSHUFFLE))
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def feature_channels(trunk: Trunk | None, config: TrainConfig) -> int:
+    """C of `extract`."""
+    channels = 0 if config.mode == "rgb" else DEPTH_CHANNELS
+    if trunk is not None:
+        size = config.image_size
+        with torch.inference_mode():
+            channels += trunk(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
+    return channels
+
+
+class Standardise(nn.Module):
+    """Features minus their mean, divided by their standard deviation, per channel: [N,C,h,h] -> the same."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardised features."""
+        return (features - self.mean) / self.std
+
+
+class AstNetwork(nn.Module):
+    """Trunk, teacher and student as one network (paper section 3, figure 2)."""
+
+    def __init__(self, config: TrainConfig, trunk: Trunk | None) -> None:
+        super().__init__()
+        channels = feature_channels(trunk, config)
+        self.aggregation: Aggregation = config.aggregation
+        self.trunk = trunk
+        self.standardise = Standardise(channels)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.teacher = Teacher(channels, config.map_size, config.teacher)
+            self.student = Student(channels, config.map_size, config.student)
+
+    def forward(
+        self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
+        features = self.standardise(extract(self.trunk, image, depth))
+        z_teacher, _ = self.teacher(features)
+        anomaly_map = distance(z_teacher, self.student(features), foreground)
+        return aggregate(anomaly_map, foreground, self.aggregation), anomaly_map
+
+
+class TorchBackend(Backend):
+    """The network in PyTorch behind the runtime's face, so that training judges as the line does."""
+
+    name = "PyTorch"
+
+    def __init__(self, network: AstNetwork, config: TrainConfig, device: torch.device) -> None:
+        super().__init__(
+            input_specs(config.mode, config.preprocessing, -1), output_specs(config.preprocessing, -1)
+        )
+        self._network = network.to(device).eval()
+        self._device = device
+
+    def _run(self, inputs: Mapping[str, Array]) -> Outputs:
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+        with torch.inference_mode():
+            score, anomaly_map = self._network(**{k: t.to(self._device) for k, t in tensors.items()})
+        return Outputs(score.cpu().numpy(), anomaly_map.cpu().numpy())

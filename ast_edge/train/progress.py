@@ -1,0 +1,81 @@
+"""What a person sees of a long job: a bar with loss and time left, or now and then a line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+logger = logging.getLogger("ast_edge.train")
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Stage:
+    """Counts the steps of one stage and shows them."""
+
+    def __init__(self, name: str, total: int, bar: Progress | None, console: Console) -> None:
+        self._name, self._total, self._bar, self._console = name, total, bar, console
+        self._task = bar.add_task(name, total=total, note="") if bar else None
+        self._done = 0
+        self._told_at = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count `steps` more as done; `note` is shown beside them (the loss, say)."""
+        self._done += steps
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=self._done, note=note)
+            return
+        now = time.monotonic()
+        if now - self._told_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
+            self._told_at = now
+            self._console.print(f"{self._name}: {self._done}/{self._total} {note}".rstrip(), highlight=False)
+
+
+@contextlib.contextmanager
+def stage(name: str, total: int) -> Iterator[Stage]:
+    """Show one stage of `total` steps on stderr while the block runs."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Stage(name, total, None, console)
+        return
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Stage(name, total, bar, console)
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append what is logged while the block runs to the file `path`."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as exc:
+        logger.error("stopped: %s", str(exc) or type(exc).__name__)  # noqa: TRY400  # the caller prints it
+        raise
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,184 @@
+"""A run folder: everything a training run leaves behind, readable without unpickling anything.
+
+config.json             what was asked for and what it was trained on
+trunk.safetensors       the frozen backbone (modes rgb and rgbd)
+history.json            loss per epoch on the training parts and on the held-out good parts
+train.log               what happened when
+checkpoint.safetensors  the phase in progress; gone when the run is complete
+teacher.safetensors     the finished teacher, while the student is trained
+weights.safetensors     the finished network
+calibration.json        score and largest map value of every held-out good part
+spec.json               what decides a verdict: preprocessing, threshold and its origin
+references.npz          inputs with the score and map that PyTorch gave
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ast_edge.errors import RunError
+from ast_edge.files import write_text
+from ast_edge.manifest import ModelSpec, TrainingData
+from ast_edge.references import References
+from ast_edge.train.backbone import Trunk, build_trunk
+from ast_edge.train.checkpoint import load_module, read_tensors
+from ast_edge.train.config import TrainConfig
+from ast_edge.train.network import AstNetwork
+
+FORMAT_VERSION = 1
+M = TypeVar("M", bound=BaseModel)
+
+
+class RunConfig(BaseModel):
+    """Content of `config.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    train: TrainConfig
+    data: TrainingData
+    data_path: str
+    weights: str  # where the trunk's weights came from
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder by its files."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """What was asked for."""
+        return self.path / "config.json"
+
+    @property
+    def trunk_file(self) -> Path:
+        """The frozen backbone."""
+        return self.path / "trunk.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of the phase in progress."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def teacher_file(self) -> Path:
+        """The finished teacher while the student is trained."""
+        return self.path / "teacher.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """Losses per epoch."""
+        return self.path / "history.json"
+
+    @property
+    def log(self) -> Path:
+        """What happened when."""
+        return self.path / "train.log"
+
+    @property
+    def weights(self) -> Path:
+        """The finished network."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def calibration(self) -> Path:
+        """Scores of the held-out good parts."""
+        return self.path / "calibration.json"
+
+    @property
+    def spec_file(self) -> Path:
+        """What decides a verdict; written last, so its presence says that the run is complete."""
+        return self.path / "spec.json"
+
+    @property
+    def references_file(self) -> Path:
+        """Reference vectors from PyTorch."""
+        return self.path / "references.npz"
+
+    @property
+    def started(self) -> bool:
+        """True when there is a configuration to resume."""
+        return self.config_file.is_file()
+
+    @property
+    def complete(self) -> bool:
+        """True when the run can be evaluated and exported."""
+        return self.spec_file.is_file()
+
+    def config(self) -> RunConfig:
+        """The configuration; RunError when it is missing or damaged."""
+        return _validated(RunConfig, self.config_file)
+
+    def spec(self) -> ModelSpec:
+        """What decides a verdict; RunError when the run is not complete."""
+        if not self.complete:
+            if self.started:
+                raise RunError(
+                    f"{self.path}: training is not complete; continue it with `ast-edge train --resume`."
+                )
+            raise RunError(
+                f"{self.path}: is not a run folder of `ast-edge train` (there is no config.json in it)."
+            )
+        return _validated(ModelSpec, self.spec_file)
+
+    def write_spec(self, spec: ModelSpec) -> None:
+        """Complete the run."""
+        write_text(self.spec_file, spec.model_dump_json(indent=1))
+
+    def references(self) -> References:
+        """Reference vectors from PyTorch; RunError when they are missing."""
+        if not self.references_file.is_file():
+            raise RunError(f"{self.references_file}: is missing; the run is damaged, train it again.")
+        references = References.from_bytes(self.references_file.read_bytes(), str(self.references_file))
+        references.check(self.spec(), str(self.references_file))
+        return references
+
+    def load_trunk(self, config: TrainConfig) -> Trunk | None:
+        """The frozen backbone, or None in mode depth."""
+        if config.mode == "depth":
+            return None
+        trunk = build_trunk(config.backbone, config.image_size)
+        load_module(trunk, read_tensors(self.trunk_file)[0], self.trunk_file)
+        return trunk
+
+    def load_network(self) -> AstNetwork:
+        """The finished network in evaluation mode, on the CPU."""
+        self.spec()
+        config = self.config().train
+        trunk = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
+        network = AstNetwork(config, trunk)
+        load_module(network, read_tensors(self.weights)[0], self.weights)
+        return network.eval().requires_grad_(requires_grad=False)
+
+
+def _validated(model: type[M], path: Path) -> M:
+    try:
+        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as exc:
+        raise RunError(
+            f"{path}: cannot be read ({exc.strerror}); is {path.parent} a run of `ast-edge train`?"
+        ) from exc
+    except (ValueError, ValidationError) as exc:
+        raise RunError(f"{path}: is damaged or from another version ({str(exc).splitlines()[0]}).") from exc
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`; RunError for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as exc:
+        raise RunError(f"device {name}: unknown; give auto, cpu, cuda or cuda:N.") from exc
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RunError(f"device {name}: PyTorch sees no CUDA GPU on this machine; use --device cpu.")
+    return device

@@ -1,0 +1,20 @@
+"""Export of a training run as one ONNX model that proves itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ast_edge_export.export import Exported as Exported
+    from ast_edge_export.export import export_run as export_run
+
+__all__ = ["Exported", "export_run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `ast_edge_export.precision` can be used where there is no torch.
+    if name in __all__:
+        from ast_edge_export import export  # noqa: PLC0415
+
+        return getattr(export, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,103 @@
+"""Run folder in, model files out: trace, fold, write, prove; what cannot be proven does not get its name."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+
+from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.errors import ParityError, UsageError
+from ast_edge.files import write_bytes
+from ast_edge.manifest import Manifest, ModelSpec, Precision
+from ast_edge.model_file import ModelFile, network_sha256, write_model_file
+from ast_edge.references import SCORE_TOLERANCE, Parity, References, prove, reference_path
+from ast_edge.train.pipeline import versions
+from ast_edge.train.run import Run
+from ast_edge_export.fold import FoldedNetwork
+from ast_edge_export.precision import to_mixed_precision
+from ast_edge_export.trace import trace
+
+SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model file that reproduced its reference vectors through ONNX Runtime."""
+
+    path: Path
+    precision: Precision
+    parity: Parity
+
+
+def export_run(run_folder: Path, output: Path, *, batch: int = 1, fp16: bool = True) -> list[Exported]:
+    """Write `output`, its reference vectors beside it and, with `fp16`, the mixed-precision model.
+
+    `batch` -1 leaves the batch free. Raises ParityError, with the figures, when a model does not reproduce
+    PyTorch's scores; then nothing is written. RunError when the run is not complete.
+    """
+    if output.suffix != SUFFIX:
+        raise UsageError(f"{output}: the model's name must end with {SUFFIX}.")
+    run = Run(run_folder)
+    job = _Job(run.spec(), run.references(), batch, Path(run.config().data_path).name)
+    network = FoldedNetwork(run.load_network())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as name:
+        scratch = Path(name)
+        graph = trace(network, job.spec.input_specs(batch), scratch / "traced.onnx")
+        made = [_make(job, graph, "fp32", scratch / output.name)]
+        if fp16:
+            made.append(_make(job, to_mixed_precision(graph), "fp16", scratch / f"{output.stem}.fp16.onnx"))
+        # The vectors first: a model never stands beside another export's for longer than this takes.
+        write_bytes(reference_path(output), job.references.to_bytes())
+        return [Exported(m.path.replace(output.parent / m.path.name), m.precision, m.parity) for m in made]
+
+
+@dataclass(frozen=True)
+class _Job:
+    spec: ModelSpec
+    references: References
+    batch: int
+    product: str
+
+
+def _make(job: _Job, graph: onnx.ModelProto, precision: Precision, target: Path) -> Exported:
+    network = target.with_suffix(".network")
+    onnx.save(graph, network)
+    manifest = _manifest(job, network_sha256(network), precision)
+    # One good and one disturbed vector travel inside, so that the file alone can be verified.
+    embedded = job.references.subset([0, len(job.references) - 1]).to_bytes()
+    model = write_model_file(target, network, manifest, embedded)
+    return Exported(target, precision, _proven(model, job, SCORE_TOLERANCE[precision]))
+
+
+def _manifest(job: _Job, network: str, precision: Precision) -> Manifest:
+    return Manifest(
+        **job.spec.model_dump(),
+        model_id=f"{job.product}-{job.spec.mode}-{network[:12]}",
+        precision=precision,
+        inputs=job.spec.input_specs(job.batch),
+        outputs=job.spec.output_specs(job.batch),
+        network_sha256=network,
+        reference_sha256=hashlib.sha256(job.references.to_bytes()).hexdigest(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions={**versions(), "onnx": version("onnx"), "onnxsim": version("onnxsim")},
+    )
+
+
+def _proven(model: ModelFile, job: _Job, tolerance: float) -> Parity:
+    with OnnxRuntimeBackend(model) as backend:
+        parity = prove(backend, job.references, job.spec, tolerance)
+    if not parity.ok:
+        raise ParityError(
+            f"{model.path.name}: ONNX Runtime does not reproduce PyTorch: score off by "
+            f"{parity.max_relative_score_error:.2g} relative (allowed {tolerance:g}), map by "
+            f"{parity.max_absolute_map_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts "
+            "flipped; no model was written."
+        )
+    return parity

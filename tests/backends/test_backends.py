@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ast_edge.backends import open_backend
+from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.backends.fake import FakeBackend
+from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.errors import BackendError, FrameError, ModelError, UsageError
+from ast_edge.manifest import Mode
+from ast_edge.model_file import ModelFile, read_model_file, write_model_file
+from tests.tiny import tiny_inputs, tiny_manifest, tiny_network, tiny_spec, write_tiny_model
+
+SPEC = tiny_spec("rgbd")
+
+
+def zeros(inputs: Mapping[str, Array]) -> Outputs:
+    count = len(inputs["image"])
+    return Outputs(np.zeros(count, np.float32), np.zeros((count, 4, 4), np.float32))
+
+
+def fake(answer: Outputs) -> Backend:
+    return FakeBackend(SPEC, lambda _: answer)
+
+
+@pytest.fixture
+def rgbd(tiny_models: dict[Mode, Path]) -> ModelFile:
+    return read_model_file(tiny_models["rgbd"])
+
+
+def test_a_fake_takes_any_batch() -> None:
+    backend = FakeBackend(SPEC, zeros)
+    assert backend.batch == -1
+    for count in (1, 5):
+        assert backend.run(tiny_inputs(SPEC, count)).score.shape == (count,)
+
+
+WRONG_INPUTS: dict[str, tuple[dict[str, Array], str]] = {
+    "missing": ({"image": np.zeros((1, 32, 32, 3), np.uint8)}, "expected the inputs .* found .'image'"),
+    "unknown": ({**tiny_inputs(SPEC, 1), "mask": np.zeros(1)}, "found .*'mask'"),
+    "dtype": ({**tiny_inputs(SPEC, 1), "depth": np.zeros((1, 1, 32, 32))}, "input 'depth': expected float32"),
+    "shape": (
+        {**tiny_inputs(SPEC, 1), "foreground": np.zeros((1, 4, 4), np.float32)},
+        r"'foreground': expected float32 \[1, 1, 4, 4\], found float32 \[1, 4, 4\]",
+    ),
+    "mixed batch": ({**tiny_inputs(SPEC, 2), "image": tiny_inputs(SPEC, 1)["image"]}, "'depth': expected"),
+    "empty batch": ({name: array[:0] for name, array in tiny_inputs(SPEC, 1).items()}, "'image': expected"),
+    "scalar": ({**tiny_inputs(SPEC, 1), "image": np.uint8(1)}, "expected a NumPy array, found uint8"),
+    "list": ({**tiny_inputs(SPEC, 1), "image": [1]}, "expected a NumPy array, found list"),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("case", WRONG_INPUTS)
+def test_inputs_that_do_not_fit_are_refused_before_the_engine_sees_them(case: str) -> None:
+    inputs, words = WRONG_INPUTS[case]
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        raise AssertionError("the engine was run")
+
+    with pytest.raises(FrameError, match=words):
+        FakeBackend(SPEC, answer).run(inputs)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (
+            Outputs(np.zeros(2, np.float32), np.zeros((1, 4, 4), np.float32)),
+            r"'score': expected float32 \[1\]",
+        ),
+        (Outputs(np.zeros(1), np.zeros((1, 4, 4), np.float32)), "'score': expected float32"),  # type: ignore[arg-type]
+        (Outputs(np.zeros(1, np.float32), np.zeros((1, 1, 4, 4), np.float32)), "'anomaly_map': expected"),
+        (Outputs(0.5, np.zeros((1, 4, 4), np.float32)), "found float"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_engine_that_answers_something_else_is_refused(outputs: Outputs, words: str) -> None:
+    with pytest.raises(BackendError, match=f"fake: output .*{words}"):
+        fake(outputs).run(tiny_inputs(SPEC, 1))
+
+
+def test_a_closed_engine_answers_nothing(rgbd: ModelFile) -> None:
+    for backend in (FakeBackend(SPEC, zeros), OnnxRuntimeBackend(rgbd, threads=1)):
+        with backend as opened:
+            opened.run(tiny_inputs(SPEC, 1))
+        backend.close()
+        with pytest.raises(BackendError, match=f"{backend.name}: the engine was closed"):
+            backend.run(tiny_inputs(SPEC, 1))
+
+
+@pytest.mark.parametrize("batch", [1, 4, -1])
+def test_onnx_runtime_takes_the_batch_of_the_file_and_no_other(tmp_path: Path, batch: int) -> None:
+    with OnnxRuntimeBackend(read_model_file(write_tiny_model(tmp_path, "rgbd", batch=batch))) as backend:
+        assert backend.batch == batch
+        for count in (1, 4):
+            if batch in (count, -1):
+                assert backend.run(tiny_inputs(SPEC, count)).anomaly_map.shape == (count, 4, 4)
+            else:
+                with pytest.raises(FrameError, match=rf"expected uint8 \[{batch}, 32"):
+                    backend.run(tiny_inputs(SPEC, count))
+
+
+def test_onnx_runtime_computes_what_numpy_computes(rgbd: ModelFile) -> None:
+    inputs = tiny_inputs(SPEC, 1, seed=5)
+    with OnnxRuntimeBackend(rgbd, threads=1) as backend:
+        outputs = backend.run(inputs)
+    distance = (inputs["image"].astype(np.float64) / 255 - 0.5) ** 2
+    cells = distance.mean(axis=3) + inputs["depth"][:, 0].astype(np.float64) ** 2
+    pooled = cells.reshape(1, 4, 8, 4, 8).mean(axis=(2, 4)) * inputs["foreground"][:, 0]
+    np.testing.assert_allclose(outputs.anomaly_map, pooled, rtol=1e-5)
+    assert outputs.score[0] == pytest.approx(pooled.max(), rel=1e-5)
+
+
+def test_no_threads_are_no_threads(rgbd: ModelFile) -> None:
+    with pytest.raises(UsageError, match="threads: expected at least 1, found 0"):
+        OnnxRuntimeBackend(rgbd, threads=0)
+
+
+def sealed(folder: Path, network: bytes, mode: Mode) -> ModelFile:
+    """A file whose seal is right around a network that is not."""
+    path = folder / "network.onnx"
+    path.write_bytes(network)
+    return write_model_file(folder / "model.onnx", path, tiny_manifest(tiny_spec(mode), path), None)
+
+
+def test_a_network_with_other_tensors_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    model = sealed(tmp_path, tiny_network(tiny_spec("rgb")).SerializeToString(), "depth")
+    with pytest.raises(
+        BackendError, match=r"other tensors than its manifest says .*depth tensor\(float\) \[1,"
+    ):
+        OnnxRuntimeBackend(model, threads=1)
+    free = sealed(tmp_path, tiny_network(tiny_spec("rgb"), -1).SerializeToString(), "rgb")
+    with pytest.raises(BackendError, match="other tensors than its manifest says"):
+        OnnxRuntimeBackend(free, threads=1)
+
+
+def test_what_onnx_runtime_cannot_load_is_one_sentence(tmp_path: Path) -> None:
+    network = tiny_network(tiny_spec())
+    network.graph.node[-1].op_type = "NoSuchOperator"
+    model = sealed(tmp_path, network.SerializeToString(), "rgb")
+    with pytest.raises(BackendError, match="NoSuchOperator") as caught:
+        OnnxRuntimeBackend(model, threads=1)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_what_fails_while_running_is_one_sentence(tmp_path: Path) -> None:
+    """A shape that is read from the picture: the session opens, and grey pixels ask for an impossible one."""
+    network = tiny_network(tiny_spec())
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["flat"], value_ints=[-1]),
+        onnx.helper.make_node("Cast", ["image"], ["numbers"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Reshape", ["numbers", "flat"], ["shape"]),
+        onnx.helper.make_node("Constant", [], ["seven"], value_ints=[7, 7]),
+        onnx.helper.make_node("Reshape", ["seven", "shape"], ["impossible"]),
+        onnx.helper.make_node("ReduceSum", ["impossible"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Cast", ["sum"], ["extra"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Add", ["plain_score", "extra"], ["score"]),
+    ]
+    network.graph.node[-1].output[0] = "plain_score"
+    network.graph.node.extend(nodes)
+    model = sealed(tmp_path, network.SerializeToString(), "rgb")
+    with OnnxRuntimeBackend(model, threads=1) as backend:
+        with pytest.raises(BackendError, match="ONNX Runtime failed while running the network") as caught:
+            backend.run(tiny_inputs(tiny_spec(), 1))
+        assert "\n" not in str(caught.value)
+
+
+def test_without_onnx_runtime_the_error_says_what_to_install(
+    rgbd: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r'pip install "ast-edge\[cpu\]"'):
+        OnnxRuntimeBackend(rgbd)
+
+
+def test_open_backend_checks_the_file_first(tiny_rgb: Path, tmp_path: Path) -> None:
+    model, backend = open_backend(tiny_rgb, threads=1)
+    with backend:
+        assert backend.inputs == model.manifest.inputs
+    with pytest.raises(ModelError):
+        open_backend(tmp_path)
+    with pytest.raises(BackendError, match="runs ONNX models only"):
+        open_backend(tmp_path / "model.engine")

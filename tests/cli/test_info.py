@@ -1,0 +1,43 @@
+"""`ast-edge info` tells what a model says about itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ast_edge.manifest import Manifest, Mode
+from ast_edge.model_file import read_model_file
+from ast_edge.scoring import statement
+from tests.cli.conftest import Cli
+from tests.tiny import write_tiny_model
+
+
+@pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
+def test_text(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode) -> None:
+    done = cli("info", tiny_models[mode])
+    manifest = read_model_file(tiny_models[mode]).manifest
+    assert (done.code, done.err) == (0, "")
+    for fact in (f"mode {mode}", manifest.model_id, "0.1 (score), 0.15 (map)", statement(manifest.threshold)):
+        assert fact in done.out
+    assert ("7 mm from the background" in done.out) == (mode != "rgb")
+
+
+def test_free_batch_is_shown_as_n(cli: Cli, tmp_path: Path) -> None:
+    assert "image uint8 [N,32,32,3]" in cli("info", write_tiny_model(tmp_path, batch=-1)).out
+
+
+def test_json_holds_the_whole_manifest(cli: Cli, tiny_rgb: Path) -> None:
+    content = json.loads(cli("info", tiny_rgb, "--json").out)
+    model = read_model_file(tiny_rgb)
+    assert Manifest.model_validate(content["manifest"]) == model.manifest
+    assert content["path"] == str(tiny_rgb)
+    assert content["size_bytes"] == model.size
+    assert content["threshold_statement"] == statement(model.manifest.threshold)
+
+
+def test_a_file_that_is_no_model(cli: Cli, tmp_path: Path) -> None:
+    done = cli("info", tmp_path)
+    assert done.code == 1
+    assert str(tmp_path) in done.error

@@ -1,0 +1,131 @@
+"""The frame around every command: help, usage errors, interruption, bugs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+import ast_edge
+from ast_edge import engine_build
+from ast_edge.cli import main
+from ast_edge.errors import BackendError
+from tests.cli.conftest import ROOT, Cli
+
+RUNTIME_COMMANDS = ("inspect", "verify", "info", "build-engine")
+
+
+def raising(error: BaseException) -> object:
+    def command(*arguments: object) -> NoReturn:
+        raise error
+
+    return command
+
+
+def test_help_lists_the_commands(cli: Cli) -> None:
+    done = cli("--help")
+    assert done.code == 0
+    assert not done.err
+    assert all(command in done.out for command in RUNTIME_COMMANDS)
+
+
+@pytest.mark.parametrize("command", RUNTIME_COMMANDS)
+def test_every_command_has_help(cli: Cli, command: str) -> None:
+    done = cli(command, "--help")
+    assert done.code == 0
+    assert "MODEL" in done.out
+
+
+def test_without_a_command_the_help_is_shown_and_the_code_tells_wrong_usage(cli: Cli) -> None:
+    done = cli()
+    assert done.code == 2
+    assert "inspect" in done.out
+
+
+def test_version(cli: Cli) -> None:
+    done = cli("--version")
+    assert (done.code, done.out) == (0, f"ast-edge {ast_edge.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspct"], "inspct"),
+        (["info"], "MODEL"),
+        (["inspect", "model.onnx"], "PATH"),
+        (["info", "model.onnx", "--jsn"], "--jsn"),
+        (["inspect", "model.onnx", "a.png", "--threads", "0"], "--threads"),
+        (["inspect", "model.onnx", "a.png", "--threads", "two"], "--threads"),
+        (["inspect", "model.onnx", "a.png", "--overlay"], "--overlay"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(cli: Cli, arguments: list[str], message: str) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert not done.out
+    assert message in done.error
+    assert done.error.endswith("--help'.")
+
+
+def test_an_error_is_one_line_whatever_its_message(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tiny_rgb: Path
+) -> None:
+    monkeypatch.setattr(engine_build, "build_engine", raising(BackendError("first line\n  second line")))
+    done = cli("build-engine", tiny_rgb)
+    assert (done.code, done.error) == (1, "first line second line")
+
+
+def test_interruption_is_one_line_and_code_130(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tiny_rgb: Path
+) -> None:
+    monkeypatch.setattr(engine_build, "build_engine", raising(KeyboardInterrupt()))
+    done = cli("build-engine", tiny_rgb)
+    assert (done.code, done.error) == (130, "interrupted.")
+
+
+def test_a_bug_is_one_line_that_asks_for_a_report(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tiny_rgb: Path
+) -> None:
+    monkeypatch.delenv("AST_EDGE_DEBUG", raising=False)
+    monkeypatch.setattr(engine_build, "build_engine", raising(ZeroDivisionError("division by zero")))
+    done = cli("build-engine", tiny_rgb)
+    assert done.code == 1
+    assert "internal error ZeroDivisionError: division by zero" in done.error
+    assert "AST_EDGE_DEBUG=1" in done.error
+
+
+def test_the_traceback_of_a_bug_is_shown_on_demand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_rgb: Path
+) -> None:
+    monkeypatch.setenv("AST_EDGE_DEBUG", "1")
+    monkeypatch.setattr(engine_build, "build_engine", raising(ZeroDivisionError("division by zero")))
+    assert main(["build-engine", str(tiny_rgb)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_went_away_gives_no_traceback(tiny_rgb: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from ast_edge.cli import main; sys.exit(main())",
+                "info",
+                tiny_rgb,
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode != 0
+    assert b"Traceback" not in done.stderr
