@@ -95,7 +95,7 @@ def info_text(model: ModelFile) -> str:
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:<13}{value}" for name, value in rows)
+    return "\n".join(f"{name:<15}{value}" for name, value in rows)
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> str:

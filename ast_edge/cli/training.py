@@ -12,6 +12,7 @@ from ast_edge.errors import BackendError, UsageError
 if TYPE_CHECKING:
     from ast_edge.train.config import TrainConfig
 
+LARGEST_SEED = 2**63 - 1  # PyTorch's generators take no more
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Data = Annotated[
     Path,
@@ -53,9 +54,15 @@ def train(
     epochs: Annotated[
         str | None, typer.Option(metavar="N|T,S", help="Epochs of both networks, or of teacher and student.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    padding: Annotated[
+        Literal["authors", "dynamic"] | None,
+        typer.Option(help="EfficientNet's padding: as the authors' code, or for the size in use."),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Parts per training step [8].")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Everything random follows from it [0].")
+    ] = None,
     aggregation: Annotated[
         Literal["mean", "max"] | None, typer.Option(help="From anomaly map to image score.")
     ] = None,
@@ -92,6 +99,7 @@ def train(
 
     changes: dict[str, Any] = {
         "backbone": backbone,
+        "backbone.padding": padding,
         "image_size": image_size,
         "batch_size": batch_size,
         "lr": lr,
@@ -99,7 +107,7 @@ def train(
         "aggregation": aggregation,
         "standardise": standardise,
         "noise": noise,
-        "crop": None if crop is None else _numbers(crop, "--crop", 4),
+        "crop": None if crop is None else _numbers(crop, f"--crop {crop}", 4, 4),
         "false_reject_rate": false_reject_rate,
         "holdout": holdout,
         "mixed_precision": True if mixed_precision else None,
@@ -136,6 +144,8 @@ def evaluate(
     from ast_edge.train.evaluate import evaluate as judge_parts
     from ast_edge.train.evaluate import open_model, parts_to_test
 
+    if json_file is not None and json_file.is_dir():
+        raise UsageError(f"--json {json_file}: is a folder; name a file to write.")
     with open_model(model, device=device, threads=threads) as inspector:
         evaluation = judge_parts(inspector, parts_to_test(data, inspector, defective))
     if json_file is not None:
@@ -148,7 +158,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.")
     ] = Path("model.onnx"),
-    batch: Annotated[int, typer.Option(min=1, help="Batch size of the model.")] = 1,
+    batch: Annotated[int | None, typer.Option(min=1, help="Batch size of the model [1].")] = None,
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Leave the batch size free.")
     ] = False,
@@ -159,7 +169,9 @@ def export(
     from ast_edge.cli.reporting import export_text
     from ast_edge_export import export_run
 
-    for exported in export_run(run, output, batch=-1 if dynamic_batch else batch, fp16=fp16):
+    if dynamic_batch and batch is not None:
+        raise UsageError("--batch and --dynamic-batch exclude each other; give one of them.")
+    for exported in export_run(run, output, batch=-1 if dynamic_batch else batch or 1, fp16=fp16):
         typer.echo(export_text(exported))
 
 
@@ -167,7 +179,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="Backbone weights (safetensors), or `seeded`.")
     ] = None,
@@ -204,32 +216,37 @@ def _configured(given: dict[str, Any]) -> TrainConfig:
     if "backbone" in rest:
         changes["backbone"] = _backbone(rest.pop("backbone"))
     if "epochs" in rest:
-        numbers = _numbers(rest.pop("epochs"), "--epochs", 1, 2)
+        epochs = rest.pop("epochs")
+        numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)
         changes["teacher.epochs"], changes["student.epochs"] = numbers[0], numbers[-1]
     return changed(config, changes | rest)
 
 
 def _backbone(text: str) -> dict[str, object]:
-    from ast_edge.train.backbone import describe_stride
-    from ast_edge.train.config import B5, BackboneConfig
+    from ast_edge.train.backbone import describe_timm
+    from ast_edge.train.config import B5
 
     if text in {B5.name, B5.describe()}:
         return B5.model_dump()
     name, _, where = text.partition(":")
     if not where:
         raise UsageError(f"--backbone {text}: say which stages, as in resnet18:2,3.")
-    stages = _numbers(where, "--backbone", 1, 2, 3, 4, 5)
-    return BackboneConfig(name=name, stages=stages, stride=describe_stride(name, stages)).model_dump()
+    stages = _numbers(where, f"--backbone {text}", 1, 5)
+    if stages[0] < 0 or list(stages) != sorted(set(stages)):
+        raise UsageError(
+            f"--backbone {text}: name every stage once, from 0 and in order, as in resnet18:2,3."
+        )
+    return describe_timm(name, stages).model_dump()
 
 
-def _numbers(text: str, option: str, *counts: int) -> tuple[int, ...]:
+def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in counts:
-        wanted = " or ".join(map(str, counts))
-        raise UsageError(f"{option} {text}: expected {wanted} whole numbers with commas between them.")
+    if not fewest <= len(numbers) <= most:
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        raise UsageError(f"{given}: expected {wanted} whole numbers with commas between them.")
     return numbers
 
 
@@ -239,20 +256,19 @@ def _resumable(run: Any, given: dict[str, Any]) -> Any:
         return run
     about = run.config()
     weights = given.pop("weights", None)
-    if weights is not None and not about.weights.startswith(
-        "seed " if weights == "seeded" else Path(weights).name
-    ):
+    own = about.train
+    asked = "seed " if weights == "seeded" else Path(weights or "").name
+    if weights is not None and own.mode != "depth" and not about.weights.startswith(asked):
         raise UsageError(
             f"--weights {weights}: the run was started with {about.weights}; leave the option out."
         )
-    own = about.train
     wanted = _configured({"preset": own.preset, "mode": own.mode} | given)
     for name in given:
-        keys = ("teacher", "student") if name == "epochs" else (name,)
+        keys = ("teacher", "student") if name == "epochs" else (name.partition(".")[0],)
         if any(getattr(wanted, key) != getattr(own, key) for key in keys):
+            option = name.rpartition(".")[2].replace("_", "-")
             raise UsageError(
-                f"--{name.replace('_', '-')}: differs from what {run.path} was started with; leave it "
-                "out or start another run."
+                f"--{option}: differs from what {run.path} was started with; leave it out or start anew."
             )
     return run
 

@@ -27,6 +27,7 @@ class Trunk(nn.Module):
     def __init__(self, body: nn.Module, config: BackboneConfig) -> None:
         super().__init__()
         self.body = body
+        self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"  # timm's word for its Swin etc.
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.requires_grad_(requires_grad=False)
@@ -40,6 +41,8 @@ class Trunk(nn.Module):
         """Normalise, extract, bring all stages to the coarsest grid and concatenate them."""
         x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
+        if self.channels_last:
+            maps = [level.permute(0, 3, 1, 2) for level in maps]
         coarsest = min(level.shape[-1] for level in maps)
         return torch.cat([_pooled(level, coarsest) for level in maps], dim=1)
 
@@ -107,10 +110,16 @@ def _create(config: BackboneConfig) -> nn.Module:
         ) from exc
 
 
-def describe_stride(name: str, stages: tuple[int, ...]) -> int:
-    """Stride of the coarsest of `stages` of a timm model, from its own feature table."""
+def describe_timm(name: str, stages: tuple[int, ...]) -> BackboneConfig:
+    """Stages of a timm model with what timm knows of it: the stride of the coarsest, mean and deviation."""
     network: Any = _create(BackboneConfig(name=name, stages=stages, stride=1))
-    return int(max(network.feature_info.reduction()))
+    return BackboneConfig(
+        name=name,
+        stages=stages,
+        stride=max(network.feature_info.reduction()),
+        mean=network.pretrained_cfg["mean"],
+        std=network.pretrained_cfg["std"],
+    )
 
 
 def _fix_same_padding(body: nn.Module, nominal_size: int) -> None:
@@ -151,8 +160,14 @@ def _static(module: Any, size: int) -> StaticPad:
 
 
 def _check_grid(trunk: Trunk, config: BackboneConfig, image_size: int) -> None:
-    with torch.inference_mode():
-        shape = trunk(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
+    try:
+        with torch.inference_mode():
+            shape = trunk(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
+    except (RuntimeError, AssertionError, ValueError) as exc:
+        raise UsageError(
+            f"backbone {config.describe()}: does not take pictures of {image_size} pixels ({exc}); choose "
+            "another image size or backbone."
+        ) from exc
     expected = image_size // config.stride
     if tuple(shape[-2:]) != (expected, expected):
         raise UsageError(
@@ -176,9 +191,12 @@ def load_weights(trunk: Trunk, path: Path) -> None:
 
 
 def load_state(trunk: Trunk, state: dict[str, Tensor], where: str) -> None:
-    """Load timm's state dict; WeightsError when a parameter is missing or has another shape."""
+    """Load timm's state dict; WeightsError when a parameter is missing or has another shape.
+
+    The trunk is left as it was when the file is refused.
+    """
     own = trunk.body.state_dict()
-    plain = _timm_names(trunk.body)
+    plain = _timm_names(trunk.body, state)
     missing = [name for name in plain if name not in state]
     if missing:
         raise WeightsError(
@@ -191,16 +209,27 @@ def load_state(trunk: Trunk, state: dict[str, Tensor], where: str) -> None:
                 f"weights {where}: tensor {name} has shape {tuple(state[name].shape)}, the backbone needs "
                 f"{tuple(own[inner].shape)}; give the weights of this very timm model."
             )
+    for name, inner in plain.items():
         own[inner].copy_(state[name])
 
 
-def _timm_names(body: nn.Module) -> dict[str, str]:
-    """timm's name of every tensor -> its name here, where a `StaticPad` may have wrapped a convolution."""
+def _timm_names(body: nn.Module, state: dict[str, Tensor]) -> dict[str, str]:
+    """timm's name of every tensor -> its name here.
+
+    A `StaticPad` may have wrapped a convolution; timm's own feature wrappers put the network under `model.`
+    or join the first two parts of a name (`stages.0` -> `stages_0`). The counters of batches are left out:
+    a frozen network never reads them and not every file has them.
+    """
     wrapped = [f"{name}.conv." for name, module in body.named_modules() if isinstance(module, StaticPad)]
+    joined = {name.replace(".", "_", 1): name for name in state}
     names = {}
-    for name in body.state_dict():
-        prefix = next((prefix for prefix in wrapped if name.startswith(prefix)), None)
-        names[name if prefix is None else prefix.removesuffix("conv.") + name[len(prefix) :]] = name
+    for inner in body.state_dict():
+        if inner.endswith("num_batches_tracked"):
+            continue
+        prefix = next((prefix for prefix in wrapped if inner.startswith(prefix)), None)
+        name = inner if prefix is None else prefix.removesuffix("conv.") + inner[len(prefix) :]
+        known = (name, name.removeprefix("model."), joined.get(name, name))
+        names[next((candidate for candidate in known if candidate in state), name)] = inner
     return names
 
 

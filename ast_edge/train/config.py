@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import UsageError
 from ast_edge.manifest import (
@@ -25,6 +25,15 @@ PresetName = Literal["paper", "balanced", "nano"]
 Padding = Literal["authors", "dynamic"]
 Standardise = Literal["none", "channel"]
 NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("a kernel has an odd size, or the map would change its own")
+    return size
+
+
+Kernel = Annotated[Positive, AfterValidator(_odd)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,7 +81,7 @@ class TeacherConfig(_Strict):
     hidden: Positive
     clamp: Annotated[float, Field(gt=0)]
     epochs: Positive
-    kernels: tuple[Positive, ...] = (3, 3, 3, 5)
+    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)] = (3, 3, 3, 5)
 
 
 class StudentConfig(_Strict):
@@ -110,8 +119,11 @@ class TrainConfig(_Strict):
     @model_validator(mode="after")
     def _size_fits_the_stride(self) -> TrainConfig:
         if self.image_size % self.backbone.stride:
+            stride = self.backbone.stride
+            fitting = max(self.image_size // stride, 1) * stride
             raise ValueError(
-                f"image_size {self.image_size} is not a multiple of the stride, {self.backbone.stride}"
+                f"image_size {self.image_size} is not a multiple of the backbone's stride, {stride}; "
+                f"choose {fitting} or {fitting + stride}"
             )
         return self
 
@@ -185,5 +197,7 @@ def changed(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
         return TrainConfig.model_validate(content)
     except ValidationError as exc:
         first = exc.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise UsageError(f"{key}: {first['msg']} (given: {first['input']!r:.80}).") from exc
+        key = ".".join(str(part) for part in first["loc"])
+        text = first["msg"].removeprefix("Value error, ")
+        # A rule about several keys concerns the whole configuration: its sentence says what was found.
+        raise UsageError(f"{key}: {text} (given: {first['input']!r:.80})." if key else f"{text}.") from exc

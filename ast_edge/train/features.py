@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -110,11 +110,15 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
 
 
-def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None) -> str:
-    """Name of the cache folder: a digest of everything that decides the features."""
+def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, held_out: Sequence[str]) -> str:
+    """Name of the cache folder: a digest of everything that decides the features and their order.
+
+    `fingerprint` is that of all parts; those named in `held_out` come last.
+    """
     about = {
         "format": CACHE_FORMAT,
         "fingerprint": fingerprint,
+        "held_out": list(held_out),
         "mode": config.mode,
         "backbone": None if trunk is None else config.backbone.model_dump(mode="json"),
         "weights": None if trunk is None else state_digest(trunk.state_dict()),
@@ -160,7 +164,7 @@ class Extraction:
 
     def _fill(self, advance: Callable[[int], None]) -> Features:
         done = self._done()
-        maps = self._open(fresh=done == 0)
+        maps = self._open("r+") if done else self._create()
         advance(done)
         batches = input_batches(self.samples[done:], self.config, workers=self.workers)
         for inputs in batches if done < len(self.samples) else ():
@@ -173,7 +177,7 @@ class Extraction:
                 array.flush()
             write_text(self.folder / "progress.json", json.dumps({"done": done}))
             advance(len(features))
-        return Features(**{"mask": None, **self._open(fresh=False)})
+        return Features(**{"mask": None, **self._open("r")})
 
     def _extract(self, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
         image, depth = (
@@ -184,27 +188,34 @@ class Extraction:
         return features
 
     def _done(self) -> int:
+        """Parts that lie whole in the cache; 0, to fill it anew, where it is damaged or does not say."""
         try:
-            done = int(json.loads((self.folder / "progress.json").read_text())["done"])
-        except (OSError, ValueError, KeyError):
+            done = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))["done"]
+            # Read-only: opened for writing, a file that was cut off would be filled up with zeros.
+            counts = {len(array) for array in self._open("r").values()}
+        except (OSError, ValueError, KeyError, TypeError):
             return 0
-        return done if all(path.is_file() for path in self._paths().values()) else 0
+        # Only whole batches are ever counted: others would be cut differently and round differently.
+        possible = (*range(0, len(self.samples), BATCH), len(self.samples))
+        whole = counts == {len(self.samples)} and isinstance(done, int) and done in possible
+        return int(done) if whole else 0
 
     def _paths(self) -> dict[str, Path]:
         names = ("features",) if self.config.mode == "rgb" else ("features", "mask")
         return {name: self.folder / f"{name}.npy" for name in names}
 
-    def _open(self, *, fresh: bool) -> dict[str, Any]:
+    def _create(self) -> dict[str, Any]:
         count, grid = len(self.samples), self.config.map_size
-        shapes = {"features": (count, feature_channels(self.trunk, self.config), grid, grid)}
-        shapes["mask"] = (count, 1, grid, grid)
-        mode: Any = "w+" if fresh else "r+"
+        channels = {"features": feature_channels(self.trunk, self.config), "mask": 1}
         return {
-            name: np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shapes[name])
-            if fresh
-            else np.lib.format.open_memmap(path, mode=mode)
+            name: np.lib.format.open_memmap(
+                path, mode="w+", dtype=np.float32, shape=(count, channels[name], grid, grid)
+            )
             for name, path in self._paths().items()
         }
+
+    def _open(self, mode: Literal["r", "r+"]) -> dict[str, Any]:
+        return {name: np.lib.format.open_memmap(path, mode=mode) for name, path in self._paths().items()}
 
 
 def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:

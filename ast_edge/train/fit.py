@@ -164,5 +164,10 @@ def _steps(parts: int, batch_size: int) -> int:
 
 
 def _read(history: Path) -> list[dict[str, str | int | float]]:
-    rows: list[dict[str, str | int | float]] = json.loads(history.read_text()) if history.exists() else []
+    if not history.exists():
+        return []
+    try:
+        rows: list[dict[str, str | int | float]] = json.loads(history.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise RunError(f"{history}: is damaged ({exc}); train again.") from exc
     return rows

@@ -18,7 +18,7 @@ import torch
 import ast_edge
 from ast_edge import scoring
 from ast_edge.backends.base import Array, Outputs
-from ast_edge.errors import RunError, UsageError
+from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import write_bytes, write_text
 from ast_edge.manifest import ModelSpec, Threshold, TrainingData
 from ast_edge.references import References
@@ -42,6 +42,7 @@ from ast_edge.train.run import Run, RunConfig, pick_device
 
 SEEDED: Literal["seeded"] = "seeded"
 REFERENCE_GOOD, REFERENCE_DISTURBED = 4, 2
+DISTURBED_SHARES = (1 / 6, 1 / 3, 1 / 2, 1.0)
 REFERENCE_MARGIN = 0.02  # twice what FP16 may cost
 _CALIBRATION_PARTS = 64
 
@@ -68,9 +69,16 @@ class _Split:
     def samples(self) -> tuple[Sample, ...]:
         return self.train + self.holdout
 
+    @property
+    def held_out(self) -> list[str]:
+        """Names of the held-out parts in the data folder."""
+        return [sample.name.relative_to(self.dataset.root).as_posix() for sample in self.holdout]
+
     def describe(self) -> TrainingData:
+        # In order of name, as the folder lists them: evaluation knows the parts again whatever was held out.
+        samples = sorted(self.samples, key=lambda sample: sample.name.as_posix())
         return TrainingData(
-            fingerprint=fingerprint(self.samples, self.dataset.root),
+            fingerprint=fingerprint(samples, self.dataset.root),
             layout=self.dataset.layout,
             train_parts=len(self.train),
             holdout_parts=len(self.holdout),
@@ -86,7 +94,7 @@ def train(request: TrainRequest) -> Run:
         )
     config, device = request.config, pick_device(request.device)
     split = _split(request.data, config)
-    run.path.mkdir(parents=True, exist_ok=True)
+    _make_folder(run.path)
     with log_to(run.log), _deterministic():
         weights = _prepare_trunk(run, request, split.train)
         about = RunConfig(
@@ -116,6 +124,8 @@ def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> R
         raise RunError(
             f"{data}: is not the data that {run.path} was started with; give that folder unchanged."
         )
+    for left_behind in run.path.glob(".*.tmp"):  # by a write that a kill cut off
+        left_behind.unlink()
     with log_to(run.log), _deterministic():
         logger.info("resumed")
         _work(run, about, split, pick_device(device), workers)
@@ -130,6 +140,13 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot become a run folder ({exc.strerror}); name another.") from exc
 
 
 def _split(data: Path, config: TrainConfig) -> _Split:
@@ -168,7 +185,7 @@ def _work(run: Run, about: RunConfig, split: _Split, device: torch.device, worke
     if trunk is not None:
         trunk.to(device)
     parts = _extract(
-        about, split, Extraction(split.samples, config, trunk, device, _cache(about, trunk), workers)
+        about, split, Extraction(split.samples, config, trunk, device, _cache(about, split, trunk), workers)
     )
     if trunk is not None:
         trunk.cpu()
@@ -182,8 +199,9 @@ def _work(run: Run, about: RunConfig, split: _Split, device: torch.device, worke
     _finish(run, about, network, split, device)
 
 
-def _cache(about: RunConfig, trunk: Trunk | None) -> Path:
-    return cache_root() / "features" / cache_key(about.data.fingerprint, about.train, trunk)
+def _cache(about: RunConfig, split: _Split, trunk: Trunk | None) -> Path:
+    key = cache_key(about.data.fingerprint, about.train, trunk, held_out=split.held_out)
+    return cache_root() / "features" / key
 
 
 def _extract(about: RunConfig, split: _Split, job: Extraction) -> tuple[Features, Features]:
@@ -256,41 +274,67 @@ def reference_vectors(
     Without the disturbed ones a proof would only ever see one side of the threshold. A part whose score is
     the threshold itself, give or take the rounding of FP16, proves nothing about verdicts and is passed over.
     """
-    chosen: list[tuple[dict[str, Array], Outputs]] = []
-    for make, wanted in ((_as_it_is, REFERENCE_GOOD), (disturbed, REFERENCE_GOOD + REFERENCE_DISTURBED)):
+    chosen: list[_Answered] = []
+    for make, wanted in ((_as_it_is, REFERENCE_GOOD), (_rejected, REFERENCE_GOOD + REFERENCE_DISTURBED)):
         for sample in holdout:
             if len(chosen) == wanted:
                 break
-            vector = make(network_inputs(sample, config.mode, config.preprocessing))
-            answer = backend.run({name: array[None] for name, array in vector.items()})
-            if abs(float(answer.score[0]) - threshold) > REFERENCE_MARGIN * abs(threshold):
-                chosen.append((vector, answer))
+            answered = make(network_inputs(sample, config.mode, config.preprocessing), backend, threshold)
+            if abs(answered.score - threshold) > REFERENCE_MARGIN * abs(threshold):
+                chosen.append(answered)
+    if not chosen:
+        raise DataError(
+            f"{holdout[0].name}: this and all other held-out good parts score the threshold itself "
+            f"({threshold:.6g}), whatever is done to them; give pictures that are not all the same."
+        )
     return References(
-        {name: np.stack([vector[name] for vector, _ in chosen]) for name in chosen[0][0]},
-        np.concatenate([answer.score for _, answer in chosen]),
-        np.concatenate([answer.anomaly_map for _, answer in chosen]),
+        {name: np.stack([answered.vector[name] for answered in chosen]) for name in chosen[0].vector},
+        np.concatenate([answered.outputs.score for answered in chosen]),
+        np.concatenate([answered.outputs.anomaly_map for answered in chosen]),
     )
 
 
-def _as_it_is(vector: dict[str, Array]) -> dict[str, Array]:
-    return vector
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    vector: dict[str, Array]
+    outputs: Outputs
+
+    @property
+    def score(self) -> float:
+        return float(self.outputs.score[0])
 
 
-def disturbed(vector: dict[str, Array]) -> dict[str, Array]:
-    """A copy with a square of a sixth of the side altered in the centre: inverted colour, 1 cm of depth."""
+def _as_it_is(vector: dict[str, Array], backend: TorchBackend, _threshold: float) -> _Answered:
+    return _Answered(vector, backend.run({name: array[None] for name, array in vector.items()}))
+
+
+def _rejected(vector: dict[str, Array], backend: TorchBackend, threshold: float) -> _Answered:
+    """The part with the smallest disturbance that takes it clearly above the threshold, else the largest."""
+    for share in DISTURBED_SHARES:
+        answered = _as_it_is(disturbed(vector, share), backend, threshold)
+        if answered.score - threshold > REFERENCE_MARGIN * abs(threshold):
+            break
+    return answered
+
+
+def disturbed(vector: dict[str, Array], share: float) -> dict[str, Array]:
+    """A copy with noise on a central square, `share` of the side: any colour, about 1 cm of depth."""
     out = {name: array.copy() for name, array in vector.items()}
+    rng = np.random.default_rng(0)
     if "image" in out:
         image = out["image"]
-        centre = _central(image.shape[0])
-        image[centre, centre] = 255 - image[centre, centre]
+        centre = _central(image.shape[0], share)
+        image[centre, centre] = rng.integers(0, 256, image[centre, centre].shape, dtype=np.uint8)
     if "depth" in out:
-        centre = _central(out["depth"].shape[-1])
-        out["depth"][0, centre, centre] += 1.0
+        depth = out["depth"][0]
+        centre = _central(depth.shape[0], share)
+        depth[centre, centre] += rng.standard_normal(depth[centre, centre].shape, dtype=np.float32)
     return out
 
 
-def _central(size: int) -> slice:
-    return slice(size // 2 - size // 12, size // 2 + size // 12)
+def _central(size: int, share: float) -> slice:
+    half = max(int(size * share / 2), 1)
+    return slice(size // 2 - half, size // 2 + half)
 
 
 @contextmanager

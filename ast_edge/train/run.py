@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,7 +31,7 @@ from ast_edge.train.checkpoint import load_module, read_tensors
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.network import AstNetwork
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -40,7 +40,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     train: TrainConfig
     data: TrainingData
     data_path: str
@@ -167,8 +167,14 @@ def _validated(model: type[M], path: Path) -> M:
         raise RunError(
             f"{path}: cannot be read ({exc.strerror}); is {path.parent} a run of `ast-edge train`?"
         ) from exc
-    except (ValueError, ValidationError) as exc:
-        raise RunError(f"{path}: is damaged or from another version ({str(exc).splitlines()[0]}).") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "content"
+        raise RunError(
+            f"{path}: is damaged or from another version (key '{key}': {first['msg']}); train again."
+        ) from exc
+    except ValueError as exc:
+        raise RunError(f"{path}: is damaged ({exc}); train again.") from exc
 
 
 def pick_device(name: str) -> torch.device:
@@ -178,7 +184,16 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as exc:
-        raise RunError(f"device {name}: unknown; give auto, cpu, cuda or cuda:N.") from exc
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"device {name}: PyTorch sees no CUDA GPU on this machine; use --device cpu.")
+        raise _unknown_device(name) from exc
+    if device.type not in {"cpu", "cuda"}:
+        raise _unknown_device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunError(
+            f"device {name}: PyTorch sees {torch.cuda.device_count() or 'no'} CUDA GPU on this machine; "
+            "use --device cpu or the number of one that is there."
+        )
     return device
+
+
+def _unknown_device(name: str) -> RunError:
+    return RunError(f"device {name}: unknown; give auto, cpu, cuda or cuda:N.")

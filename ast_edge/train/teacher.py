@@ -82,7 +82,8 @@ class PixelGlowCoupling(GLOWCouplingBlock):  # type: ignore[misc]  # FrEIA carri
         return self._affine(x2, self.subnet1(u1), inverse=rev)
 
     def _affine(self, x: Tensor, coefficients: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        s, t = coefficients.float().chunk(2, dim=1)
+        # Under autocast too these are of gamma's precision: only the subnet's convolutions lose any.
+        s, t = coefficients.chunk(2, dim=1)
         log_scale = self.clamp * self.f_clamp(s)
         log_det = log_scale.sum(dim=1)
         if inverse:

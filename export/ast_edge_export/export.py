@@ -23,7 +23,8 @@ from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.precision import to_mixed_precision
 from ast_edge_export.trace import trace
 
-SUFFIX = ".onnx"
+SUFFIX, HALF = ".onnx", ".fp16"
+_HINT: dict[Precision, str] = {"fp32": "", "fp16": " (--no-fp16 leaves this one out)"}
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,41 @@ def export_run(run_folder: Path, output: Path, *, batch: int = 1, fp16: bool = T
     `batch` -1 leaves the batch free. Raises ParityError, with the figures, when a model does not reproduce
     PyTorch's scores; then nothing is written. RunError when the run is not complete.
     """
-    if output.suffix != SUFFIX:
-        raise UsageError(f"{output}: the model's name must end with {SUFFIX}.")
+    _check_name(output)
     run = Run(run_folder)
     job = _Job(run.spec(), run.references(), batch, Path(run.config().data_path).name)
     network = FoldedNetwork(run.load_network())
-    output.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(output.parent)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as name:
         scratch = Path(name)
         graph = trace(network, job.spec.input_specs(batch), scratch / "traced.onnx")
         made = [_make(job, graph, "fp32", scratch / output.name)]
         if fp16:
-            made.append(_make(job, to_mixed_precision(graph), "fp16", scratch / f"{output.stem}.fp16.onnx"))
+            made.append(
+                _make(job, to_mixed_precision(graph), "fp16", scratch / f"{output.stem}{HALF}{SUFFIX}")
+            )
         # The vectors first: a model never stands beside another export's for longer than this takes.
         write_bytes(reference_path(output), job.references.to_bytes())
         return [Exported(m.path.replace(output.parent / m.path.name), m.precision, m.parity) for m in made]
+
+
+def _check_name(output: Path) -> None:
+    if output.suffix != SUFFIX:
+        raise UsageError(f"{output}: the model's name must end with {SUFFIX}.")
+    if output.stem.endswith(HALF):
+        raise UsageError(
+            f"{output}: names ending with {HALF}{SUFFIX} are for the mixed-precision model, which is written "
+            f"beside this one; give the name without {HALF}."
+        )
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; name a file to write.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{folder}: the folder cannot be made ({exc.strerror}); name another.") from exc
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,7 @@ def _make(job: _Job, graph: onnx.ModelProto, precision: Precision, target: Path)
     # One good and one disturbed vector travel inside, so that the file alone can be verified.
     embedded = job.references.subset([0, len(job.references) - 1]).to_bytes()
     model = write_model_file(target, network, manifest, embedded)
-    return Exported(target, precision, _proven(model, job, SCORE_TOLERANCE[precision]))
+    return Exported(target, precision, _proven(model, job))
 
 
 def _manifest(job: _Job, network: str, precision: Precision) -> Manifest:
@@ -90,7 +111,9 @@ def _manifest(job: _Job, network: str, precision: Precision) -> Manifest:
     )
 
 
-def _proven(model: ModelFile, job: _Job, tolerance: float) -> Parity:
+def _proven(model: ModelFile, job: _Job) -> Parity:
+    precision = model.manifest.precision
+    tolerance = SCORE_TOLERANCE[precision]
     with OnnxRuntimeBackend(model) as backend:
         parity = prove(backend, job.references, job.spec, tolerance)
     if not parity.ok:
@@ -98,6 +121,6 @@ def _proven(model: ModelFile, job: _Job, tolerance: float) -> Parity:
             f"{model.path.name}: ONNX Runtime does not reproduce PyTorch: score off by "
             f"{parity.max_relative_score_error:.2g} relative (allowed {tolerance:g}), map by "
             f"{parity.max_absolute_map_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts "
-            "flipped; no model was written."
+            f"flipped; no model was written{_HINT[precision]}."
         )
     return parity

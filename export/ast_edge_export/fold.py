@@ -37,7 +37,8 @@ class FoldedSubnet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both halves of the coefficients."""
         hidden = F.relu(self.conv1(self._padded(x)) + self.bias)
-        s, t = self.conv2(self._padded(hidden)).chunk(2, dim=1)
+        # split by sizes becomes one Split; chunk would become two Slices.
+        s, t = torch.split(self.conv2(self._padded(hidden)), self.conv2.out_channels // 2, dim=1)
         return s, t
 
     def _padded(self, x: Tensor) -> Tensor:
@@ -83,7 +84,8 @@ class FoldedStudent(nn.Module):
         self.conv_in = _conv(weight, None, padding=1)
         self.leaky_slope = student.leaky_slope
         self.blocks = nn.Sequential(*(FoldedBlock(block) for block in student.blocks))  # type: ignore[arg-type]
-        self.conv_out = student.conv_out
+        bias = student.conv_out.bias
+        self.conv_out = _conv(student.conv_out.weight, bias, padding=1)  # a copy: the student stays as it is
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict z from features [N,C,h,w]."""

@@ -90,7 +90,7 @@ class _Converter:
         half = f"{name}.fp16"
         if half not in self.halves:
             values = numpy_helper.to_array(constant)
-            if np.abs(values).max(initial=0.0) > FP16_MAX:
+            if not np.abs(values).max(initial=0.0) <= FP16_MAX:  # NaN does not fit either
                 raise ModelError(
                     f"weight {name}: {np.abs(values).max():.3g} does not fit FP16; use the FP32 model."
                 )

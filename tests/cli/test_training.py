@@ -1,0 +1,420 @@
+"""train, evaluate and export as typed: what they print and write, and one sentence for every refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ast_edge.synthetic import DEFECTS
+from ast_edge.train.run import Run
+from tests.cli.conftest import Cli
+from tests.train.conftest import COUNTS, OPTIONS, PARTS, small_model, small_product, small_run
+
+SMALL = ("--preset", "nano", "--weights", "seeded", "--image-size", "64")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_product(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def rgb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run(tmp_path_factory, "rgb")
+
+
+@pytest.fixture(scope="session")
+def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run(tmp_path_factory, "depth")
+
+
+@pytest.fixture(scope="session")
+def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory, "rgb")
+
+
+@pytest.fixture
+def unfinished(depth_run: Path, tmp_path: Path) -> Path:
+    """A run with `OPTIONS` in mode depth that lacks only its last file."""
+    run = Path(shutil.copytree(depth_run, tmp_path / "unfinished"))
+    (run / "spec.json").unlink()
+    return run
+
+
+def refusal(cli: Cli, code: int, *arguments: object) -> str:
+    """The one sentence of a command that ends with `code`, after the talk of the stages before it."""
+    done = cli(*arguments)
+    assert (done.code, done.out) == (code, "")
+    *talk, last = done.err.splitlines()
+    assert all(line.startswith(("extracting features", "training", "evaluating")) for line in talk)
+    assert last.startswith("ast-edge: error: ")
+    assert "internal error" not in last
+    return last.removeprefix("ast-edge: error: ")
+
+
+# train
+
+
+def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
+    cli: Cli, product: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = cli("train", product, "-o", run, "--mode", "depth", *SMALL, "--epochs", "2,1")
+    assert done.code == 0
+    out = done.out.splitlines()
+    assert out[0] == f"run        {run} (depth, nano, {COUNTS.train} good parts)"
+    assert out[1].startswith("threshold  ")
+    assert out[2].startswith(f"Set from {COUNTS.validation} good parts that were not trained on:")
+    assert "99 good parts are needed and there were 10" in out[2]
+    assert out[3] == f"next: ast-edge export {run} -o model.onnx"
+    err = done.err.splitlines()
+    assert err[0] == f"extracting features: {PARTS}/{PARTS}"
+    assert [line.split(":")[0] for line in err[1:]] == ["training teacher", "training student", "calibrating"]
+    assert " epoch 2/2 loss " in err[1]
+
+
+def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_path: Path) -> None:
+    given = {
+        "--mode": "depth",
+        "--epochs": "2,1",
+        "--batch-size": 5,
+        "--lr": 0.0003,
+        "--seed": 3,
+        "--aggregation": "mean",
+        "--standardise": "none",
+        "--noise": 0.1,
+        "--crop": "2,4,56,58",
+        "--false-reject-rate": 0.2,
+        "--holdout": 0.3,
+        "--backbone": "resnet18:1,2",
+        "--device": "cpu",
+        "--workers": 1,
+    }
+    words = [word for pair in given.items() for word in pair]
+    done = cli("train", product, "-o", tmp_path / "run", *SMALL, "--mixed-precision", *words)
+    assert done.code == 0, done.err
+    config = Run(tmp_path / "run").config().train
+    assert (config.mode, config.preset, config.image_size) == ("depth", "nano", 64)
+    assert (config.teacher.epochs, config.student.epochs, config.batch_size) == (2, 1, 5)
+    assert (config.lr, config.seed, config.aggregation, config.standardise) == (0.0003, 3, "mean", "none")
+    assert config.crop is not None
+    assert config.crop.model_dump() == {"x": 2, "y": 4, "width": 56, "height": 58}
+    assert (config.noise, config.false_reject_rate, config.holdout) == (0.1, 0.2, 0.3)
+    assert (config.backbone.stages, config.backbone.stride) == ((1, 2), 8)
+    assert config.mixed_precision
+    spec = Run(tmp_path / "run").spec()
+    assert spec.preprocessing.crop == config.crop
+    assert spec.threshold.target_false_reject_rate == 0.2
+
+
+def test_without_options_the_preset_speaks(depth_run: Path) -> None:
+    config = Run(depth_run).config().train
+    assert (config.standardise, config.noise, config.aggregation) == ("channel", 0.3, "max")
+    assert config.crop is None
+    assert not config.mixed_precision
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--image-size 100", "image_size 100 is not a multiple of the backbone's stride, 16"),
+        ("--image-size 0", "--image-size"),
+        ("--backbone resnet18", "--backbone resnet18: say which stages, as in resnet18:2,3"),
+        ("--backbone resnet18:", "say which stages"),
+        ("--backbone resnet18:a", "--backbone resnet18:a: expected 1 to 5 whole numbers"),
+        ("--backbone resnet18:0,1,2,3,4,5", "expected 1 to 5 whole numbers"),
+        ("--backbone resnet18:2,9", "backbone resnet18:2,9: timm cannot build it"),
+        ("--backbone resnet18:-1", "--backbone resnet18:-1: name every stage once, from 0 and in order"),
+        ("--backbone resnet18:3,2", "name every stage once"),
+        ("--backbone resnet18:2,2", "name every stage once"),
+        ("--backbone nosuch:1", "Unknown model (nosuch)"),
+        # Its stride of 32 tells that the paper's backbone was understood, in both spellings.
+        ("--backbone tf_efficientnet_b5.aa_in1k --image-size 80", "stride, 32"),
+        ("--backbone tf_efficientnet_b5.aa_in1k:blocks5 --image-size 80", "stride, 32"),
+        ("--crop 1,2,3", "--crop 1,2,3: expected 4 whole numbers with commas between them"),
+        ("--crop a", "--crop a: expected 4 whole numbers"),
+        ("--crop 0,0,0,10", "crop.width: Input should be greater than 0 (given: 0)"),
+        ("--crop=-1,0,10,10", "crop.x: Input should be greater than or equal to 0 (given: -1)"),
+        ("--epochs 0", "teacher.epochs: Input should be greater than 0 (given: 0)"),
+        ("--epochs 1,0", "student.epochs: Input should be greater than 0 (given: 0)"),
+        ("--epochs 1,2,3", "--epochs 1,2,3: expected 1 to 2 whole numbers"),
+        ("--epochs many", "--epochs many: expected 1 to 2 whole numbers"),
+        ("--batch-size 0", "--batch-size"),
+        ("--lr 0", "lr: Input should be greater than 0 (given: 0.0)"),
+        ("--lr nan", "lr: Input should be a finite number (given: nan)"),
+        ("--lr fast", "--lr"),
+        ("--seed -1", "--seed"),
+        ("--seed 9223372036854775808", "--seed"),
+        ("--noise -1", "--noise"),
+        ("--holdout 1", "holdout: Input should be less than 1"),
+        ("--false-reject-rate 0", "false_reject_rate: Input should be greater than 0"),
+        ("--mode xyz", "--mode"),
+        ("--preset large", "--preset"),
+        ("--aggregation median", "--aggregation"),
+        ("--workers -1", "--workers"),
+        ("--no-such-option", "--no-such-option"),
+    ],
+)
+def test_an_impossible_option_is_one_sentence_and_leaves_nothing(
+    cli: Cli, product: Path, tmp_path: Path, options: str, message: str
+) -> None:
+    run = tmp_path / "run"
+    assert message in refusal(cli, 2, "train", product, "-o", run, *SMALL, *options.split())
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--weights {folder}/no.safetensors", "no.safetensors: no such file"),
+        ("--weights {folder}/text", "text: not a readable safetensors file"),
+        ("--device cuda:99", "device cuda:99: PyTorch sees"),
+        ("--device mps", "device mps: unknown; give auto, cpu, cuda or cuda:N"),
+        ("--crop 1,0,64,64", "rgb/000.png: The frame is 64x64 pixels, too small for the model's crop"),
+    ],
+)
+def test_what_turns_out_later_is_one_sentence_too(
+    cli: Cli, product: Path, tmp_path: Path, options: str, message: str
+) -> None:
+    (tmp_path / "text").write_text("no weights")
+    words = options.format(folder=tmp_path).split()
+    assert message in refusal(cli, 1, "train", product, "-o", tmp_path / "run", *SMALL, *words)
+
+
+def test_a_learning_rate_too_large_is_named(cli: Cli, product: Path, tmp_path: Path) -> None:
+    words = ("--mode", "depth", *SMALL, "--epochs", 1, "--lr", 1e30)
+    said = refusal(cli, 1, "train", product, "-o", tmp_path / "run", *words)
+    assert said.startswith("the teacher's loss became ")
+    assert "--lr" in said
+
+
+def test_data_and_run_folders_that_will_not_do(
+    cli: Cli, product: Path, rgb_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    missing, run = tmp_path / "missing", tmp_path / "run"
+    assert "expected a data folder" in refusal(cli, 1, "train", missing, "-o", run, *SMALL)
+    assert "cannot become a run folder" in refusal(cli, 2, "train", product, "-o", tmp_path / "file", *SMALL)
+    assert "already holds a run" in refusal(cli, 2, "train", product, "-o", rgb_run, *SMALL)
+    assert "--output" in refusal(cli, 2, "train", product)
+
+
+def test_training_without_its_packages(process: Cli, product: Path, tmp_path: Path) -> None:
+    done = process("train", product, "-o", tmp_path / "run", before="import sys; sys.modules['torch'] = None")
+    assert done.code == 1
+    assert "need torch, which this Python does not have" in done.error
+    assert 'pip install "ast-edge[train]"' in done.error
+
+
+# train --resume
+
+
+def test_resume_with_the_same_options_or_none(
+    cli: Cli, product: Path, depth_run: Path, unfinished: Path
+) -> None:
+    assert cli("train", product, "-o", unfinished, "--mode", "depth", *OPTIONS, "--resume").code == 0
+    (unfinished / "spec.json").unlink()
+    done = cli("train", product, "-o", unfinished, "--resume")
+    assert done.code == 0
+    assert done.out == cli("train", product, "-o", depth_run, "--resume").out.replace(
+        str(depth_run), str(unfinished)
+    )
+    assert (unfinished / "spec.json").read_bytes() == (depth_run / "spec.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--mode rgbd",
+        "--preset balanced",
+        "--backbone resnet18:1",
+        "--image-size 128",
+        "--epochs 5",
+        "--batch-size 4",
+        "--lr 0.1",
+        "--seed 1",
+        "--aggregation mean",
+        "--standardise none",
+        "--noise 0",
+        "--crop 0,0,32,32",
+        "--false-reject-rate 0.5",
+        "--holdout 0.5",
+        "--mixed-precision",
+    ],
+)
+def test_resume_with_another_option(cli: Cli, product: Path, unfinished: Path, option: str) -> None:
+    before = sorted(unfinished.iterdir())
+    said = refusal(cli, 2, "train", product, "-o", unfinished, "--resume", *option.split())
+    assert said.startswith(f"{option.split(maxsplit=1)[0]}: differs from what {unfinished} was started with")
+    assert sorted(unfinished.iterdir()) == before
+
+
+def test_resume_with_other_weights(cli: Cli, product: Path, rgb_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(rgb_run, tmp_path / "run"))
+    (run / "spec.json").unlink()
+    said = refusal(cli, 2, "train", product, "-o", run, "--resume", "--weights", "other.safetensors")
+    assert said.startswith("--weights other.safetensors: the run was started with seed 0")
+
+
+def test_resume_where_there_is_nothing(cli: Cli, product: Path, tmp_path: Path) -> None:
+    said = refusal(cli, 1, "train", product, "-o", tmp_path / "run", "--resume", "--mode", "depth")
+    assert "holds no run to resume; start one without --resume" in said
+
+
+def test_resume_with_other_data(cli: Cli, product: Path, unfinished: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(product, tmp_path / "data"))
+    good = data / "train" / "good" / "xyz"
+    shutil.copy(good / "001.tiff", good / "000.tiff")
+    assert "is not the data that" in refusal(cli, 1, "train", data, "-o", unfinished, "--resume")
+
+
+# evaluate
+
+KEYS = {
+    *("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "threshold", "aggregation"),
+    *("false_reject_rate", "escape_rate", "per_defect"),
+}
+
+
+def figures(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_run_and_model_write_the_same_figures(
+    cli: Cli, product: Path, rgb_run: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    found = []
+    for index, model in enumerate((rgb_run, rgb_model)):
+        target = tmp_path / "figures" / f"{index}.json"
+        done = cli("evaluate", model, product, "--json", target, "--threads", 1, "--device", "cpu")
+        assert done.code == 0, done.err
+        found.append(figures(target))
+    ours, theirs = found
+    assert (ours.pop("engine"), theirs.pop("engine")) == ("PyTorch", "ONNX Runtime")
+    assert ours.keys() == theirs.keys() >= KEYS
+    assert set(ours["per_defect"]) == set(DEFECTS)
+    for kind, values in ours["per_defect"].items():
+        assert values.keys() == {"image_auroc", "escape_rate", "count"}
+        assert values == pytest.approx(theirs["per_defect"][kind], abs=5e-5)
+    for key in KEYS - {"per_defect", "aggregation"}:
+        assert ours[key] == pytest.approx(theirs[key], abs=5e-5), key
+        assert key == "threshold" or 0 <= ours[key] <= 1
+    assert ours["aggregation"] == theirs["aggregation"] == "max"
+
+
+def test_the_printed_figures_are_those_of_the_file(
+    cli: Cli, product: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    done = cli("evaluate", rgb_model, product, "--json", tmp_path / "f.json")
+    content = figures(tmp_path / "f.json")
+    rows = [line.rsplit(maxsplit=1) for line in done.out.splitlines()]
+    printed = {row[0].strip(): row[1] for row in rows}
+    assert printed["pixel AUROC"] == f"{content['pixel_auroc']:.4f}"
+    assert printed["escapes"] == f"{content['escape_rate']:.4f}"
+    assert printed["false rejects"] == f"{content['false_reject_rate']:.4f}"
+    assert done.err.splitlines() == [f"evaluating: {6 + 4 * 3}/{6 + 4 * 3}"]
+
+
+def test_evaluate_refuses_in_one_sentence(
+    cli: Cli, product: Path, rgb_run: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    good = product / "train" / "good" / "rgb"
+    assert "is not a run folder" in refusal(cli, 1, "evaluate", product, product)
+    assert "there is no such file" in refusal(cli, 1, "evaluate", tmp_path / "no.onnx", product)
+    assert "expected a data folder" in refusal(cli, 1, "evaluate", rgb_model, tmp_path / "nothing")
+    assert "its own test pictures" in refusal(cli, 2, "evaluate", rgb_model, product, "--defective", good)
+    assert "is a folder; name a file" in refusal(
+        cli, 2, "evaluate", rgb_model, product, "--json", rgb_run.parent
+    )
+    assert "device cuda:99" in refusal(cli, 1, "evaluate", rgb_run, product, "--device", "cuda:99")
+    shutil.copy(rgb_run / "config.json", tmp_path)
+    assert "continue it with `ast-edge train --resume`" in refusal(cli, 1, "evaluate", tmp_path, product)
+
+
+def test_evaluate_on_the_users_own_folders(cli: Cli, product: Path, rgb_model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    for kind in ("dent", "scratch"):
+        shutil.copytree(product / "test" / kind / "rgb", bad / kind)
+    good = product / "test" / "good" / "rgb"
+    target = tmp_path / "f.json"
+    assert cli("evaluate", rgb_model, good, "--defective", bad, "--json", target).code == 0
+    content = figures(target)
+    assert content["per_defect"].keys() == {"dent", "scratch"}
+    assert content["pixel_auroc"] is None
+    assert cli("evaluate", rgb_model, good, "--json", target).code == 0
+    assert figures(target)["image_auroc"] is None
+    assert figures(target)["false_reject_rate"] is not None
+
+
+def test_the_parts_that_were_trained_on_are_refused(cli: Cli, product: Path, tmp_path: Path) -> None:
+    good = Path(shutil.copytree(product / "train" / "good" / "rgb", tmp_path / "good"))
+    run = tmp_path / "run"
+    assert cli("train", good, "-o", run, *SMALL, "--backbone", "resnet18:2", "--epochs", 1).code == 0
+    said = refusal(cli, 2, "evaluate", run, good)
+    assert "these are the parts the model was trained on; give good parts it has not seen" in said
+
+
+# export
+
+
+def test_export_prints_the_proof(cli: Cli, depth_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "new" / "model.onnx"
+    done = cli("export", depth_run, "-o", model)
+    assert done.code == 0, done.err
+    whole, half = done.out.splitlines()
+    assert whole.startswith(f"{model}: ")
+    assert half.startswith(f"{model.with_name('model.fp16.onnx')}: ")
+    for line, precision, limit in ((whole, "fp32", "1e-04"), (half, "fp16", "1e-02")):
+        assert f", {precision}; 6 reference vectors through ONNX Runtime: score within " in line
+        assert f"(limit {limit})" in line
+        assert line.endswith("0 flipped verdicts")
+    assert cli("verify", model).code == 0
+    assert cli("export", depth_run, "-o", model, "--no-fp16", "--dynamic-batch").code == 0
+    assert "[N,1,64,64]" in cli("info", model).out
+
+
+def test_export_refuses_in_one_sentence(cli: Cli, depth_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    assert "exclude each other" in refusal(
+        cli, 2, "export", depth_run, "-o", model, "--batch", 2, "--dynamic-batch"
+    )
+    assert "--batch" in refusal(cli, 2, "export", depth_run, "-o", model, "--batch", 0)
+    assert "must end with .onnx" in refusal(cli, 2, "export", depth_run, "-o", tmp_path / "model")
+    assert "is not a run folder" in refusal(cli, 1, "export", tmp_path, "-o", model)
+    damaged = Path(shutil.copytree(depth_run, tmp_path / "damaged"))
+    (damaged / "references.npz").write_bytes(b"PK")
+    assert "the reference vectors are damaged" in refusal(cli, 1, "export", damaged, "-o", model)
+    (damaged / "weights.safetensors").write_bytes(b"")
+    shutil.copy(depth_run / "references.npz", damaged)
+    assert "weights.safetensors: cannot be read" in refusal(cli, 1, "export", damaged, "-o", model)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_model_that_does_not_prove_itself_is_not_written(cli: Cli, depth_run: Path, tmp_path: Path) -> None:
+    run = Run(Path(shutil.copytree(depth_run, tmp_path / "run")))
+    references = run.references()
+    references.score[2] *= 1.01
+    run.references_file.write_bytes(references.to_bytes())
+    said = refusal(cli, 1, "export", run.path, "-o", tmp_path / "out" / "model.onnx")
+    assert "does not reproduce PyTorch: score off by 0.0099 relative (allowed 0.0001)" in said
+    assert not list((tmp_path / "out").iterdir())
