@@ -43,7 +43,7 @@ class Crop(_Strict):
 
 
 class DepthPreprocessing(_Strict):
-    """How a depth map becomes the inputs `depth` and `foreground` (AST, WACV 2023, section 4.2)."""
+    """How depth becomes the inputs `depth` and `foreground` (AST, WACV 2023, "Implementation Details")."""
 
     foreground_min_m: Annotated[float, Field(gt=0)] = 0.007
     mask: MaskWeights = "binary"

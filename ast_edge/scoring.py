@@ -21,7 +21,7 @@ Verdict = Literal["pass", "reject", "fault"]
 def aggregate(
     anomaly_map: NDArray[np.float32], foreground: NDArray[np.float32] | None, aggregation: Aggregation
 ) -> NDArray[np.float32]:
-    """Image scores [N] of anomaly maps [N,h,w] (AST, WACV 2023, section 3.3).
+    """Image scores [N] of anomaly maps [N,h,w] (AST, WACV 2023, "Student").
 
     The map already carries the mask weights `foreground` [N,h,w]. `mean` is its sum over the sum of the
     weights, so the score does not depend on the part's size; `max` is the largest value where the weight is

@@ -1,4 +1,4 @@
-"""The frozen feature extractor: a timm network from uint8 RGB to one feature map (paper section 4.2)."""
+"""The frozen feature extractor: uint8 RGB to one feature map (paper, "Implementation Details")."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ class BackboneConfig(_Strict):
 
     `stages` are timm's `features_only` indices; their maps are averaged down to the coarsest grid and
     concatenated. Without `stages` the network is an EfficientNet cut after `blocks[last_block]`, which
-    `features_only` cannot give (paper section 4.2: block 36 of EfficientNet-B5 is the end of `blocks[5]`).
+    `features_only` cannot give: block 36 of EfficientNet-B5, which the paper takes ("Implementation
+    Details"), is the end of `blocks[5]`.
     `stride` is the size of the picture divided by the size of the map.
     """
 
@@ -76,7 +77,7 @@ class BackboneConfig(_Strict):
 
 
 class TeacherConfig(_Strict):
-    """The normalising flow (paper section 3.2)."""
+    """The normalising flow (paper, "Teacher")."""
 
     hidden: Positive
     clamp: Annotated[float, Field(gt=0)]
@@ -85,12 +86,12 @@ class TeacherConfig(_Strict):
 
 
 class StudentConfig(_Strict):
-    """The feed-forward network that regresses the teacher's output (paper section 3.3)."""
+    """The feed-forward network that regresses the teacher's output (paper, "Student")."""
 
     width: Positive
     blocks: Positive
     epochs: Positive
-    leaky_slope: NonNegative = 0.2  # paper section 4.2; the published code has 0.01
+    leaky_slope: NonNegative = 0.2  # paper, "Implementation Details"; the published code has 0.01
 
 
 class TrainConfig(_Strict):
@@ -103,8 +104,8 @@ class TrainConfig(_Strict):
     teacher: TeacherConfig
     student: StudentConfig
     aggregation: Aggregation
-    mask: MaskWeights = "binary"  # paper section 3.2; the published code keeps fractions
-    foreground_min_m: Annotated[float, Field(gt=0)] = 0.007  # paper section 4.2
+    mask: MaskWeights = "binary"  # paper, "Teacher"; the published code keeps fractions
+    foreground_min_m: Annotated[float, Field(gt=0)] = 0.007  # paper, "Implementation Details"
     standardise: Standardise = "none"
     noise: NonNegative = 0.0  # standard deviation, in units of the features after standardisation
     batch_size: Positive = 8
@@ -151,8 +152,8 @@ RESNET18 = BackboneConfig(name="resnet18", stages=(2, 3), stride=16)
 def preset(name: PresetName, mode: Mode) -> TrainConfig:
     """The preset `name` for `mode`.
 
-    `paper` follows the paper's section 4.2: for RGB (MVTec AD) a hidden width of 1024, clamp 3, 240 epochs
-    and the mean of the map; where there is depth (MVTec 3D-AD) 64, 1.9, 72 epochs and the maximum.
+    `paper` follows the paper's "Implementation Details": for RGB (MVTec AD) a hidden width of 1024, clamp 3,
+    240 epochs and the mean of the map; where there is depth (MVTec 3D-AD) 64, 1.9, 72 epochs and the maximum.
     `balanced` and `nano` run on small computers; they standardise the features and add noise to them,
     without which the flow overfits a few hundred pictures.
     """

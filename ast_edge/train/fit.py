@@ -58,7 +58,7 @@ class Workplace:
 
 
 def teacher_phase(network: AstNetwork, config: TrainConfig) -> Phase:
-    """Maximum likelihood of the good parts' features (paper section 3.2)."""
+    """Maximum likelihood of the good parts' features (paper, "Teacher")."""
 
     def loss(features: Tensor, mask: Tensor | None) -> Tensor:
         z, log_det = network.teacher(features)
@@ -68,7 +68,7 @@ def teacher_phase(network: AstNetwork, config: TrainConfig) -> Phase:
 
 
 def student_phase(network: AstNetwork, config: TrainConfig) -> Phase:
-    """Regression of the frozen teacher's output (paper section 3.3)."""
+    """Regression of the frozen teacher's output (paper, "Student")."""
     network.teacher.eval()
 
     def loss(features: Tensor, mask: Tensor | None) -> Tensor:
@@ -85,7 +85,7 @@ def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> No
     Raises RunError when the loss stops being a number.
     """
     trainable = [p for p in phase.module.parameters() if p.requires_grad]
-    # L2 inside Adam, not AdamW (paper section 4.2 and the published code).
+    # L2 inside Adam, not AdamW (paper, "Implementation Details", and the published code).
     optimiser = torch.optim.Adam(trainable, lr=config.lr, weight_decay=config.weight_decay)
     done = load_checkpoint(place.checkpoint, phase.module, optimiser, phase.name)
     history = [row for row in _read(place.history) if row["phase"] != phase.name or int(row["epoch"]) <= done]

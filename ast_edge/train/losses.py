@@ -1,4 +1,4 @@
-"""Losses and distances, each written once (paper section 3, equations 2 to 6).
+"""Losses and distances, each written once (paper, "Teacher" and "Student").
 
 `mask` is the foreground weight of every pixel, [N,1,h,w], or None where there is no depth: all ones.
 """

@@ -24,7 +24,7 @@ DEPTH_CHANNELS = UNSHUFFLE * UNSHUFFLE
 def extract(trunk: Trunk | None, image: Tensor | None, depth: Tensor | None) -> Tensor:
     """Features [N,C,h,h]: the trunk's channels, then 64 of depth, each where the mode has it.
 
-    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper section 3.1).
+    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper, "Implementation Details").
     """
     parts = []
     if trunk is not None and image is not None:
@@ -61,7 +61,7 @@ class Standardise(nn.Module):
 
 
 class AstNetwork(nn.Module):
-    """Trunk, teacher and student as one network (paper section 3, figure 2)."""
+    """Trunk, teacher and student as one network (paper, "Method")."""
 
     def __init__(self, config: TrainConfig, trunk: Trunk | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The student: a plain residual network that predicts the teacher's output (paper section 3.3)."""
+"""The student: a plain residual network that predicts the teacher's output (paper, "Student")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The teacher: a conditional normalising flow, built with FrEIA (paper section 3.2).
+"""The teacher: a conditional normalising flow, built with FrEIA (paper, "Teacher").
 
 A block is a fixed permutation of the channels followed by one two-sided affine coupling. The flow maps
 features x [N,C,h,w] to z of the same shape and gives log |det dz/dx| per pixel, [N,h,w]: the sum of the
@@ -27,7 +27,7 @@ ATAN_SCALE = 0.636  # about 2/pi: brings atan to (-1, 1)
 def positional_encoding(size: int, channels: int = CONDITION_CHANNELS) -> Tensor:
     """Sines and cosines of column (first half) and row (second half): float32 [channels,size,size].
 
-    Both networks get it as a condition (paper section 3.2, after Vaswani et al. 2017).
+    Both networks get it as a condition (paper, "Teacher"; after Vaswani et al. 2017).
     """
     half = channels // 2
     omega = torch.exp(torch.arange(0, half, 2, dtype=torch.float64) * (-math.log(10000.0) / half))
