@@ -72,6 +72,15 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.array(picture.convert("RGB"))
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels from a picture's header. Raises DataError like `read_image`."""
+    try:
+        with Image.open(path) as picture:
+            return int(picture.width), int(picture.height)
+    except (OSError, ValueError) as exc:
+        raise DataError(f"{path}: is no readable picture ({exc}); replace or remove it.") from exc
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """A mask as bool [H,W]: True where the value, in any colour channel, is above zero.
 

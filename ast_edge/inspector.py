@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ast_edge.backends import open_backend
 from ast_edge.backends.base import Array, Backend
 from ast_edge.errors import BackendError, FrameError
+from ast_edge.imaging import why_unfit
 from ast_edge.manifest import ModelSpec
 from ast_edge.preprocess import Colour, depth_input, image_input
 from ast_edge.scoring import Verdict, judge
@@ -92,9 +93,10 @@ class Inspector:
         started = perf_counter_ns()
         inputs = self._inputs(frame, colour, depth_m)
         prepared = perf_counter_ns()
-        if inputs is None:
-            return self._without_part(_milliseconds(started, prepared, prepared, prepared))
-        outputs = self._backend.run(inputs)
+        unfit = self._why_unfit(inputs, frame, depth_m)
+        if unfit is not None:
+            return self._unjudged(unfit, _milliseconds(started, prepared, prepared, prepared))
+        outputs = self._backend.run(self._batched(inputs))
         computed = perf_counter_ns()
         # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
         anomaly_map = outputs.anomaly_map[0].copy()
@@ -120,8 +122,8 @@ class Inspector:
         frame: NDArray[np.uint8] | None,
         colour: Colour | None,
         depth_m: NDArray[np.floating[Any]] | None,
-    ) -> dict[str, Array] | None:
-        """The network's inputs, or None when the depth map holds no part."""
+    ) -> dict[str, Array]:
+        """The network's inputs for one part, each with a batch dimension of 1."""
         self._check_presence(frame, colour, depth_m)
         inputs: dict[str, Array] = {}
         if frame is not None and colour is not None:
@@ -129,15 +131,25 @@ class Inspector:
         if depth_m is not None:
             depth = depth_input(depth_m, self.spec.preprocessing)
             _check_same_pixels(frame, depth_m)
-            if depth.empty:
-                return None
             inputs["depth"], inputs["foreground"] = depth.depth[None], depth.foreground[None]
+        return inputs
+
+    def _why_unfit(self, inputs: dict[str, Array], frame: Array | None, depth_m: Array | None) -> str | None:
+        """In words why the frame cannot be judged; None when it can."""
+        if "foreground" in inputs and not inputs["foreground"].any():
+            return NO_PART
+        seen = frame if frame is not None else depth_m
+        if self.spec.trained is None or seen is None:
+            return None
+        image = inputs["image"][0] if "image" in inputs else None
+        return why_unfit(self.spec.trained, (seen.shape[1], seen.shape[0]), image)
+
+    def _batched(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """A fixed batch larger than one is filled with copies of the part."""
         batch = max(self._backend.batch, 1)
-        return (
-            inputs
-            if batch == 1
-            else {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
-        )
+        if batch == 1:
+            return inputs
+        return {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
 
     def _check_presence(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> None:
         mode = self.spec.mode
@@ -153,10 +165,10 @@ class Inspector:
             if not wanted and value is not None:
                 raise FrameError(f"mode {mode} of this model has no use for `{name}`; leave it out.")
 
-    def _without_part(self, stages_ms: Mapping[str, float]) -> Inspection:
+    def _unjudged(self, reason: str, stages_ms: Mapping[str, float]) -> Inspection:
         grid = self.spec.preprocessing.map_size
         unknown = np.full((grid, grid), np.nan, dtype=np.float32)
-        return Inspection("fault", math.nan, self.spec.threshold.value, NO_PART, unknown, stages_ms)
+        return Inspection("fault", math.nan, self.spec.threshold.value, reason, unknown, stages_ms)
 
     def __enter__(self) -> Self:
         return self

@@ -78,6 +78,26 @@ class Threshold(_Strict):
     good_parts_needed: Positive
 
 
+class Range(_Strict):
+    """From the smallest to the largest value seen."""
+
+    low: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(ge=0)]
+
+
+class TrainedRange(_Strict):
+    """What good parts' frames were like; one that is not like them is a fault (see `ast_edge.imaging`).
+
+    `width` and `height` in pixels; `brightness` and `contrast` in grey levels of the network's picture,
+    None in mode depth.
+    """
+
+    width: Range
+    height: Range
+    brightness: Range | None
+    contrast: Range | None
+
+
 class TrainingData(_Strict):
     """Which pictures the model has seen."""
 
@@ -125,6 +145,7 @@ class ModelSpec(_Strict):
     preprocessing: Preprocessing
     aggregation: Aggregation
     threshold: Threshold
+    trained: TrainedRange | None = None
 
     @model_validator(mode="after")
     def _depth_settings_follow_the_mode(self) -> ModelSpec:
@@ -150,7 +171,8 @@ class Manifest(ModelSpec):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     network_sha256: Sha256
-    reference_sha256: Sha256
+    reference_sha256: Sha256  # of the vectors beside the file
+    embedded_reference_sha256: Sha256 | None = None  # of those inside it
     created: str
     versions: dict[str, str]
 

@@ -72,6 +72,7 @@ def read_model_file(path: Path) -> ModelFile:
             metadata = _read_metadata(stream, path, fields)
             manifest = Manifest.from_json(_manifest_text(metadata, path), str(path))
             reference = _decode_reference(metadata.get(REFERENCE_KEY), path)
+            _check_reference(reference, manifest, path)
             found = _hash_network(stream, path, fields)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
@@ -242,6 +243,15 @@ def _decode_reference(text: bytes | None, path: Path) -> bytes | None:
         raise ModelError(
             f"{path}: the embedded reference vectors are damaged ({exc}); copy or export the model again."
         ) from exc
+
+
+def _check_reference(reference: bytes | None, manifest: Manifest, path: Path) -> None:
+    expected = manifest.embedded_reference_sha256
+    if expected is not None and (reference is None or hashlib.sha256(reference).hexdigest() != expected):
+        raise ModelError(
+            f"{path}: the embedded reference vectors are not those that were exported with it; "
+            "copy or export the model again."
+        )
 
 
 def _hash_network(stream: BinaryIO, path: Path, fields: list[Field]) -> str:

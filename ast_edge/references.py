@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,8 @@ class References:
     def to_bytes(self) -> bytes:
         """The vectors as a compressed `.npz`; the same vectors always give the same bytes."""
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, allow_pickle=False, **self.inputs, score=self.score, anomaly_map=self.anomaly_map
-        )
+        arrays: dict[str, Any] = {**self.inputs, "score": self.score, "anomaly_map": self.anomaly_map}
+        np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
 
     @classmethod

@@ -76,13 +76,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{exc.format_message()} Try '{command} --help'.", exc.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except ModuleNotFoundError as exc:
-        return _fail(_how_to_install(exc.name), 1) if _extra_of(exc.name) else _report_bug(exc)
     except Exception as exc:  # noqa: BLE001  a user never sees a traceback that was not asked for
-        return _report_bug(exc)
+        return _unforeseen(exc)
     if code == INTERRUPTED:
         return _fail("interrupted.", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _unforeseen(exc: Exception) -> int:
+    """Whatever no module foresaw: a missing package or a file system that refuses in words, else a bug."""
+    if isinstance(exc, ModuleNotFoundError) and _extra_of(exc.name):
+        return _fail(_how_to_install(exc.name), 1)
+    if isinstance(exc, OSError):
+        where = f"{exc.filename}: " if exc.filename else ""
+        return _fail(f"{where}{exc.strerror or exc}; check the path, its rights and the disk's space.", 1)
+    return _report_bug(exc)
 
 
 def _extra_of(module: str | None) -> str | None:

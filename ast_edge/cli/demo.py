@@ -109,4 +109,5 @@ def _call(*arguments: Any, pictures: Sequence[Path] = ()) -> None:
     shown = [*words, f"{pictures[0]} ... ({len(pictures)} pictures)"] if pictures else words
     typer.echo(f"\n$ ast-edge {' '.join(shown)}")
     sys.stdout.flush()
-    app([*words, *map(str, pictures)], prog_name="ast-edge", standalone_mode=False)
+    if code := app([*words, *map(str, pictures)], prog_name="ast-edge", standalone_mode=False):
+        raise typer.Exit(code)

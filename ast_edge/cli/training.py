@@ -78,6 +78,10 @@ def train(
     false_reject_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected [0.01].")
     ] = None,
+    foreground_min_mm: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Distance from the background that makes a pixel part of the part [7]."),
+    ] = None,
     holdout: Annotated[
         float | None,
         typer.Option(help="Share held out for the threshold where there is no validation split."),
@@ -109,6 +113,7 @@ def train(
         "noise": noise,
         "crop": None if crop is None else _numbers(crop, f"--crop {crop}", 4, 4),
         "false_reject_rate": false_reject_rate,
+        "foreground_min_m": None if foreground_min_mm is None else foreground_min_mm / 1000,
         "holdout": holdout,
         "mixed_precision": True if mixed_precision else None,
         "epochs": epochs,
@@ -146,6 +151,10 @@ def evaluate(
 
     if json_file is not None and json_file.is_dir():
         raise UsageError(f"--json {json_file}: is a folder; name a file to write.")
+    if model.is_dir() and threads is not None:
+        raise UsageError("--threads is for a model file; a run folder is evaluated by PyTorch.")
+    if model.is_file() and device not in {"auto", "cpu"}:
+        raise UsageError(f"--device {device} is for a run folder; a model file is evaluated on the CPU.")
     with open_model(model, device=device, threads=threads) as inspector:
         evaluation = judge_parts(inspector, parts_to_test(data, inspector, defective))
     if json_file is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from ast_edge import scoring
-from ast_edge.errors import DataError, UsageError
+from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.manifest import Aggregation, Crop
 from ast_edge.preprocess import depth_input
@@ -128,10 +128,13 @@ def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:
 def _judge(inspector: Inspector, sample: Sample) -> _Judged:
     loaded = load(sample, inspector.spec.mode)
     colour = None if loaded.image is None else "rgb"
-    inspection = inspector.inspect(loaded.image, colour=colour, depth_m=loaded.depth_m)  # type: ignore[arg-type]
     foreground = None
-    if loaded.depth_m is not None:
-        foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
+    try:
+        inspection = inspector.inspect(loaded.image, colour=colour, depth_m=loaded.depth_m)  # type: ignore[arg-type]
+        if loaded.depth_m is not None:
+            foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
+    except FrameError as exc:
+        raise DataError(f"{sample.name}: {exc}") from exc
     return _Judged(sample, inspection, foreground, _shape(loaded))
 
 

@@ -70,7 +70,7 @@ def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str,
         raise DataError(f"{sample.name}: {exc}") from exc
     if depth is not None:
         if depth.empty:
-            raise DataError(f"{sample.xyz}: no part stands out from its background; remove the file.")
+            raise DataError(f"{sample.xyz}: no part stands out from its background by --foreground-min-mm.")
         inputs |= {"depth": depth.depth, "foreground": depth.foreground}
     return inputs
 
@@ -117,6 +117,7 @@ def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, hel
     """
     about = {
         "format": CACHE_FORMAT,
+        "torch": torch.__version__,
         "fingerprint": fingerprint,
         "held_out": list(held_out),
         "mode": config.mode,
@@ -234,8 +235,9 @@ def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:
         weight += float(w.sum())
     mean = total / weight
     std = np.sqrt(np.maximum(squares / weight - mean**2, 0.0))
-    floor = STD_FLOOR * float(np.median(std))
-    std = np.maximum(std, floor) if floor > 0 else np.ones_like(std)
+    varying = std[std > 0]
+    floor = STD_FLOOR * float(np.median(varying)) if varying.size else 1.0
+    std = np.maximum(std, floor)
     return tuple(torch.from_numpy(v).float().view(1, -1, 1, 1) for v in (mean, std))  # type: ignore[return-value]
 
 

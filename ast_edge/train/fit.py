@@ -72,7 +72,8 @@ def student_phase(network: AstNetwork, config: TrainConfig) -> Phase:
     network.teacher.eval()
 
     def loss(features: Tensor, mask: Tensor | None) -> Tensor:
-        with torch.no_grad():
+        # In full precision whatever the student's: this is the teacher that will be shipped.
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             z_teacher, _ = network.teacher(features)
         return student_loss(z_teacher, network.student(features).float(), mask)
 

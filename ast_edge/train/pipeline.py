@@ -17,11 +17,11 @@ import torch
 
 import ast_edge
 from ast_edge import scoring
-from ast_edge.backends.base import Array, Outputs
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import write_bytes, write_text
-from ast_edge.manifest import ModelSpec, Threshold, TrainingData
-from ast_edge.references import References
+from ast_edge.images import picture_size, read_xyz
+from ast_edge.imaging import GreyLevels, grey_levels, span
+from ast_edge.manifest import Mode, ModelSpec, Threshold, TrainedRange, TrainingData
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
@@ -33,17 +33,14 @@ from ast_edge.train.features import (
     cache_root,
     channel_statistics,
     input_batches,
-    network_inputs,
 )
 from ast_edge.train.fit import Parts, Workplace, fit, student_phase, teacher_phase
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.progress import log_to, logger, stage
+from ast_edge.train.references import reference_vectors
 from ast_edge.train.run import Run, RunConfig, pick_device
 
 SEEDED: Literal["seeded"] = "seeded"
-REFERENCE_GOOD, REFERENCE_DISTURBED = 4, 2
-DISTURBED_SHARES = (1 / 6, 1 / 3, 1 / 2, 1.0)
-REFERENCE_MARGIN = 0.02  # twice what FP16 may cost
 _CALIBRATION_PARTS = 64
 
 
@@ -93,6 +90,8 @@ def train(request: TrainRequest) -> Run:
             f"{run.path}: already holds a run; continue it with --resume or name another folder."
         )
     config, device = request.config, pick_device(request.device)
+    if config.mode == "depth" and isinstance(request.weights, Path):
+        raise UsageError("--weights: mode depth has no backbone; leave the option out.")
     split = _split(request.data, config)
     _make_folder(run.path)
     with log_to(run.log), _deterministic():
@@ -151,6 +150,8 @@ def _make_folder(path: Path) -> None:
 
 def _split(data: Path, config: TrainConfig) -> _Split:
     dataset = open_dataset(data, mode=config.mode)
+    if len(dataset.validation) == 1:
+        raise DataError(f"{dataset.validation[0].name}: is the only validation part; expected 2 or more.")
     if dataset.validation:
         return _Split(dataset, dataset.train, dataset.validation)
     return _Split(dataset, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed))
@@ -225,7 +226,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
     network.eval()
     save_tensors(run.weights, network.state_dict())
     backend = TorchBackend(network, about.train, device)
-    threshold = _calibrate(run, about, backend, split.holdout)
+    threshold, levels = _calibrate(run, about, backend, split.holdout)
     references = reference_vectors(backend, about.train, split.holdout, threshold.value)
     write_bytes(run.references_file, references.to_bytes())
     config = about.train
@@ -238,6 +239,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
             preprocessing=config.preprocessing,
             aggregation=config.aggregation,
             threshold=threshold,
+            trained=_trained_range(split.samples, config.mode, levels),
         )
     )
     run.checkpoint.unlink(missing_ok=True)
@@ -245,14 +247,18 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
     logger.info("complete: %s", scoring.statement(threshold))
 
 
-def _calibrate(run: Run, about: RunConfig, backend: TorchBackend, holdout: tuple[Sample, ...]) -> Threshold:
+def _calibrate(
+    run: Run, about: RunConfig, backend: TorchBackend, holdout: tuple[Sample, ...]
+) -> tuple[Threshold, list[GreyLevels]]:
     scores: list[float] = []
+    levels: list[GreyLevels] = []
     maxima: list[float] = []
     with stage("calibrating", len(holdout)) as shown:
         for inputs in input_batches(holdout, about.train):
             outputs = backend.run({name: tensor.numpy() for name, tensor in inputs.items()})
             scores += outputs.score.tolist()
             maxima += outputs.anomaly_map.max(axis=(1, 2)).tolist()
+            levels += [grey_levels(image) for image in inputs["image"].numpy()] if "image" in inputs else []
             shown.advance(len(outputs.score))
     rows = [
         {"part": str(sample.name), "score": score, "map_maximum": maximum}
@@ -263,78 +269,24 @@ def _calibrate(run: Run, about: RunConfig, backend: TorchBackend, holdout: tuple
     )
     content = {"threshold": threshold.model_dump(), "held_out_parts": rows}
     write_text(run.calibration, json.dumps(content, indent=1))
-    return threshold
+    return threshold, levels
 
 
-def reference_vectors(
-    backend: TorchBackend, config: TrainConfig, holdout: tuple[Sample, ...], threshold: float
-) -> References:
-    """Inputs of held-out good parts, then of two of them disturbed to score higher, with PyTorch's answers.
+def _frame_size(sample: Sample, mode: Mode) -> tuple[int, int]:
+    if mode == "depth" and sample.xyz is not None:
+        height, width = read_xyz(sample.xyz).shape
+        return width, height
+    return picture_size(sample.name)
 
-    Without the disturbed ones a proof would only ever see one side of the threshold. A part whose score is
-    the threshold itself, give or take the rounding of FP16, proves nothing about verdicts and is passed over.
-    """
-    chosen: list[_Answered] = []
-    for make, wanted in ((_as_it_is, REFERENCE_GOOD), (_rejected, REFERENCE_GOOD + REFERENCE_DISTURBED)):
-        for sample in holdout:
-            if len(chosen) == wanted:
-                break
-            answered = make(network_inputs(sample, config.mode, config.preprocessing), backend, threshold)
-            if abs(answered.score - threshold) > REFERENCE_MARGIN * abs(threshold):
-                chosen.append(answered)
-    if not chosen:
-        raise DataError(
-            f"{holdout[0].name}: this and all other held-out good parts score the threshold itself "
-            f"({threshold:.6g}), whatever is done to them; give pictures that are not all the same."
-        )
-    return References(
-        {name: np.stack([answered.vector[name] for answered in chosen]) for name in chosen[0].vector},
-        np.concatenate([answered.outputs.score for answered in chosen]),
-        np.concatenate([answered.outputs.anomaly_map for answered in chosen]),
+
+def _trained_range(samples: tuple[Sample, ...], mode: Mode, levels: list[GreyLevels]) -> TrainedRange:
+    sizes = [_frame_size(sample, mode) for sample in samples]
+    return TrainedRange(
+        width=span([width for width, _ in sizes]),
+        height=span([height for _, height in sizes]),
+        brightness=span([level.brightness for level in levels]) if levels else None,
+        contrast=span([level.contrast for level in levels]) if levels else None,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Answered:
-    vector: dict[str, Array]
-    outputs: Outputs
-
-    @property
-    def score(self) -> float:
-        return float(self.outputs.score[0])
-
-
-def _as_it_is(vector: dict[str, Array], backend: TorchBackend, _threshold: float) -> _Answered:
-    return _Answered(vector, backend.run({name: array[None] for name, array in vector.items()}))
-
-
-def _rejected(vector: dict[str, Array], backend: TorchBackend, threshold: float) -> _Answered:
-    """The part with the smallest disturbance that takes it clearly above the threshold, else the largest."""
-    for share in DISTURBED_SHARES:
-        answered = _as_it_is(disturbed(vector, share), backend, threshold)
-        if answered.score - threshold > REFERENCE_MARGIN * abs(threshold):
-            break
-    return answered
-
-
-def disturbed(vector: dict[str, Array], share: float) -> dict[str, Array]:
-    """A copy with noise on a central square, `share` of the side: any colour, about 1 cm of depth."""
-    out = {name: array.copy() for name, array in vector.items()}
-    rng = np.random.default_rng(0)
-    if "image" in out:
-        image = out["image"]
-        centre = _central(image.shape[0], share)
-        image[centre, centre] = rng.integers(0, 256, image[centre, centre].shape, dtype=np.uint8)
-    if "depth" in out:
-        depth = out["depth"][0]
-        centre = _central(depth.shape[0], share)
-        depth[centre, centre] += rng.standard_normal(depth[centre, centre].shape, dtype=np.float32)
-    return out
-
-
-def _central(size: int, share: float) -> slice:
-    half = max(int(size * share / 2), 1)
-    return slice(size // 2 - half, size // 2 + half)
 
 
 @contextmanager
@@ -344,6 +296,8 @@ def _deterministic() -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=True)
     try:
-        yield
+        # TensorFloat-32 would round features and scores to three digits; the exported model has seven.
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.use_deterministic_algorithms(before)

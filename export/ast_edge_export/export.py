@@ -55,6 +55,9 @@ def export_run(run_folder: Path, output: Path, *, batch: int = 1, fp16: bool = T
             made.append(
                 _make(job, to_mixed_precision(graph), "fp16", scratch / f"{output.stem}{HALF}{SUFFIX}")
             )
+        if not fp16:
+            # One of an earlier export would be another network beside this model.
+            (output.parent / f"{output.stem}.fp16.onnx").unlink(missing_ok=True)
         # The vectors first: a model never stands beside another export's for longer than this takes.
         write_bytes(reference_path(output), job.references.to_bytes())
         return [Exported(m.path.replace(output.parent / m.path.name), m.precision, m.parity) for m in made]
@@ -90,14 +93,14 @@ class _Job:
 def _make(job: _Job, graph: onnx.ModelProto, precision: Precision, target: Path) -> Exported:
     network = target.with_suffix(".network")
     onnx.save(graph, network)
-    manifest = _manifest(job, network_sha256(network), precision)
-    # One good and one disturbed vector travel inside, so that the file alone can be verified.
-    embedded = job.references.subset([0, len(job.references) - 1]).to_bytes()
+    # One good and one rejected vector travel inside, so that the file alone can be verified.
+    embedded = job.references.subset(sorted({0, len(job.references) - 1})).to_bytes()
+    manifest = _manifest(job, network_sha256(network), precision, embedded)
     model = write_model_file(target, network, manifest, embedded)
     return Exported(target, precision, _proven(model, job))
 
 
-def _manifest(job: _Job, network: str, precision: Precision) -> Manifest:
+def _manifest(job: _Job, network: str, precision: Precision, embedded: bytes) -> Manifest:
     return Manifest(
         **job.spec.model_dump(),
         model_id=f"{job.product}-{job.spec.mode}-{network[:12]}",
@@ -106,6 +109,7 @@ def _manifest(job: _Job, network: str, precision: Precision) -> Manifest:
         outputs=job.spec.output_specs(job.batch),
         network_sha256=network,
         reference_sha256=hashlib.sha256(job.references.to_bytes()).hexdigest(),
+        embedded_reference_sha256=hashlib.sha256(embedded).hexdigest(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions={**versions(), "onnx": version("onnx"), "onnxsim": version("onnxsim")},
     )

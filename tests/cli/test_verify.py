@@ -53,7 +53,7 @@ def test_json(cli: Cli, tiny_rgb: Path) -> None:
 def test_a_model_that_disagrees_with_its_references(cli: Cli, disagreeing: Path) -> None:
     done = cli("verify", disagreeing)
     assert done.code == 1
-    assert "score error  0.0099 relative, allowed 0.0001" in done.out
+    assert "score error    0.0099 relative, allowed 0.0001" in done.out
     assert "does not reproduce the reference vectors" in done.error
     assert str(disagreeing) in done.error
     failed = cli("verify", disagreeing, "--json")

@@ -243,11 +243,13 @@ def test_a_refused_export_leaves_the_earlier_model(
     assert source.endswith("model.reference.npz")
 
 
-def test_an_older_half_precision_model_is_refused_beside_a_new_export(
+def test_an_older_half_precision_model_does_not_stay_beside_a_new_export(
     models: dict[Mode, Path], rgb_run: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(models["depth"].parent, tmp_path / "out"))
     export_run(rgb_run, out / "model.onnx", fp16=False)
+    assert {path.name for path in out.iterdir()} == FILES - {"model.fp16.onnx"}
+    shutil.copy(models["depth"].with_name("model.fp16.onnx"), out)
     with pytest.raises(ModelError, match=r"belong to another export than model\.fp16\.onnx"):
         load_references(read_model_file(out / "model.fp16.onnx"))
 

@@ -19,7 +19,7 @@ from ast_edge.train.config import TrainConfig, changed, preset
 from ast_edge.train.data import open_dataset, split_holdout
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
-from tests.train.conftest import MOMENTS, PARTS, calibration_scores, stop_at
+from tests.train.conftest import MOMENTS, calibration_scores, stop_at
 
 RESULTS = ("weights.safetensors", "history.json", "spec.json", "references.npz", "trunk.safetensors")
 
@@ -54,7 +54,9 @@ def test_ctrl_c_says_one_line_and_can_be_resumed(
     process = stop_at(MOMENTS["teacher"], product, tmp_path / "stopped", signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == [f"extracting features: {PARTS}/{PARTS}", "ast-edge: error: interrupted."]
+    *talk, last = err.splitlines()
+    assert last == "ast-edge: error: interrupted."
+    assert {line.split(":")[0] for line in talk} <= {"extracting features", "training teacher"}
     log = (tmp_path / "stopped" / "run" / "train.log").read_text()
     assert log.splitlines()[-1].endswith("ERROR stopped: KeyboardInterrupt")
     monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / "stopped" / "cache"))

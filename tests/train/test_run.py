@@ -17,7 +17,7 @@ import torch
 from ast_edge.backends.base import Array
 from ast_edge.errors import ModelError, RunError
 from ast_edge.manifest import Mode
-from ast_edge.train.pipeline import disturbed
+from ast_edge.train.references import disturbed
 from ast_edge.train.run import Run, RunConfig, pick_device
 from tests.train.conftest import COUNTS, EPOCHS, MODES
 
@@ -130,7 +130,7 @@ def test_disturbed_is_a_copy_with_noise_in_the_middle(share: float) -> None:
     assert changed_rows.sum() == round(60 * share)
     assert changed_rows[30]
     assert found["depth"].dtype == np.float32
-    assert (found["depth"] != 0).mean() == pytest.approx((2 * int(16 * share) / 32) ** 2)
+    assert (found["depth"] != 0).mean() == pytest.approx((2 * round(16 * share) / 32) ** 2)
     again = disturbed(vector, share)
     assert all(np.array_equal(again[name], found[name]) for name in found)
 

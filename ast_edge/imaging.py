@@ -1,0 +1,60 @@
+"""Is a frame one that the model can judge: are its size, brightness and contrast those of good parts?
+
+A covered lens or a strobe that did not fire gives a frame in which no defect can be seen; an anomaly score
+says nothing about it, so it is a fault before the network is asked.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ast_edge.manifest import Range, TrainedRange
+
+MARGIN = 2.0  # half as dark and twice as bright as any good part seen is still let through
+
+
+class GreyLevels(NamedTuple):
+    """Mean and standard deviation of a picture's grey levels, 0 to 255."""
+
+    brightness: float
+    contrast: float
+
+
+def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
+    """Of the network's picture, uint8 [S,S,3]; grey is the mean of the three channels."""
+    grey = image.mean(axis=2, dtype=np.float64)
+    return GreyLevels(float(grey.mean()), float(grey.std()))
+
+
+def why_unfit(trained: TrainedRange, size: tuple[int, int], image: NDArray[np.uint8] | None) -> str | None:
+    """In words why a frame of `size` (width, height) cannot be judged; None when it can.
+
+    `image` is the network's picture, uint8 [S,S,3], or None in mode depth.
+    """
+    for name, found, limits in zip(("width", "height"), size, (trained.width, trained.height), strict=True):
+        if not limits.low <= found <= limits.high:
+            return (
+                f"the frame's {name} is {found} pixels, good parts were trained on at {limits.low:g} to "
+                f"{limits.high:g}"
+            )
+    if image is None or trained.brightness is None or trained.contrast is None:
+        return None
+    levels = grey_levels(image)
+    for name, value, limits in (
+        ("brightness", levels.brightness, trained.brightness),
+        ("contrast", levels.contrast, trained.contrast),
+    ):
+        if not limits.low / MARGIN <= value <= limits.high * MARGIN:
+            return (
+                f"the frame's {name} is {value:.3g} grey levels, good parts have {limits.low:.3g} to "
+                f"{limits.high:.3g}"
+            )
+    return None
+
+
+def span(values: list[float] | list[int]) -> Range:
+    """The range from the smallest to the largest of `values`."""
+    return Range(low=min(values), high=max(values))
