@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -70,11 +70,12 @@ class LoadedSample:
     depth_m: NDArray[np.float32] | None
 
 
-def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None) -> Dataset:
+def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None, with_test: bool = True) -> Dataset:
     """Find the layout of `path` and list its samples, every split sorted by name.
 
     `defective` belongs to the plain folder: pictures directly in it are of the kind "defective", those in
     a subfolder of the kind it is named after (a subfolder `good` adds good parts that are tested only).
+    Without `with_test` the folders of test parts and masks are not looked at: training needs none.
     Raises DataError for a folder or file that is missing, UsageError for `defective` beside a layout that
     has test pictures of its own.
     """
@@ -87,7 +88,10 @@ def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None) -> Da
             f"{path}: has the layout of MVTec with its own test pictures, so a folder of defective pictures "
             f"({defective}) cannot be added; leave it out, or put its pictures into {path / 'test'}."
         )
-    return _open_mvtec_3d(path, mode) if (good / "rgb").is_dir() else _open_mvtec_ad(path, mode)
+    kinds = tuple(_kinds(path / "test")) if with_test else ()
+    if (good / "rgb").is_dir():
+        return _open_mvtec_3d(path, mode, kinds)
+    return _open_mvtec_ad(path, mode, kinds)
 
 
 def split_holdout(
@@ -181,13 +185,10 @@ def _content(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({exc.strerror}); check the file and its rights.") from exc
 
 
-def _open_mvtec_3d(root: Path, mode: Mode) -> Dataset:
+def _open_mvtec_3d(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
     """Layout of Bergmann et al., "The MVTec 3D-AD Dataset", VISAPP 2022."""
     held_out = root / "validation"
-    test = [
-        _samples(_pictures(kind / "rgb"), kind.name, mode=mode, masks=kind / "gt")
-        for kind in _kinds(root / "test")
-    ]
+    test = [_samples(_pictures(kind / "rgb"), kind.name, mode=mode, masks=kind / "gt") for kind in kinds]
     return Dataset(
         root,
         "mvtec-3d",
@@ -197,12 +198,12 @@ def _open_mvtec_3d(root: Path, mode: Mode) -> Dataset:
     )
 
 
-def _open_mvtec_ad(root: Path, mode: Mode) -> Dataset:
+def _open_mvtec_ad(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
     """Layout of Bergmann et al., "MVTec AD", CVPR 2019."""
     _refuse_depth(root, mode)
     test = [
         _samples(_pictures(kind), kind.name, masks=root / "ground_truth" / kind.name, mask_suffix="_mask")
-        for kind in _kinds(root / "test")
+        for kind in kinds
     ]
     train = _samples(_pictures(root / "train" / GOOD))
     return Dataset(root, "mvtec-ad", train, (), tuple(chain.from_iterable(test)))

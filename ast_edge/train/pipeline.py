@@ -149,7 +149,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _split(data: Path, config: TrainConfig) -> _Split:
-    dataset = open_dataset(data, mode=config.mode)
+    dataset = open_dataset(data, mode=config.mode, with_test=False)
     if len(dataset.validation) == 1:
         raise DataError(f"{dataset.validation[0].name}: is the only validation part; expected 2 or more.")
     if dataset.validation:

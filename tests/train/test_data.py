@@ -225,6 +225,15 @@ def test_a_layout_without_depth(mvtec_ad: Path, plain: Path, mode: Mode) -> None
             open_dataset(root, mode=mode)
 
 
+def test_training_does_not_look_at_test_parts(mvtec_3d: Path, mvtec_ad: Path) -> None:
+    (mvtec_3d / "test/bent/gt/000.png").unlink()
+    (mvtec_ad / "ground_truth/broken/000_mask.png").unlink()
+    for root in (mvtec_3d, mvtec_ad):
+        dataset = open_dataset(root, mode="rgb", with_test=False)
+        assert dataset.train
+        assert dataset.test == ()
+
+
 def test_a_missing_mask(mvtec_3d: Path, mvtec_ad: Path) -> None:
     (mvtec_3d / "test/bent/gt/000.png").unlink()
     with pytest.raises(DataError, match=r"bent/gt/000\.png: the mask of .*bent/rgb/000\.png is missing"):
