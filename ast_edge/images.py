@@ -45,9 +45,9 @@ def xyz_beside(image: Path) -> Path:
 
     Raises DataError when it is not there.
     """
-    # Of "000.png" and "../000.png" only the resolved folder has a name to replace.
+    # Of "000.png" and "../000.png" only the resolved folder has a parent to look in.
     folder = image.parent.resolve() if image.parent.name in {"", ".."} else image.parent
-    path = folder.with_name("xyz") / f"{image.stem}.tiff"
+    path = folder.parent / "xyz" / f"{image.stem}.tiff"
     if not path.is_file():
         raise DataError(
             f"{image}: its depth map is missing, expected {path}; "

@@ -316,3 +316,8 @@ def test_the_depth_map_beside_a_picture(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path / "rgb")
     assert xyz_beside(Path("000.png")).samefile(depth)
     refused(xyz_beside, tmp_path / "rgb" / "001.png", "its depth map is missing")
+
+
+def test_a_picture_at_the_root_has_no_depth_map_beside_it() -> None:
+    with pytest.raises(DataError, match=r"nowhere\.png: its depth map is missing"):
+        xyz_beside(Path("/nowhere.png"))

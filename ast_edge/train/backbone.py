@@ -104,7 +104,7 @@ def _create(config: BackboneConfig) -> nn.Module:
                 f"backbone {config.describe()}: {config.name} has no EfficientNet blocks to cut there."
             )
         return EfficientNetCut(network, config.last_block)
-    except (RuntimeError, IndexError, AssertionError, TypeError, AttributeError) as exc:
+    except (RuntimeError, IndexError, AssertionError, TypeError, AttributeError, ValueError) as exc:
         raise UsageError(
             f"backbone {config.describe()}: timm cannot build it ({exc}); timm.list_models() has the names."
         ) from exc

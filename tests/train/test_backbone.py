@@ -381,6 +381,7 @@ def test_stride_and_normalisation_are_those_that_timm_knows() -> None:
     ("changes", "message"),
     [
         ({"name": "resnet19"}, "resnet19:2,3: timm cannot build it"),
+        ({"name": "../resnet"}, "../resnet:2,3: timm cannot build it"),
         ({"stages": (2, 9)}, "test_resnet:2,9: timm cannot build it"),
         ({"stages": (), "last_block": 1}, "test_resnet has no EfficientNet blocks to cut there"),
         ({"name": "test_efficientnet", "stages": (), "last_block": 17}, "has no EfficientNet blocks to cut"),
