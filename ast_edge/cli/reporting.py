@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ast_edge.errors import ParityError
-from ast_edge.manifest import Manifest, TensorSpec
+from ast_edge.manifest import Manifest, Range, TensorSpec, TrainedRange
 from ast_edge.model_file import ModelFile
 from ast_edge.references import Parity
 from ast_edge.scoring import statement
@@ -84,6 +84,7 @@ def info_text(model: ModelFile) -> str:
         ("inputs", _tensors(manifest.inputs)),
         ("outputs", _tensors(manifest.outputs)),
         ("frame", _frame(manifest)),
+        *((("good parts", _seen(manifest.trained)),) if manifest.trained is not None else ()),
         ("score", f"{manifest.aggregation} of the anomaly map"),
         ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
         ("", statement(threshold)),
@@ -115,6 +116,18 @@ def _frame(manifest: Manifest) -> str:
         return text
     depth = settings.depth
     return f"{text}; part: {1000 * depth.foreground_min_m:g} mm from the background, {depth.mask} mask"
+
+
+def _seen(trained: TrainedRange) -> str:
+    """What good parts' frames were like; one that is not like them is a fault."""
+    text = f"{_range(trained.width)} x {_range(trained.height)} pixels"
+    for name, found in (("brightness", trained.brightness), ("contrast", trained.contrast)):
+        text += "" if found is None else f", {name} {_range(found)}"
+    return f"{text}; a frame unlike that is a fault"
+
+
+def _range(found: Range) -> str:
+    return f"{found.low:.4g}" if found.low == found.high else f"{found.low:.4g} to {found.high:.4g}"
 
 
 def _versions(versions: dict[str, str]) -> str:

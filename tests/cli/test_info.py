@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ast_edge.manifest import Manifest, Mode
+from ast_edge.cli.reporting import info_text
+from ast_edge.manifest import Manifest, Mode, Range, TrainedRange
 from ast_edge.model_file import read_model_file
 from ast_edge.scoring import statement
 from tests.cli.conftest import Cli
@@ -22,6 +24,15 @@ def test_text(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode) -> None:
     for fact in (f"mode {mode}", manifest.model_id, "0.1 (score), 0.15 (map)", statement(manifest.threshold)):
         assert fact in done.out
     assert ("7 mm from the background" in done.out) == (mode != "rgb")
+
+
+def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:
+    model = read_model_file(tiny_rgb)
+    size, levels = Range(low=48, high=48), Range(low=100, high=120.25)
+    trained = TrainedRange(width=size, height=size, brightness=levels, contrast=levels)
+    text = info_text(replace(model, manifest=model.manifest.model_copy(update={"trained": trained})))
+    assert "48 x 48 pixels, brightness 100 to 120.2, contrast 100 to 120.2; a frame unlike" in text
+    assert "good parts     " not in info_text(model)
 
 
 def test_free_batch_is_shown_as_n(cli: Cli, tmp_path: Path) -> None:
