@@ -34,7 +34,14 @@ def accuracy_table() -> str:
         (path.name, json.loads(path.read_text("utf-8"))) for path in sorted(RESULTS.glob("accuracy_*"))
     ]
     columns = (
-        *("data", "mode", "preset", "image AUROC, max of the map", "mean of the map", "pixel AUROC"),
+        *(
+            "data",
+            "mode",
+            "preset and options",
+            "image AUROC, max of the map",
+            "mean of the map",
+            "pixel AUROC",
+        ),
         *("false rejects", "escapes", "training", "result file"),
     )
     head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -47,13 +54,20 @@ def _row(result: dict[str, Any], name: str) -> str:
     cells = (
         result["dataset"],
         model["mode"],
-        model["preset"],
+        " ".join([model["preset"], *_options(result["command"])]),
         *(_percent(by_aggregation[kind]["image_auroc"]) for kind in ("max", "mean")),
         *(_percent(figures[key]) for key in ("pixel_auroc", "false_reject_rate", "escape_rate")),
         f"{result['seconds']['train'] / 60:.0f} min",
         f"[{name}](benchmarks/results/{name})",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _options(command: list[str]) -> list[str]:
+    """What was given beyond mode, preset and weights, which stand in columns of their own."""
+    words = command[3:]
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    return [f"`{name} {value}`" for name, value in pairs if name not in {"--mode", "--preset", "--weights"}]
 
 
 def _percent(value: float | None) -> str:
