@@ -73,7 +73,11 @@ def calibration_scores(run: Path) -> list[tuple[float, float]]:
 
 def start_training(*arguments: object, cache: Path) -> subprocess.Popen[str]:
     """`ast-edge train` in a process and a process group of its own, on one thread."""
-    script = "import sys; from ast_edge.cli import main; sys.exit(main())"
+    # A shell starts its background jobs with Ctrl-C ignored, and they pass that on: a terminal does not.
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from ast_edge.cli import main; sys.exit(main())"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", script, "train", *map(str, arguments)],
         env={
