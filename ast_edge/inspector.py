@@ -92,8 +92,8 @@ class Inspector:
             raise BackendError("the inspector was closed; open the model again.")
         started = perf_counter_ns()
         inputs = self._inputs(frame, colour, depth_m)
-        prepared = perf_counter_ns()
         unfit = self._why_unfit(inputs, frame, depth_m)
+        prepared = perf_counter_ns()
         if unfit is not None:
             return self._unjudged(unfit, _milliseconds(started, prepared, prepared, prepared))
         outputs = self._backend.run(self._batched(inputs))
