@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from ast_edge.synthetic import DEFECTS
 from ast_edge.train.run import Run
 from tests.cli.conftest import Cli
-from tests.train.conftest import COUNTS, OPTIONS, PARTS, small_model, small_product, small_run
+from tests.small import COUNTS, OPTIONS, PARTS
 
 SMALL = ("--preset", "nano", "--weights", "seeded", "--image-size", "64")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_product(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def rgb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run(tmp_path_factory, "rgb")
-
-
-@pytest.fixture(scope="session")
-def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run(tmp_path_factory, "depth")
-
-
-@pytest.fixture(scope="session")
-def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory, "rgb")
+pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,43 +31,14 @@ from ast_edge.train.pipeline import TrainRequest, train
 from ast_edge.train.run import Run
 from ast_edge_export import Exported, export_run
 from tests.real_data import cable_gland
-from tests.train.conftest import MODES, ROOT, small_model, small_product, small_run
+from tests.small import MODES, ROOT, small_product, small_run
 
 FILES = {"model.onnx", "model.fp16.onnx", "model.reference.npz"}
 NOT_NEEDED = (
     *("torch", "torchvision", "timm", "FrEIA", "onnx", "onnxsim", "onnxscript", "sklearn", "safetensors"),
     *("tifffile", "matplotlib", "filelock", "scipy", "ast_edge.train", "ast_edge_export"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Mode, Path]:
-    """An exported model per mode; read only."""
-    return {mode: small_model(tmp_path_factory, mode) for mode in MODES}
-
-
-@pytest.fixture(scope="session")
-def rgb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run(tmp_path_factory, "rgb")
-
-
-@pytest.fixture(scope="session")
-def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cheapest run to export."""
-    return small_run(tmp_path_factory, "depth")
+pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
 
 
 @pytest.fixture

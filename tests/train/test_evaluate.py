@@ -19,8 +19,8 @@ from ast_edge.inspector import Inspector
 from ast_edge.manifest import Crop, Mode, ModelSpec
 from ast_edge.train.data import load, open_dataset
 from ast_edge.train.evaluate import Evaluation, evaluate, open_model, parts_to_test
+from tests.small import COUNTS, MODES, calibration_scores
 from tests.tiny import tiny_spec
-from tests.train.conftest import COUNTS, MODES, calibration_scores
 
 SIZE = 32
 FAULTY = 255

@@ -31,7 +31,7 @@ from ast_edge.train.features import (
 )
 from ast_edge.train.network import extract
 from ast_edge.train.run import Run
-from tests.train.conftest import COUNTS, MODES
+from tests.small import COUNTS, MODES
 
 CPU = torch.device("cpu")
 FINGERPRINT = "0" * 64

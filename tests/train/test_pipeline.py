@@ -19,7 +19,7 @@ from ast_edge.train.config import TrainConfig, changed, preset
 from ast_edge.train.data import open_dataset, split_holdout
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
-from tests.train.conftest import MOMENTS, calibration_scores, stop_at
+from tests.small import MOMENTS, calibration_scores, stop_at
 
 RESULTS = ("weights.safetensors", "history.json", "spec.json", "references.npz", "trunk.safetensors")
 

@@ -19,7 +19,7 @@ from ast_edge.errors import ModelError, RunError
 from ast_edge.manifest import Mode
 from ast_edge.train.references import disturbed
 from ast_edge.train.run import Run, RunConfig, pick_device
-from tests.train.conftest import COUNTS, EPOCHS, MODES
+from tests.small import COUNTS, EPOCHS, MODES
 
 FILES = {
     "calibration.json",

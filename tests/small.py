@@ -1,0 +1,167 @@
+"""A small synthetic product and trained runs, made once a session; tests of other folders use them too."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from ast_edge.cli import main
+from ast_edge.manifest import Mode
+from ast_edge.synthetic import PartCounts, write_product
+from ast_edge.train.run import Run
+
+TRIES, PATIENCE_S = 4, 240
+ROOT = Path(__file__).parent.parent.parent
+MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
+COUNTS = PartCounts(train=24, validation=10, test_good=6, test_per_defect=3)
+PARTS = COUNTS.train + COUNTS.validation
+EPOCHS = 4
+# Seconds on one core: frames of 64 pixels and a map of 8x8 with the 128 channels of one stage.
+OPTIONS = (
+    *("--preset", "nano", "--weights", "seeded", "--backbone", "resnet18:2"),
+    *("--image-size", "64", "--epochs", str(EPOCHS)),
+)
+
+
+def small_product(factory: pytest.TempPathFactory) -> Path:
+    """The product of `COUNTS`, in the layout of MVTec 3D-AD; read only, copy it before you change it."""
+    folder = factory.getbasetemp() / "small" / "product"
+    if not folder.exists():
+        write_product(folder, COUNTS, seed=0, size=64)
+    return folder
+
+
+def small_run(factory: pytest.TempPathFactory, mode: Mode) -> Path:
+    """A complete run of `ast-edge train` with `OPTIONS` on the small product; read only."""
+    run = factory.getbasetemp() / "small" / f"run-{mode}"
+    if not Run(run).complete:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AST_EDGE_CACHE", str(factory.mktemp("cache")))
+            # As the processes that are killed: other numbers of threads may round differently.
+            torch.set_num_threads(1)
+            product = small_product(factory)
+            assert main(["train", str(product), "-o", str(run), "--mode", mode, *OPTIONS]) == 0
+    return run
+
+
+def small_model(factory: pytest.TempPathFactory, mode: Mode) -> Path:
+    """The exported model of `small_run`, references and FP16 beside it; read only."""
+    model = factory.getbasetemp() / "small" / f"model-{mode}" / "model.onnx"
+    if not model.exists():
+        assert main(["export", str(small_run(factory, mode)), "-o", str(model)]) == 0
+    return model
+
+
+def calibration_scores(run: Path) -> list[tuple[float, float]]:
+    """Score and largest map value of every held-out good part, as JSON keeps them: to the last bit."""
+    rows = json.loads((run / "calibration.json").read_text())["held_out_parts"]
+    return [(row["score"], row["map_maximum"]) for row in rows]
+
+
+def start_training(*arguments: object, cache: Path) -> subprocess.Popen[str]:
+    """`ast-edge train` in a process and a process group of its own, on one thread."""
+    # A shell starts its background jobs with Ctrl-C ignored, and they pass that on: a terminal does not.
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from ast_edge.cli import main; sys.exit(main())"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script, "train", *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "export")]),
+            "AST_EDGE_CACHE": str(cache),
+            "OMP_NUM_THREADS": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment in a run, told by its files: when it has begun, and whether it has not yet ended."""
+
+    begun: Callable[[Path, Path], bool]
+    lasts: Callable[[Path, Path], bool]
+
+
+def extracted(_run: Path, cache: Path) -> int:
+    for progress in cache.glob("features/*/progress.json"):
+        return int(json.loads(progress.read_text())["done"])
+    return 0
+
+
+def epochs(run: Path, phase: str) -> int:
+    history = run / "history.json"
+    rows = json.loads(history.read_text()) if history.exists() else []
+    return sum(row["phase"] == phase for row in rows)
+
+
+def checkpoint_of(run: Path, phase: str) -> int:
+    """The epoch of `phase` that the checkpoint holds, 0 for none."""
+    path = run / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="np") as stream:
+        position = json.loads(stream.metadata()["position"])
+    return int(position["epoch"]) if position["phase"] == phase else 0
+
+
+MOMENTS = {
+    "features": Moment(
+        lambda run, cache: extracted(run, cache) > 0,
+        lambda run, cache: extracted(run, cache) < PARTS and not epochs(run, "teacher"),
+    ),
+    # After the first checkpoint: within a later epoch.
+    "teacher": Moment(
+        lambda run, _: checkpoint_of(run, "teacher") > 0,
+        lambda run, _: checkpoint_of(run, "teacher") < EPOCHS,
+    ),
+    # After the first row of history, which is written just before the checkpoint.
+    "student": Moment(
+        lambda run, _: epochs(run, "student") > 0,
+        lambda run, _: epochs(run, "student") < EPOCHS,
+    ),
+}
+
+
+def stop_at(moment: Moment, product: Path, folder: Path, sent: signal.Signals) -> subprocess.Popen[str]:
+    """Start a run in `folder`/run and send it a signal at `moment`; it has ended when this returns.
+
+    A machine that stalls may let the moment pass: then the run is started anew.
+    """
+    for _ in range(TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        run, cache = folder / "run", folder / "cache"
+        process = start_training(product, "-o", run, *OPTIONS, cache=cache)
+        try:
+            started = time.monotonic()
+            while process.poll() is None and not moment.begun(run, cache):
+                assert time.monotonic() - started < PATIENCE_S, "the moment never came"
+                time.sleep(0.001)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sent)
+            process.wait(PATIENCE_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        if not Run(run).complete and moment.lasts(run, cache):
+            return process
+        process.communicate()
+    pytest.fail(f"missed the moment {TRIES} times")
