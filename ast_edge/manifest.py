@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import ModelError
 
@@ -21,12 +22,21 @@ MANIFEST_KEY = "ast_edge.manifest"
 REFERENCE_KEY = "ast_edge.reference"
 
 Mode = Literal["rgb", "depth", "rgbd"]
-Aggregation = Literal["mean", "max"]
 MaskWeights = Literal["binary", "fractional"]
 Precision = Literal["fp32", "fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _named_aggregation(name: str) -> str:
+    if not re.fullmatch(r"mean|max|top[1-9][0-9]{0,3}", name):
+        raise ValueError("expected mean, max or topK with K from 1 to 9999, as in top5")
+    return name
+
+
+# "topK" is the mean of the K largest values.
+Aggregation = Annotated[str, AfterValidator(_named_aggregation)]
 
 
 class _Strict(BaseModel):
@@ -115,6 +125,14 @@ class TensorSpec(_Strict):
     shape: tuple[int, ...]
 
 
+def check_aggregation(aggregation: Aggregation, map_size: int) -> None:
+    """Raise ValueError when `topK` asks for more values than a map of this size has."""
+    if aggregation.startswith("top") and int(aggregation.removeprefix("top")) > map_size**2:
+        raise ValueError(
+            f"aggregation {aggregation}: the map has only {map_size**2} values; take fewer of them"
+        )
+
+
 def input_specs(mode: Mode, preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
     """Inputs of a network: `image` [N,S,S,3], `depth` [N,1,8h,8h] in cm, `foreground` [N,1,h,h]."""
     size, grid = preprocessing.image_size, preprocessing.map_size
@@ -151,6 +169,11 @@ class ModelSpec(_Strict):
     def _depth_settings_follow_the_mode(self) -> ModelSpec:
         if (self.mode == "rgb") != (self.preprocessing.depth is None):
             raise ValueError("preprocessing.depth belongs to the modes depth and rgbd, and only to them")
+        return self
+
+    @model_validator(mode="after")
+    def _map_holds_what_is_taken(self) -> ModelSpec:
+        check_aggregation(self.aggregation, self.preprocessing.map_size)
         return self
 
     def input_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:

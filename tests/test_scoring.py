@@ -41,18 +41,32 @@ def test_fractional_weights_do_not_make_large_parts_worse() -> None:
     assert aggregate(maps, weights, "max")[0] == 2.0
 
 
-@pytest.mark.parametrize("aggregation", ["mean", "max"])
+@pytest.mark.parametrize("aggregation", ["mean", "max", "top2"])
 def test_nothing_downstream_can_pass_an_empty_foreground(aggregation: str) -> None:
     for maps in (np.zeros((1, 2, 2), np.float32), np.ones((1, 2, 2), np.float32)):
-        score = aggregate(maps, np.zeros_like(maps), aggregation)  # type: ignore[arg-type]
+        score = aggregate(maps, np.zeros_like(maps), aggregation)
         assert judge(float(score[0]), 1.0)[0] == "fault"
 
 
-@pytest.mark.parametrize("aggregation", ["mean", "max"])
+@pytest.mark.parametrize("aggregation", ["mean", "max", "top2"])
 def test_a_nan_in_the_map_reaches_the_score(aggregation: str) -> None:
     maps = np.array([[[1.0, np.nan], [0.0, 3.0]]], np.float32)
-    assert math.isnan(aggregate(maps, None, aggregation)[0])  # type: ignore[arg-type]
-    assert math.isnan(aggregate(maps, np.ones_like(maps), aggregation)[0])  # type: ignore[arg-type]
+    assert math.isnan(aggregate(maps, None, aggregation)[0])
+    assert math.isnan(aggregate(maps, np.ones_like(maps), aggregation)[0])
+
+
+@given(maps=MAPS, count=st.integers(1, 12))
+def test_the_mean_of_the_largest_is_that_of_the_sorted_map(maps: np.ndarray, count: int) -> None:
+    expected = np.sort(maps.reshape(2, -1).astype(np.float64), axis=1)[:, -count:].mean(axis=1)
+    np.testing.assert_allclose(aggregate(maps, None, f"top{count}"), expected, rtol=1e-6, atol=1e-30)
+
+
+def test_a_part_smaller_than_the_values_taken_is_a_fault() -> None:
+    maps, part = np.ones((1, 2, 2), np.float32), np.array([[[1, 1], [0, 0]]], np.float32)
+    assert aggregate(maps, part, "top2")[0] == 1.0
+    assert judge(float(aggregate(maps, part, "top3")[0]), 2.0)[0] == "fault"
+    with pytest.raises(FrameError, match="at least 5 pixels, found 4"):
+        aggregate(maps, None, "top5")
 
 
 def test_maps_of_another_shape_are_refused() -> None:

@@ -64,7 +64,10 @@ def train(
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="Everything random follows from it [0].")
     ] = None,
     aggregation: Annotated[
-        Literal["mean", "max"] | None, typer.Option(help="From anomaly map to image score.")
+        str | None,
+        typer.Option(
+            metavar="mean|max|topK", help="From anomaly map to image score; top5: mean of the 5 largest."
+        ),
     ] = None,
     standardise: Annotated[
         Literal["none", "channel"] | None, typer.Option(help="Standardise the features.")

@@ -19,6 +19,7 @@ from ast_edge.manifest import (
     Mode,
     Positive,
     Preprocessing,
+    check_aggregation,
 )
 
 PresetName = Literal["paper", "balanced", "nano"]
@@ -126,6 +127,11 @@ class TrainConfig(_Strict):
                 f"image_size {self.image_size} is not a multiple of the backbone's stride, {stride}; "
                 f"choose {fitting} or {fitting + stride}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _map_holds_what_is_taken(self) -> TrainConfig:
+        check_aggregation(self.aggregation, self.map_size)
         return self
 
     @property

@@ -79,7 +79,12 @@ class Evaluation(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
+    """One test part with its inspection.
+
+    `foreground` float32 [h,h] in the modes with depth; `shape` is the picture's (height, width) in pixels.
+    """
+
     sample: Sample
     inspection: Inspection
     foreground: NDArray[np.float32] | None
@@ -116,16 +121,21 @@ def parts_to_test(data: Path, inspector: Inspector, defective: Path | None = Non
 
 
 def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:
+    """Judge every test part of `dataset` and take the figures; see `judge` and `figures`."""
+    return figures(judge(inspector, dataset), inspector, dataset)
+
+
+def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
     """Judge every test part of `dataset`. DataError names a file that cannot be judged."""
     judged = []
     with stage("evaluating", len(dataset.test)) as shown:
         for sample in dataset.test:
             judged.append(_judge(inspector, sample))
             shown.advance()
-    return _figures(judged, inspector, dataset)
+    return judged
 
 
-def _judge(inspector: Inspector, sample: Sample) -> _Judged:
+def _judge(inspector: Inspector, sample: Sample) -> Judged:
     loaded = load(sample, inspector.spec.mode)
     colour = None if loaded.image is None else "rgb"
     foreground = None
@@ -135,7 +145,7 @@ def _judge(inspector: Inspector, sample: Sample) -> _Judged:
             foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
     except FrameError as exc:
         raise DataError(f"{sample.name}: {exc}") from exc
-    return _Judged(sample, inspection, foreground, _shape(loaded))
+    return Judged(sample, inspection, foreground, _shape(loaded))
 
 
 def _shape(loaded: LoadedSample) -> tuple[int, int]:
@@ -144,7 +154,8 @@ def _shape(loaded: LoadedSample) -> tuple[int, int]:
     return picture.shape[0], picture.shape[1]
 
 
-def _figures(judged: list[_Judged], inspector: Inspector, dataset: Dataset) -> Evaluation:
+def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Evaluation:
+    """The figures of parts that `inspector` judged."""
     spec = inspector.spec
     defective = np.array([part.sample.defect != GOOD for part in judged])
     passed = np.array([part.inspection.verdict == "pass" for part in judged])
@@ -177,7 +188,7 @@ def _ranked(scores: NDArray[np.float64], faults: NDArray[np.bool_]) -> NDArray[n
 
 
 def _per_defect(
-    judged: list[_Judged], scores: NDArray[np.float64], passed: NDArray[np.bool_]
+    judged: list[Judged], scores: NDArray[np.float64], passed: NDArray[np.bool_]
 ) -> dict[str, DefectFigures]:
     kinds = np.array([part.sample.defect for part in judged])
     figures = {}
@@ -192,7 +203,7 @@ def _per_defect(
 
 
 def _by_aggregation(
-    judged: list[_Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_]
+    judged: list[Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_]
 ) -> dict[Aggregation, AggregationFigures]:
     figures: dict[Aggregation, AggregationFigures] = {}
     names: tuple[Aggregation, ...] = ("mean", "max")
@@ -202,12 +213,12 @@ def _by_aggregation(
     return figures
 
 
-def _score(part: _Judged, aggregation: Aggregation) -> float:
+def _score(part: Judged, aggregation: Aggregation) -> float:
     return float(scoring.aggregate(part.inspection.anomaly_map[None], part.foreground, aggregation)[0])
 
 
 def _pixels(
-    judged: list[_Judged], crop: Crop | None
+    judged: list[Judged], crop: Crop | None
 ) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.float32]]]:
     """Full-size masks and maps brought to it (bilinear), inside the crop; empty if a mask lacks."""
     masks, maps = [], []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ast_edge.manifest import Aggregation
+from ast_edge.scoring import top_count
 
 
 def teacher_loss(z: Tensor, log_det: Tensor, mask: Tensor | None) -> Tensor:
@@ -34,13 +35,16 @@ def student_loss(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> T
 def aggregate(anomaly_map: Tensor, mask: Tensor | None, aggregation: Aggregation) -> Tensor:
     """Image score [N] of a map [N,h,w]; the torch copy of `ast_edge.scoring.aggregate`.
 
-    Mean and maximum are taken over the foreground, so that a part's size does not enter its score; an empty
-    foreground gives a score that is not finite.
+    Mean, maximum and the mean of the largest values are taken over the foreground, so that a part's size does
+    not enter its score; a foreground that is empty or has fewer pixels gives a score that is not finite.
     """
-    if aggregation == "max":
+    if aggregation != "mean":
         if mask is not None:
             anomaly_map = torch.where(mask[:, 0] > 0, anomaly_map, -torch.inf)
-        return anomaly_map.amax(dim=(1, 2))
+        count = top_count(aggregation)
+        if count == 1:
+            return anomaly_map.amax(dim=(1, 2))
+        return anomaly_map.flatten(1).topk(count, dim=1, sorted=False).values.mean(dim=1)
     if mask is None:
         return anomaly_map.mean(dim=(1, 2))
     return anomaly_map.sum(dim=(1, 2)) / mask[:, 0].sum(dim=(1, 2))

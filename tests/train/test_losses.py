@@ -17,7 +17,7 @@ from ast_edge import scoring
 from ast_edge.manifest import Aggregation
 from ast_edge.train.losses import aggregate, distance, student_loss, teacher_loss
 
-AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max")
+AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top1", "top3")
 N, C, H = 3, 5, 4
 
 
@@ -104,7 +104,7 @@ def test_full_mask_is_no_mask() -> None:
 # Image score
 
 Values = NDArray[np.float32]
-SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
+SHAPES = st.tuples(st.integers(1, 4), st.integers(2, 5), st.integers(2, 5))
 
 
 @st.composite
