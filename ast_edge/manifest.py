@@ -161,6 +161,8 @@ class ModelSpec(_Strict):
     backbone: str
     training_data: TrainingData
     preprocessing: Preprocessing
+    # Standard deviation, in map pixels, of the Gaussian that the network smooths its map with; 0: none.
+    smoothing: Annotated[float, Field(ge=0.0)] = 0.0
     aggregation: Aggregation
     threshold: Threshold
     trained: TrainedRange | None = None

@@ -200,13 +200,27 @@ def depth_input(z_m: NDArray[np.float32] | NDArray[np.float64], spec: Preprocess
     """
     if spec.depth is None:
         raise UsageError("This model takes no depth map: its preprocessing has no depth settings.")
-    z = _fill_gaps(_checked_depth(z_m, spec.crop))
-    part = (np.abs(_background(z) - z) > spec.depth.foreground_min_m) & (z != 0)
+    z, part = _part(z_m, spec.crop, spec.depth.foreground_min_m)
     mean_z = z[part].mean() if part.any() else 0.0
     size = UNSHUFFLE * spec.map_size
     depth = _bilinear(np.where(part, 100.0 * (z - mean_z), 0.0), size)
     foreground = _mask_weights(_bilinear(part.astype(np.float64), size) > 0, spec.depth.mask)
     return DepthInput(depth.astype(np.float32)[None], foreground.astype(np.float32)[None])
+
+
+def part_in_depth(
+    z_m: NDArray[np.float32] | NDArray[np.float64], foreground_min_m: float
+) -> NDArray[np.bool_]:
+    """Where the part is in a whole depth map [H,W] in metres: bool [H,W]; see `depth_input`."""
+    return _part(z_m, None, foreground_min_m)[1]
+
+
+def _part(
+    z_m: NDArray[np.floating], crop: Crop | None, foreground_min_m: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Depth without gaps and where the part stands off its background, both [H,W] of the crop."""
+    z = _fill_gaps(_checked_depth(z_m, crop))
+    return z, (np.abs(_background(z) - z) > foreground_min_m) & (z != 0)
 
 
 def _checked_depth(z_m: NDArray[np.floating], crop: Crop | None) -> NDArray[np.float64]:

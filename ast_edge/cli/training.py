@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ast_edge.errors import BackendError, UsageError
-
-if TYPE_CHECKING:
-    from ast_edge.train.config import TrainConfig
 
 LARGEST_SEED = 2**63 - 1  # PyTorch's generators take no more
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -76,7 +73,11 @@ def train(
         float | None, typer.Option(min=0.0, help="Gaussian noise on the features while training.")
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(metavar="X,Y,W,H", help="Part of the frame to look at, in pixels.")
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H|auto",
+            help="Part of the frame to look at, in pixels; auto: around all good parts.",
+        ),
     ] = None,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected [0.01].")
@@ -89,6 +90,15 @@ def train(
         float | None,
         typer.Option(help="Share held out for the threshold where there is no validation split."),
     ] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(min=0.0, help="Standard deviation in map pixels of the map's smoothing.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other setting, as student.width=64; repeatable."
+        ),
+    ] = None,
     mixed_precision: Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16.")] = False,
     device: DeviceOption = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
@@ -99,6 +109,7 @@ def train(
     A run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
     """
     _need_training()
+    from ast_edge.cli.options import AUTO, configured, parse_settings, resumable
     from ast_edge.train.pipeline import TrainRequest
     from ast_edge.train.pipeline import resume as continue_run
     from ast_edge.train.pipeline import train as start_run
@@ -114,7 +125,8 @@ def train(
         "aggregation": aggregation,
         "standardise": standardise,
         "noise": noise,
-        "crop": None if crop is None else _numbers(crop, f"--crop {crop}", 4, 4),
+        "smoothing": smoothing,
+        "crop": crop,
         "false_reject_rate": false_reject_rate,
         "foreground_min_m": None if foreground_min_mm is None else foreground_min_mm / 1000,
         "holdout": holdout,
@@ -124,12 +136,14 @@ def train(
         "preset": preset,
     }
     given = {name: value for name, value in changes.items() if value is not None}
+    given |= parse_settings(setting or ())
     if resume:
-        run = _resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
+        run = resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
         continue_run(run, data, device=device, workers=workers)
     else:
         source = "seeded" if weights == "seeded" else None if weights is None else Path(weights)
-        start_run(TrainRequest(data, output, _configured(given), source, device, workers))  # type: ignore[arg-type]
+        config, around = configured(given), crop == AUTO
+        start_run(TrainRequest(data, output, config, source, device, workers, around))  # type: ignore[arg-type]
     _print_run(Run(output))
 
 
@@ -216,75 +230,6 @@ def _need_training() -> None:
         )
 
 
-def _configured(given: dict[str, Any]) -> TrainConfig:
-    """The preset with what was given on the command line."""
-    from ast_edge.train.config import changed, preset
-
-    rest = dict(given)
-    config = preset(rest.pop("preset", "balanced"), rest.pop("mode", "rgb"))
-    changes: dict[str, object] = {}
-    if "crop" in rest:
-        changes["crop"] = dict(zip(("x", "y", "width", "height"), rest.pop("crop"), strict=True))
-    if "backbone" in rest:
-        changes["backbone"] = _backbone(rest.pop("backbone"))
-    if "epochs" in rest:
-        epochs = rest.pop("epochs")
-        numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)
-        changes["teacher.epochs"], changes["student.epochs"] = numbers[0], numbers[-1]
-    return changed(config, changes | rest)
-
-
-def _backbone(text: str) -> dict[str, object]:
-    from ast_edge.train.backbone import describe_timm
-    from ast_edge.train.config import B5
-
-    if text in {B5.name, B5.describe()}:
-        return B5.model_dump()
-    name, _, where = text.partition(":")
-    if not where:
-        raise UsageError(f"--backbone {text}: say which stages, as in resnet18:2,3.")
-    stages = _numbers(where, f"--backbone {text}", 1, 5)
-    if stages[0] < 0 or list(stages) != sorted(set(stages)):
-        raise UsageError(
-            f"--backbone {text}: name every stage once, from 0 and in order, as in resnet18:2,3."
-        )
-    return describe_timm(name, stages).model_dump()
-
-
-def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not fewest <= len(numbers) <= most:
-        wanted = str(most) if fewest == most else f"{fewest} to {most}"
-        raise UsageError(f"{given}: expected {wanted} whole numbers with commas between them.")
-    return numbers
-
-
-def _resumable(run: Any, given: dict[str, Any]) -> Any:
-    """The run, when the options given beside --resume are those that it was started with."""
-    if not run.started or not given:
-        return run
-    about = run.config()
-    weights = given.pop("weights", None)
-    own = about.train
-    asked = "seed " if weights == "seeded" else Path(weights or "").name
-    if weights is not None and own.mode != "depth" and not about.weights.startswith(asked):
-        raise UsageError(
-            f"--weights {weights}: the run was started with {about.weights}; leave the option out."
-        )
-    wanted = _configured({"preset": own.preset, "mode": own.mode} | given)
-    for name in given:
-        keys = ("teacher", "student") if name == "epochs" else (name.partition(".")[0],)
-        if any(getattr(wanted, key) != getattr(own, key) for key in keys):
-            option = name.rpartition(".")[2].replace("_", "-")
-            raise UsageError(
-                f"--{option}: differs from what {run.path} was started with; leave it out or start anew."
-            )
-    return run
-
-
 def _print_run(run: Any) -> None:
     from ast_edge.scoring import statement
 
@@ -292,6 +237,8 @@ def _print_run(run: Any) -> None:
     typer.echo(
         f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)"
     )
+    if crop := spec.preprocessing.crop:
+        typer.echo(f"crop       {crop.width}x{crop.height} pixels at x {crop.x}, y {crop.y}")
     typer.echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
     typer.echo(statement(spec.threshold))
     typer.echo(f"next: ast-edge export {run.path} -o model.onnx")

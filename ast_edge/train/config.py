@@ -105,6 +105,7 @@ class TrainConfig(_Strict):
     teacher: TeacherConfig
     student: StudentConfig
     aggregation: Aggregation
+    smoothing: NonNegative = 0.0  # of the map, standard deviation in its pixels; the paper has none
     mask: MaskWeights = "binary"  # paper, "Teacher"; the published code keeps fractions
     foreground_min_m: Annotated[float, Field(gt=0)] = 0.007  # paper, "Implementation Details"
     standardise: Standardise = "none"

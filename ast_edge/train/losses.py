@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ast_edge.manifest import Aggregation
@@ -25,6 +28,31 @@ def distance(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> Tenso
     """Squared distance of teacher and student, mean over channels, weighted once by the mask: [N,h,w]."""
     squared = (z_teacher - z_student).square().mean(dim=1)
     return squared if mask is None else squared * mask[:, 0]
+
+
+def smooth(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
+    """Gaussian smoothing of a map [N,h,w], standard deviation in pixels: the same shape.
+
+    A defect covers a neighbourhood of the map, noise does not; PatchCore (CVPR 2022) and PaDiM (ICPR 2020)
+    smooth theirs too. With a mask, which the map already carries, only the part's pixels enter, and the
+    result carries the mask once again. The kernel ends at three deviations; borders are replicated.
+    """
+    if sigma == 0:
+        return anomaly_map
+    reach = math.ceil(3 * sigma)
+    line = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * sigma**2))
+    line = (line / line.sum()).to(anomaly_map)
+    if mask is None:
+        return _blur(anomaly_map, line)
+    weights = mask[:, 0].to(anomaly_map.dtype)
+    # Far from the part both are zero: there the smallest divisor keeps 0 / 0 away.
+    return weights * _blur(anomaly_map, line) / _blur(weights, line).clamp(min=1e-6)
+
+
+def _blur(values: Tensor, line: Tensor) -> Tensor:
+    reach = len(line) // 2
+    padded = F.pad(values[:, None], (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1)).squeeze(1)
 
 
 def student_loss(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from ast_edge.manifest import Aggregation, input_specs, output_specs
 from ast_edge.preprocess import UNSHUFFLE
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.losses import aggregate, distance
+from ast_edge.train.losses import aggregate, distance, smooth
 from ast_edge.train.student import Student
 from ast_edge.train.teacher import Teacher
 
@@ -67,6 +67,7 @@ class AstNetwork(nn.Module):
         super().__init__()
         channels = feature_channels(trunk, config)
         self.aggregation: Aggregation = config.aggregation
+        self.smoothing = config.smoothing
         self.trunk = trunk
         self.standardise = Standardise(channels)
         with torch.random.fork_rng():
@@ -80,7 +81,8 @@ class AstNetwork(nn.Module):
         """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
         features = self.standardise(extract(self.trunk, image, depth))
         z_teacher, _ = self.teacher(features)
-        anomaly_map = distance(z_teacher, self.student(features), foreground)
+        difference = distance(z_teacher, self.student(features), foreground)
+        anomaly_map = smooth(difference, foreground, self.smoothing)
         return aggregate(anomaly_map, foreground, self.aggregation), anomaly_map
 
 

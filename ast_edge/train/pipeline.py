@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from ast_edge.files import write_bytes, write_text
 from ast_edge.images import picture_size, read_xyz
 from ast_edge.imaging import GreyLevels, grey_levels, span
 from ast_edge.manifest import Mode, ModelSpec, Threshold, TrainedRange, TrainingData
+from ast_edge.train.area import crop_around_parts
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
@@ -46,7 +47,10 @@ _CALIBRATION_PARTS = 64
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """A training job. `weights` is a safetensors file, `seeded` for random ones, or None to download them."""
+    """A training job. `weights` is a safetensors file, `seeded` for random ones, or None to download them.
+
+    With `crop_around_parts` the configuration's crop is replaced by one found from the good parts.
+    """
 
     data: Path
     run: Path
@@ -54,6 +58,7 @@ class TrainRequest:
     weights: Path | Literal["seeded"] | None = None
     device: str = "auto"
     workers: int = 0
+    crop_around_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,13 @@ def train(request: TrainRequest) -> Run:
     if config.mode == "depth" and isinstance(request.weights, Path):
         raise UsageError("--weights: mode depth has no backbone; leave the option out.")
     split = _split(request.data, config)
+    if request.crop_around_parts:
+        config = config.model_copy(update={"crop": crop_around_parts(split.samples, config)})
     _make_folder(run.path)
     with log_to(run.log), _deterministic():
-        weights = _prepare_trunk(run, request, split.train)
+        if request.crop_around_parts:
+            logger.info("crop around the parts: %s", config.crop or "the whole frame")
+        weights = _prepare_trunk(run, replace(request, config=config), split.train)
         about = RunConfig(
             train=config,
             data=split.describe(),
@@ -237,6 +246,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
             backbone="none" if config.mode == "depth" else config.backbone.describe(),
             training_data=about.data,
             preprocessing=config.preprocessing,
+            smoothing=config.smoothing,
             aggregation=config.aggregation,
             threshold=threshold,
             trained=_trained_range(split.samples, config.mode, levels),

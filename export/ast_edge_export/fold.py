@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ast_edge.train.losses import aggregate, distance
+from ast_edge.train.losses import aggregate, distance, smooth
 from ast_edge.train.network import AstNetwork, extract
 from ast_edge.train.student import ResidualBlock, Student
 from ast_edge.train.teacher import ATAN_SCALE, OUTPUT_LIMIT, PixelGlowCoupling, Subnet, Teacher
@@ -115,6 +115,7 @@ class FoldedNetwork(nn.Module):
     def __init__(self, network: AstNetwork) -> None:
         super().__init__()
         self.aggregation = network.aggregation
+        self.smoothing = network.smoothing
         self.trunk = network.trunk
         self.standardise = network.standardise
         with torch.no_grad():
@@ -127,7 +128,8 @@ class FoldedNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
         features = self.standardise(extract(self.trunk, image, depth))
-        anomaly_map = distance(self.teacher(features), self.student(features), foreground)
+        difference = distance(self.teacher(features), self.student(features), foreground)
+        anomaly_map = smooth(difference, foreground, self.smoothing)
         return aggregate(anomaly_map, foreground, self.aggregation), anomaly_map
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from ast_edge.synthetic import DEFECTS
+from ast_edge.train.area import crop_around_parts
+from ast_edge.train.data import open_dataset
 from ast_edge.train.run import Run
 from tests.cli.conftest import Cli
 from tests.small import COUNTS, OPTIONS, PARTS
@@ -69,6 +71,8 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
         "--aggregation": "mean",
         "--standardise": "none",
         "--noise": 0.1,
+        "--smoothing": 0.6,
+        "--set": "student.width=24",
         "--crop": "2,4,56,58",
         "--false-reject-rate": 0.2,
         "--holdout": 0.3,
@@ -85,12 +89,31 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
     assert (config.lr, config.seed, config.aggregation, config.standardise) == (0.0003, 3, "mean", "none")
     assert config.crop is not None
     assert config.crop.model_dump() == {"x": 2, "y": 4, "width": 56, "height": 58}
+    assert (config.smoothing, config.student.width, config.student.blocks) == (0.6, 24, 4)
     assert (config.noise, config.false_reject_rate, config.holdout) == (0.1, 0.2, 0.3)
     assert (config.backbone.stages, config.backbone.stride) == ((1, 2), 8)
     assert config.mixed_precision
     spec = Run(tmp_path / "run").spec()
     assert spec.preprocessing.crop == config.crop
+    assert spec.smoothing == 0.6
     assert spec.threshold.target_false_reject_rate == 0.2
+
+
+def test_crop_auto_finds_the_parts_and_resumes(cli: Cli, product: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    words = ("train", product, "-o", run.path, *SMALL, "--mode", "depth", "--crop", "auto")
+    done = cli(*words)
+    assert done.code == 0, done.err
+    config = run.config().train
+    dataset = open_dataset(product, mode="depth", with_test=False)
+    assert config.crop == crop_around_parts(dataset.train + dataset.validation, config)
+    assert config.crop is not None
+    assert "crop around the parts: " in run.log.read_text()
+    x, y, width, height = config.crop.model_dump().values()
+    assert f"crop       {width}x{height} pixels at x {x}, y {y}" in done.out.splitlines()
+    (run.path / "spec.json").unlink()
+    assert cli(*words, "--resume").code == 0
+    assert run.spec().preprocessing.crop == config.crop
 
 
 def test_without_options_the_preset_speaks(depth_run: Path) -> None:
@@ -138,6 +161,13 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         ("--preset large", "--preset"),
         ("--aggregation median", "aggregation: expected mean, max or topK"),
         ("--aggregation top17", "the map has only 16 values"),
+        ("--smoothing -1", "--smoothing"),
+        ("--set width", "--set width: expected KEY=VALUE"),
+        ("--set width=3", "--set width=3: there is no setting 'width'; there are backbone.name, "),
+        ("--set mode=depth", "there is no setting 'mode'"),
+        ("--set student.width=wide", "student.width: Input should be a valid integer"),
+        ("--set student.width=0", "student.width: Input should be greater than 0 (given: 0)"),
+        ("--set teacher.kernels=[2]", "a kernel has an odd size"),
         ("--workers -1", "--workers"),
         ("--no-such-option", "--no-such-option"),
     ],
@@ -229,6 +259,8 @@ def test_resume_with_the_same_options_or_none(
         "--aggregation mean",
         "--standardise none",
         "--noise 0",
+        "--smoothing 1",
+        "--set student.width=8",
         "--crop 0,0,32,32",
         "--false-reject-rate 0.5",
         "--holdout 0.5",
@@ -238,7 +270,8 @@ def test_resume_with_the_same_options_or_none(
 def test_resume_with_another_option(cli: Cli, product: Path, unfinished: Path, option: str) -> None:
     before = sorted(unfinished.iterdir())
     said = refusal(cli, 2, "train", product, "-o", unfinished, "--resume", *option.split())
-    assert said.startswith(f"{option.split(maxsplit=1)[0]}: differs from what {unfinished} was started with")
+    named = option.partition("=")[0] if option.startswith("--set") else option.split(maxsplit=1)[0]
+    assert said.startswith(f"{named}: differs from what {unfinished} was started with")
     assert sorted(unfinished.iterdir()) == before
 
 

@@ -34,7 +34,8 @@ def tiny_config(mode: Mode) -> TrainConfig:
         image_size=SIZE,
         teacher=TeacherConfig(hidden=6, clamp=1.9, epochs=1),
         student=StudentConfig(width=8, blocks=2, epochs=1),
-        aggregation="mean" if mode == "rgb" else "max",
+        aggregation={"rgb": "mean", "depth": "max", "rgbd": "top3"}[mode],
+        smoothing=0.0 if mode == "depth" else 0.7,
     )
 
 

@@ -21,9 +21,9 @@ DTYPES: dict[int, Literal["float32", "uint8"]] = {
 NETWORK = {
     *("Conv", "Pad", "Gather", "Split", "Concat", "Add", "Sub", "Mul", "Div"),
     *("Relu", "LeakyRelu", "Sigmoid", "Atan", "Exp", "Clip", "ReduceMean"),
-    *("Cast", "Constant", "Transpose", "AveragePool"),
+    *("Cast", "Constant", "Transpose", "AveragePool", "Unsqueeze", "Squeeze"),
 }
-DEPTH = {"Reshape", "Greater", "Where", "ReduceMax"}
+DEPTH = {"Reshape", "Greater", "Where", "ReduceMax", "TopK", "Flatten"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,12 @@ def test_only_plain_operators(mode: Mode, batch: int, scratch: Path) -> None:
     # One permutation, one split and two coefficients per coupling; two affine halves of each.
     assert count["Split"] == 4 + 8
     assert count["Gather"] == 4 + (mode != "rgb")  # and the foreground's channel
-    assert (count["Atan"], count["Exp"], count["Relu"] >= 8, count["Clip"]) == (8, 8, True, 4)
+    assert (count["Atan"], count["Exp"], count["Relu"] >= 8, count["Clip"]) == (
+        8,
+        8,
+        True,
+        4 + (mode == "rgbd"),
+    )
     assert count["LeakyRelu"] == 1 + 2 * 2
 
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from ast_edge import scoring
 from ast_edge.manifest import Aggregation
-from ast_edge.train.losses import aggregate, distance, student_loss, teacher_loss
+from ast_edge.train.losses import aggregate, distance, smooth, student_loss, teacher_loss
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top1", "top3")
 N, C, H = 3, 5, 4
@@ -99,6 +100,39 @@ def test_full_mask_is_no_mask() -> None:
     assert torch.equal(teacher_loss(Z, LOG_DET, full), teacher_loss(Z, LOG_DET, None))
     assert torch.equal(student_loss(Z, OTHER, full), student_loss(Z, OTHER, None))
     assert torch.equal(distance(Z, OTHER, full), distance(Z, OTHER, None))
+
+
+# Smoothing
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 2.5])
+def test_smoothing_is_scipys_gaussian_filter(sigma: float) -> None:
+    reach = math.ceil(3 * sigma)
+    for found, given_map in zip(smooth(LOG_DET, None, sigma), LOG_DET, strict=True):
+        expected = ndimage.gaussian_filter(given_map.numpy(), sigma, mode="nearest", radius=reach)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_without_smoothing_the_map_stays_as_it_is() -> None:
+    assert smooth(LOG_DET, None, 0.0) is LOG_DET
+
+
+def test_smoothing_takes_from_the_part_alone() -> None:
+    # The same at every pixel of the part: nothing from outside dilutes it, however it is weighted.
+    assert torch.allclose(smooth(7 * FRACTIONS[:, 0], FRACTIONS, 0.7), 7 * FRACTIONS[:, 0], rtol=1e-12)
+    part = torch.zeros(1, 1, 40, 40, dtype=torch.float64)
+    part[..., :3, :3] = 1
+    smoothed = smooth(torch.ones(1, 40, 40, dtype=torch.float64) * part[:, 0], part, 1.0)
+    assert torch.allclose(smoothed, part[:, 0])
+    peak = torch.zeros(1, 40, 40, dtype=torch.float64)
+    peak[0, 1, 1] = 1.0
+    weights = torch.from_numpy(ndimage.gaussian_filter(part[0, 0].numpy(), 1.0, mode="nearest", radius=3))
+    blurred = ndimage.gaussian_filter(peak[0].numpy(), 1.0, mode="nearest", radius=3)
+    expected = blurred[:3, :3] / weights.numpy()[:3, :3]
+    found = smooth(peak, part, 1.0)[0].numpy()
+    np.testing.assert_allclose(found[:3, :3], expected, rtol=1e-12)
+    assert not found[3:].any()
+    assert not found[:, 3:].any()
 
 
 # Image score

@@ -1,0 +1,120 @@
+"""From the options of `ast-edge train` to a configuration. Imports torch: for a command that runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ast_edge.errors import UsageError
+from ast_edge.train.backbone import describe_timm
+from ast_edge.train.config import B5, TrainConfig, changed, preset
+
+AUTO = "auto"
+
+
+def _leaves(content: dict[str, object], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in content.items():
+        keys += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+# What --set takes; the rest have an option of their own that decides more than one value.
+SETTINGS = tuple(
+    key for key in _leaves(preset("nano", "rgb").model_dump()) if key not in {"mode", "preset", "crop"}
+)
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, object]:
+    """`key=value` as typed, the value as JSON where it is, else as text. UsageError names an unknown key."""
+    settings: dict[str, object] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {text}: expected KEY=VALUE, as in student.width=64.")
+        if key not in SETTINGS:
+            raise UsageError(f"--set {text}: there is no setting '{key}'; there are {', '.join(SETTINGS)}.")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings
+
+
+def configured(given: dict[str, Any]) -> TrainConfig:
+    """The preset with what was given on the command line."""
+    rest = dict(given)
+    config = preset(rest.pop("preset", "balanced"), rest.pop("mode", "rgb"))
+    changes: dict[str, object] = {}
+    crop = rest.pop("crop", AUTO)
+    if crop != AUTO:
+        changes["crop"] = dict(
+            zip(("x", "y", "width", "height"), _numbers(crop, f"--crop {crop}", 4, 4), strict=True)
+        )
+    if "backbone" in rest:
+        changes["backbone"] = _backbone(rest.pop("backbone"))
+    if "epochs" in rest:
+        epochs = rest.pop("epochs")
+        numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)
+        changes["teacher.epochs"], changes["student.epochs"] = numbers[0], numbers[-1]
+    return changed(config, changes | rest)
+
+
+def _backbone(text: str) -> dict[str, object]:
+    if text in {B5.name, B5.describe()}:
+        return B5.model_dump()
+    name, _, where = text.partition(":")
+    if not where:
+        raise UsageError(f"--backbone {text}: say which stages, as in resnet18:2,3.")
+    stages = _numbers(where, f"--backbone {text}", 1, 5)
+    if stages[0] < 0 or list(stages) != sorted(set(stages)):
+        raise UsageError(
+            f"--backbone {text}: name every stage once, from 0 and in order, as in resnet18:2,3."
+        )
+    return describe_timm(name, stages).model_dump()
+
+
+def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not fewest <= len(numbers) <= most:
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        raise UsageError(f"{given}: expected {wanted} whole numbers with commas between them.")
+    return numbers
+
+
+def resumable(run: Any, given: dict[str, Any]) -> Any:
+    """The run, when the options given beside --resume are those that it was started with."""
+    if not run.started or not given:
+        return run
+    about = run.config()
+    given = dict(given)
+    weights = given.pop("weights", None)
+    if given.get("crop") == AUTO:
+        del given["crop"]  # found from the same pictures again
+    own = about.train
+    asked = "seed " if weights == "seeded" else Path(weights or "").name
+    if weights is not None and own.mode != "depth" and not about.weights.startswith(asked):
+        raise UsageError(
+            f"--weights {weights}: the run was started with {about.weights}; leave the option out."
+        )
+    wanted = configured({"preset": own.preset, "mode": own.mode} | given)
+    for name in given:
+        for key in ("teacher.epochs", "student.epochs") if name == "epochs" else (name,):
+            if _setting(wanted, key) != _setting(own, key):
+                option = f"--set {name}" if "." in name else "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"{option}: differs from what {run.path} was started with; leave it out or start anew."
+                )
+    return run
+
+
+def _setting(config: TrainConfig, key: str) -> object:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
