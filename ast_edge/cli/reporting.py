@@ -152,10 +152,18 @@ def evaluation_text(evaluation: Evaluation) -> str:
         ("image AP", _fraction(evaluation.image_ap)),
         ("image F1max", _fraction(evaluation.image_f1max)),
         ("pixel AUROC", _fraction(evaluation.pixel_auroc)),
+        ("pixel AP", _fraction(evaluation.pixel_ap)),
+        ("AUPRO 30 %", _fraction(evaluation.aupro_30)),
+        ("AUPRO 5 %", _fraction(evaluation.aupro_05)),
         ("threshold", f"{evaluation.threshold:.6g}"),
         ("false rejects", _fraction(evaluation.false_reject_rate)),
         ("escapes", _fraction(evaluation.escape_rate)),
         ("faults", str(evaluation.faults)),
+        *(
+            (f"at {percent} % escape", f"{_fraction(rate)} false rejects")
+            for percent, rate in evaluation.false_reject_at_escape.items()
+            if rate is not None
+        ),
     ]
     kinds = [f"{'defect':<16}{'parts':>6}{'AUROC':>9}{'escapes':>9}"]
     kinds += [

@@ -25,6 +25,7 @@ from ast_edge.manifest import (
 PresetName = Literal["paper", "balanced", "nano"]
 Padding = Literal["authors", "dynamic"]
 Standardise = Literal["none", "channel"]
+Schedule = Literal["constant", "one-cycle"]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
@@ -112,6 +113,7 @@ class TrainConfig(_Strict):
     noise: NonNegative = 0.0  # standard deviation, in units of the features after standardisation
     batch_size: Positive = 8
     lr: Annotated[float, Field(gt=0)] = 2e-4
+    schedule: Schedule = "constant"  # as in the paper; "one-cycle" makes `lr` the peak
     weight_decay: NonNegative = 1e-5
     crop: Crop | None = None
     seed: Annotated[int, Field(ge=0)] = 0

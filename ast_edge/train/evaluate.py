@@ -5,6 +5,8 @@ Every part goes through the `Inspector` that the line uses, so the figures are t
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.manifest import Aggregation, Crop
 from ast_edge.preprocess import depth_input
+from ast_edge.scoring import Verdict
 from ast_edge.train import metrics
 from ast_edge.train.data import (
     GOOD,
@@ -32,6 +35,9 @@ from ast_edge.train.data import (
 from ast_edge.train.network import TorchBackend
 from ast_edge.train.progress import stage
 from ast_edge.train.run import Run, pick_device
+
+AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top5", "top10")
+RATES_PERCENT = (0, 1, 5, 10)
 
 
 class DefectFigures(BaseModel):
@@ -52,11 +58,25 @@ class AggregationFigures(BaseModel):
     image_auroc: float | None
 
 
+class PartFigures(BaseModel):
+    """One part: its picture's path in the data folder, what it is and how it was judged."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    defect: str
+    verdict: Verdict
+    score: float | None
+
+
 class Evaluation(BaseModel):
     """Figures as fractions; None where the data cannot tell (no good parts, no masks).
 
     A part counts as rejected when it does not pass: a fault actuates the reject output too. For the AUROC a
-    fault ranks above every score.
+    fault ranks above every score. `aupro_30` and `aupro_05` go to false-positive rates of 0.3 and 0.05.
+    `false_reject_at_escape` has the smallest false-reject rate of any threshold that lets at most that share
+    of the defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the opposite. Pixel
+    figures are those of the whole frame: what lies outside the crop was not looked at and has no anomaly.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +85,11 @@ class Evaluation(BaseModel):
     image_ap: float | None
     image_f1max: float | None
     pixel_auroc: float | None
+    pixel_ap: float | None
+    aupro_30: float | None
+    aupro_05: float | None
+    false_reject_at_escape: dict[str, float | None]
+    escape_at_false_reject: dict[str, float | None]
     threshold: float
     aggregation: Aggregation
     false_reject_rate: float | None
@@ -76,6 +101,7 @@ class Evaluation(BaseModel):
     faults: int
     engine: str
     data: str
+    parts: list[PartFigures]
 
 
 @dataclass(frozen=True)
@@ -161,23 +187,45 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
     passed = np.array([part.inspection.verdict == "pass" for part in judged])
     faults = np.array([part.inspection.verdict == "fault" for part in judged])
     scores = _ranked(np.array([part.inspection.score for part in judged]), faults)
-    masks, maps = _pixels(judged, spec.preprocessing.crop)
+    pixels = _pixel_figures(judged, spec.preprocessing.crop)
     return Evaluation(
         image_auroc=metrics.auroc(defective, scores),
         image_ap=metrics.average_precision(defective, scores),
         image_f1max=metrics.f1_max(defective, scores),
-        pixel_auroc=metrics.pixel_auroc(masks, maps),
+        pixel_auroc=None if pixels is None else pixels.auroc,
+        pixel_ap=None if pixels is None else pixels.ap,
+        aupro_30=None if pixels is None else pixels.aupro[0.3],
+        aupro_05=None if pixels is None else pixels.aupro[0.05],
+        false_reject_at_escape={
+            f"{percent}": metrics.false_reject_at_escape(defective, scores, percent / 100)
+            for percent in RATES_PERCENT
+        },
+        escape_at_false_reject={
+            f"{percent}": metrics.escape_at_false_reject(defective, scores, percent / 100)
+            for percent in RATES_PERCENT
+        },
         threshold=spec.threshold.value,
         aggregation=spec.aggregation,
         false_reject_rate=metrics.share(~passed[~defective]),
         escape_rate=metrics.share(passed[defective]),
         per_defect=_per_defect(judged, scores, passed),
-        by_aggregation=_by_aggregation(judged, defective, faults),
+        by_aggregation=_by_aggregation(judged, defective, faults, spec.aggregation),
         good_parts=int((~defective).sum()),
         defective_parts=int(defective.sum()),
         faults=int(faults.sum()),
         engine=inspector.engine,
         data=dataset.root.name,
+        parts=[_part_figures(part, dataset.root) for part in judged],
+    )
+
+
+def _part_figures(part: Judged, root: Path) -> PartFigures:
+    score = part.inspection.score
+    return PartFigures(
+        name=os.path.relpath(part.sample.name, root),  # defective parts may lie in a folder of their own
+        defect=part.sample.defect,
+        verdict=part.inspection.verdict,
+        score=score if math.isfinite(score) else None,
     )
 
 
@@ -203,11 +251,12 @@ def _per_defect(
 
 
 def _by_aggregation(
-    judged: list[Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_]
+    judged: list[Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_], own: Aggregation
 ) -> dict[Aggregation, AggregationFigures]:
+    grid = judged[0].inspection.anomaly_map.size if judged else 0
+    names = [name for name in AGGREGATIONS if name in {"mean", "max"} or scoring.top_count(name) <= grid]
     figures: dict[Aggregation, AggregationFigures] = {}
-    names: tuple[Aggregation, ...] = ("mean", "max")
-    for name in names:
+    for name in dict.fromkeys([*names, own]):
         scores = np.array([_score(part, name) for part in judged], dtype=np.float64)
         figures[name] = AggregationFigures(image_auroc=metrics.auroc(defective, _ranked(scores, faults)))
     return figures
@@ -217,22 +266,24 @@ def _score(part: Judged, aggregation: Aggregation) -> float:
     return float(scoring.aggregate(part.inspection.anomaly_map[None], part.foreground, aggregation)[0])
 
 
-def _pixels(
-    judged: list[Judged], crop: Crop | None
-) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.float32]]]:
-    """Full-size masks and maps brought to it (bilinear), inside the crop; empty if a mask lacks."""
-    masks, maps = [], []
-    for part in judged:
-        if part.sample.defect != GOOD and part.sample.mask is None:
-            return [], []
-        if part.inspection.verdict == "fault":
-            continue
-        mask = load_mask(part.sample, part.shape)
-        if crop is not None:
-            mask = mask[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
-        size = (mask.shape[1], mask.shape[0])
-        masks.append(mask)
-        maps.append(
-            cv2.resize(part.inspection.anomaly_map, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-        )
-    return masks, maps
+def _pixel_figures(judged: list[Judged], crop: Crop | None) -> metrics.PixelFigures | None:
+    """Of all parts that are no fault; None if a defective one has no mask."""
+    if any(part.sample.defect != GOOD and part.sample.mask is None for part in judged):
+        return None
+    seen = [part for part in judged if part.inspection.verdict != "fault"]
+    if not seen:
+        return None
+    values = np.concatenate([part.inspection.anomaly_map.ravel() for part in seen])
+    return metrics.pixel_figures((_pixels(part, crop) for part in seen), metrics.histogram_edges(values))
+
+
+def _pixels(part: Judged, crop: Crop | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """The full-size mask and the map brought to it (bilinear); outside the crop less than any value."""
+    mask = load_mask(part.sample, part.shape)
+    area = crop or Crop(x=0, y=0, width=part.shape[1], height=part.shape[0])
+    size = (area.width, area.height)
+    values = np.full(part.shape, -np.inf, np.float32)
+    values[area.y : area.y + area.height, area.x : area.x + area.width] = cv2.resize(
+        part.inspection.anomaly_map, size, interpolation=cv2.INTER_LINEAR
+    )
+    return mask, values

@@ -15,7 +15,16 @@ from ast_edge.errors import RunError
 from ast_edge.train.checkpoint import read_tensors
 from ast_edge.train.config import TrainConfig, changed, preset
 from ast_edge.train.features import Features
-from ast_edge.train.fit import Parts, Phase, Workplace, fit, student_phase, teacher_phase
+from ast_edge.train.fit import (
+    WARM_UP,
+    Parts,
+    Phase,
+    Workplace,
+    fit,
+    learning_rate,
+    student_phase,
+    teacher_phase,
+)
 from ast_edge.train.losses import teacher_loss
 from ast_edge.train.network import AstNetwork
 
@@ -100,6 +109,21 @@ def test_held_out_parts_only_ever_give_a_loss(tmp_path: Path) -> None:
 def test_every_option_has_its_effect(tmp_path: Path, change: dict[str, object]) -> None:
     first = train_both(config_for(), tmp_path / "a")
     assert differ(first, train_both(config_for(**change), tmp_path / "b"))
+
+
+def test_one_cycle_is_pytorchs() -> None:
+    steps, config = 20_000, config_for(schedule="one-cycle")
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=steps)
+    for step in range(steps):
+        assert learning_rate(config, step / steps) == pytest.approx(
+            theirs.get_last_lr()[0], abs=1e-3 * config.lr
+        )
+        optimiser.step()
+        if step < steps - 1:
+            theirs.step()
+    assert learning_rate(config, WARM_UP) == config.lr
+    assert {learning_rate(config_for(), done) for done in (0.0, 0.3, 0.99)} == {1e-3}
 
 
 def test_features_are_standardised_before_both_networks(tmp_path: Path) -> None:
