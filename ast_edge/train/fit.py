@@ -108,7 +108,7 @@ def learning_rate(config: TrainConfig, done: float) -> float:
     """Adam's learning rate after the fraction `done` of a phase.
 
     One cycle rises along half a cosine from a twenty-fifth of `lr` to `lr` in the first 30 % and falls along
-    another to nothing (Smith and Topin, "Super-Convergence", 2018): it needs fewer epochs than a constant rate.
+    another to nothing (Smith and Topin, "Super-Convergence", 2018): it takes fewer epochs.
     """
     if config.schedule == "constant":
         return config.lr

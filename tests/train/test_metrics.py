@@ -116,10 +116,10 @@ def pictures(seed: int, count: int = 6) -> tuple[list[NDArray[np.bool_]], list[N
 @pytest.mark.parametrize("digits", [1, 3, 9])  # few values, with many ties, and as many as there are pixels
 def test_pixel_figures_against_scikit_learn(seed: int, digits: int) -> None:
     masks, maps = pictures(seed)
-    maps = [np.round(values, digits).astype(np.float32) for values in maps]
+    rounded: list[NDArray[np.float32]] = [np.round(values, digits).astype(np.float32) for values in maps]
     flat = np.concatenate([mask.ravel() for mask in masks])
-    scores = np.concatenate([values.ravel() for values in maps])
-    found = pixel_figures(zip(masks, maps, strict=True), np.unique(scores))
+    scores = np.concatenate([values.ravel() for values in rounded])
+    found = pixel_figures(zip(masks, rounded, strict=True), np.unique(scores))
     assert found is not None
     assert found.auroc == pytest.approx(roc_auc_score(flat, scores), abs=1e-12)
     assert found.ap == pytest.approx(average_precision_score(flat, scores), abs=1e-12)
