@@ -6,6 +6,7 @@ says nothing about it, so it is a fault before the network is asked.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +18,13 @@ MARGIN = 2.0  # half as dark and twice as bright as any good part seen is still 
 
 
 class GreyLevels(NamedTuple):
-    """Mean and standard deviation of a picture's grey levels, 0 to 255."""
+    """Mean and standard deviation of a picture's grey levels, 0 to 255, and the root mean square of their
+    differences from pixel to pixel, along rows and columns: blur and noise move it.
+    """
 
     brightness: float
     contrast: float
+    sharpness: float
 
 
 def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
@@ -28,13 +32,22 @@ def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
     # Three planes added as integers: a mean over the short last axis takes several times as long.
     red, green, blue = (image[..., channel].astype(np.uint16) for channel in range(3))
     total = red + green + blue
-    return GreyLevels(float(total.mean()) / 3, float(total.std()) / 3)
+    signed = total.view(np.int16)  # at most 765
+    sharpness = math.sqrt(
+        _mean_square(signed[1:] - signed[:-1]) + _mean_square(signed[:, 1:] - signed[:, :-1])
+    )
+    return GreyLevels(float(total.mean()) / 3, float(total.std()) / 3, sharpness / 3)
 
 
-def why_unfit(trained: TrainedRange, size: tuple[int, int], image: NDArray[np.uint8] | None) -> str | None:
+def _mean_square(values: NDArray[np.int16]) -> float:
+    flat = values.ravel().astype(np.float32)
+    return float(flat @ flat) / max(flat.size, 1)
+
+
+def why_unfit(trained: TrainedRange, size: tuple[int, int], levels: GreyLevels | None) -> str | None:
     """In words why a frame of `size` (width, height) cannot be judged; None when it can.
 
-    `image` is the network's picture, uint8 [S,S,3], or None in mode depth.
+    `levels` are those of the network's picture, None in mode depth.
     """
     for name, found, limits in zip(("width", "height"), size, (trained.width, trained.height), strict=True):
         if not limits.low <= found <= limits.high:
@@ -42,9 +55,8 @@ def why_unfit(trained: TrainedRange, size: tuple[int, int], image: NDArray[np.ui
                 f"the frame's {name} is {found} pixels, good parts were trained on at {limits.low:g} to "
                 f"{limits.high:g}"
             )
-    if image is None or trained.brightness is None or trained.contrast is None:
+    if levels is None or trained.brightness is None or trained.contrast is None:
         return None
-    levels = grey_levels(image)
     for name, value, limits in (
         ("brightness", levels.brightness, trained.brightness),
         ("contrast", levels.contrast, trained.contrast),

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ast_edge.backends import open_backend
 from ast_edge.backends.base import Array, Backend
+from ast_edge.calibration import p_value
 from ast_edge.errors import BackendError, FrameError
-from ast_edge.imaging import why_unfit
+from ast_edge.imaging import GreyLevels, grey_levels, why_unfit
 from ast_edge.manifest import ModelSpec
 from ast_edge.preprocess import Colour, depth_input, image_input
 from ast_edge.scoring import Verdict, judge
@@ -33,7 +34,9 @@ class Inspection:
 
     `score` and `threshold` are in the map's unit; the part is rejected when score > threshold. `score` is NaN
     and `anomaly_map` float32 [h,h] holds NaN where the network was not run. `stages_ms` has the time of the
-    stages `preprocess`, `engine` and `score` in milliseconds.
+    stages `preprocess`, `engine` and `score` in milliseconds. `p_value` is the share of good parts, this one
+    counted among them, that score no less: None for a fault or a model that was not calibrated. `levels` are
+    the grey levels of the network's picture, None in mode depth.
     """
 
     verdict: Verdict
@@ -42,6 +45,8 @@ class Inspection:
     reason: str
     anomaly_map: NDArray[np.float32] = field(repr=False)
     stages_ms: Mapping[str, float]
+    p_value: float | None = None
+    levels: GreyLevels | None = None
 
 
 class Inspector:
@@ -92,10 +97,11 @@ class Inspector:
             raise BackendError("the inspector was closed; open the model again.")
         started = perf_counter_ns()
         inputs = self._inputs(frame, colour, depth_m)
-        unfit = self._why_unfit(inputs, frame, depth_m)
+        levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
+        unfit = self._why_unfit(inputs, frame, depth_m, levels)
         prepared = perf_counter_ns()
         if unfit is not None:
-            return self._unjudged(unfit, _milliseconds(started, prepared, prepared, prepared))
+            return self._unjudged(unfit, _milliseconds(started, prepared, prepared, prepared), levels)
         outputs = self._backend.run(self._batched(inputs))
         computed = perf_counter_ns()
         # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
@@ -104,8 +110,9 @@ class Inspector:
         verdict, reason = judge(score, threshold)
         if verdict != "fault" and not np.isfinite(anomaly_map).all():
             verdict, reason = "fault", "the network gave an anomaly map with values that are not finite"
+        rank = None if verdict == "fault" else p_value(score, self.spec)
         stages = _milliseconds(started, prepared, computed, perf_counter_ns())
-        return Inspection(verdict, score, threshold, reason, anomaly_map, stages)
+        return Inspection(verdict, score, threshold, reason, anomaly_map, stages, rank, levels)
 
     @property
     def engine(self) -> str:
@@ -134,15 +141,20 @@ class Inspector:
             inputs["depth"], inputs["foreground"] = depth.depth[None], depth.foreground[None]
         return inputs
 
-    def _why_unfit(self, inputs: dict[str, Array], frame: Array | None, depth_m: Array | None) -> str | None:
+    def _why_unfit(
+        self,
+        inputs: dict[str, Array],
+        frame: Array | None,
+        depth_m: Array | None,
+        levels: GreyLevels | None,
+    ) -> str | None:
         """In words why the frame cannot be judged; None when it can."""
         if "foreground" in inputs and not inputs["foreground"].any():
             return NO_PART
         seen = frame if frame is not None else depth_m
         if self.spec.trained is None or seen is None:
             return None
-        image = inputs["image"][0] if "image" in inputs else None
-        return why_unfit(self.spec.trained, (seen.shape[1], seen.shape[0]), image)
+        return why_unfit(self.spec.trained, (seen.shape[1], seen.shape[0]), levels)
 
     def _batched(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """A fixed batch larger than one is filled with copies of the part."""
@@ -165,10 +177,12 @@ class Inspector:
             if not wanted and value is not None:
                 raise FrameError(f"mode {mode} of this model has no use for `{name}`; leave it out.")
 
-    def _unjudged(self, reason: str, stages_ms: Mapping[str, float]) -> Inspection:
+    def _unjudged(self, reason: str, stages_ms: Mapping[str, float], levels: GreyLevels | None) -> Inspection:
         grid = self.spec.preprocessing.map_size
         unknown = np.full((grid, grid), np.nan, dtype=np.float32)
-        return Inspection("fault", math.nan, self.spec.threshold.value, reason, unknown, stages_ms)
+        return Inspection(
+            "fault", math.nan, self.spec.threshold.value, reason, unknown, stages_ms, None, levels
+        )
 
     def __enter__(self) -> Self:
         return self

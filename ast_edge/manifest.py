@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ast_edge.errors import ModelError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_KEY = "ast_edge.manifest"
 REFERENCE_KEY = "ast_edge.reference"
 
@@ -86,6 +86,40 @@ class Threshold(_Strict):
     confidence: Fraction
     good_parts: Positive
     good_parts_needed: Positive
+
+
+# Which quantiles of good parts a calibration keeps.
+QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+_Quantiles = Annotated[
+    tuple[float, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))
+]
+
+
+class Calibration(_Strict):
+    """What a threshold rests on: good parts that were not trained on, and who judged them when.
+
+    `scores` are their image scores in rising order; of more than 1000 parts, the largest of each of 1000
+    equal groups. The quantiles at `QUANTILE_LEVELS` of score, and of brightness and sharpness where there are
+    pictures, tell good parts of today from those of then. `parts_sha256` digests the parts' files.
+    `made` is the time in UTC, None for training's own.
+    """
+
+    revision: Positive
+    origin: str
+    operator: str | None
+    made: str | None
+    parts_sha256: Sha256
+    scores: Annotated[tuple[float, ...], Field(min_length=2, max_length=1000)]
+    score_quantiles: _Quantiles
+    brightness_quantiles: _Quantiles | None
+    sharpness_quantiles: _Quantiles | None
+
+
+class PastCalibration(_Strict):
+    """A threshold that was in force once."""
+
+    threshold: Threshold
+    calibration: Calibration
 
 
 class Range(_Strict):
@@ -165,6 +199,7 @@ class ModelSpec(_Strict):
     smoothing: Annotated[float, Field(ge=0.0)] = 0.0
     aggregation: Aggregation
     threshold: Threshold
+    calibration: Calibration | None = None  # what `threshold` rests on
     trained: TrainedRange | None = None
 
     @model_validator(mode="after")
@@ -190,7 +225,7 @@ class ModelSpec(_Strict):
 class Manifest(ModelSpec):
     """A `ModelSpec` bound to one model file."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     model_id: str
     precision: Precision
     inputs: tuple[TensorSpec, ...]
@@ -198,6 +233,7 @@ class Manifest(ModelSpec):
     network_sha256: Sha256
     reference_sha256: Sha256  # of the vectors beside the file
     embedded_reference_sha256: Sha256 | None = None  # of those inside it
+    earlier: tuple[PastCalibration, ...] = ()  # oldest first
     created: str
     versions: dict[str, str]
 

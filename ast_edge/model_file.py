@@ -4,7 +4,7 @@ What a model file must be:
 
 * a regular file of 1 byte to 2 GiB (protobuf's limit) that holds one well-formed ONNX `ModelProto`: every
   top-level field ends inside the file, and there is a graph;
-* it has exactly one metadata entry `ast_edge.manifest`, the sealed JSON of `Manifest`, under 1 MiB, and that
+* it has exactly one metadata entry `ast_edge.manifest`, the sealed JSON of `Manifest`, under 16 MiB, and that
   entry is the last of its metadata entries, so that no cut at the end of a file goes unseen;
 * it has at most one entry `ast_edge.reference`, the bytes of a reference `.npz` in base64, under 64 MiB;
 * the SHA-256 over the raw bytes (tag, length and payload) of all top-level fields except the metadata, in
@@ -21,8 +21,8 @@ import base64
 import binascii
 import hashlib
 import itertools
-import shutil
 import stat
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,7 +33,7 @@ from ast_edge.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
 from ast_edge.protobuf import BYTES, VARINT, Field, WireError, bytes_field, scan
 
 MAX_FILE_BYTES = (1 << 31) - 1
-MAX_MANIFEST_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 16 << 20
 MAX_REFERENCE_BYTES = 64 << 20
 _MAX_KEY_BYTES = 1 << 10
 # A million-field file is an attack on our patience; the largest exports have a few thousand functions.
@@ -107,17 +107,50 @@ def write_model_file(target: Path, network: Path, manifest: Manifest, reference:
     if reference is not None:
         entries.append(_metadata_entry(REFERENCE_KEY, base64.b64encode(reference)))
     entries.append(_metadata_entry(MANIFEST_KEY, manifest.to_json().encode()))
+    return _write(target, network, lambda read: itertools.chain(_blocks(read, 0, MAX_FILE_BYTES), entries))
+
+
+def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
+    """Put `manifest` in the place of the one that `model` was read with; every other byte stays.
+
+    Atomic: a reader sees the old file or the new one. Raises ModelError when the file was changed since it
+    was read, or would be refused with this manifest, and leaves it as it was.
+    """
+    if read_model_file(model.path).manifest != model.manifest:
+        raise ModelError(f"{model.path}: was changed by someone else meanwhile; run the command again.")
+    entry = _metadata_entry(MANIFEST_KEY, manifest.to_json().encode())
+
+    def exchanged(source: BinaryIO) -> Iterator[bytes]:
+        fields = _model_fields(source, model.path, model.size)
+        # The manifest is the last of the metadata entries: `read_model_file` insists on it.
+        old = [field for field in fields if field.number == _METADATA][-1]
+        yield from _blocks(source, 0, old.start)
+        yield from _blocks(source, old.end, model.size)
+        yield entry
+
+    return _write(model.path, model.path, exchanged)
+
+
+def _write(target: Path, source: Path, content: Callable[[BinaryIO], Iterable[bytes]]) -> ModelFile:
+    """Write atomically what `content` makes of the opened file `source`, if it is a model file."""
     try:
         with atomic_path(target) as temporary:
-            with network.open("rb") as source, temporary.open("wb") as stream:
-                shutil.copyfileobj(source, stream, _BLOCK)
-                stream.writelines(entries)
+            with source.open("rb") as read, temporary.open("wb") as stream:
+                stream.writelines(content(read))
             written = read_model_file(temporary)
     except OSError as exc:
         raise ModelError(
             f"{target}: the model file cannot be written ({exc}); check the folder and its space."
         ) from exc
     return ModelFile(target, written.manifest, written.embedded_reference, written.size)
+
+
+def _blocks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """The bytes from `start` to `end` in blocks; fewer where the stream ends earlier."""
+    stream.seek(start)
+    while start < end and (block := stream.read(min(end - start, _BLOCK))):
+        yield block
+        start += len(block)
 
 
 def _checked_size(path: Path) -> int:
@@ -257,14 +290,12 @@ def _check_reference(reference: bytes | None, manifest: Manifest, path: Path) ->
 def _hash_network(stream: BinaryIO, path: Path, fields: list[Field]) -> str:
     digest = hashlib.sha256()
     for entry in (entry for entry in fields if entry.number != _METADATA):
-        stream.seek(entry.start)
         left = entry.end - entry.start
-        while left:
-            block = stream.read(min(left, _BLOCK))
-            if not block:
-                raise ModelError(f"{path}: the file became shorter while it was read; copy the model again.")
+        for block in _blocks(stream, entry.start, entry.end):
             digest.update(block)
             left -= len(block)
+        if left:
+            raise ModelError(f"{path}: the file became shorter while it was read; copy the model again.")
     return digest.hexdigest()
 
 

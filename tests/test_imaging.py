@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageFilter
 
 from ast_edge import Inspector
 from ast_edge.backends import open_backend
@@ -26,8 +30,24 @@ def _picture(brightness: float, contrast: float) -> np.ndarray[tuple[int, ...], 
     return np.concatenate((half, half + 2 * contrast), axis=1).astype(np.uint8)
 
 
-def test_grey_levels_are_mean_and_deviation() -> None:
-    assert grey_levels(_picture(110, 25)) == (110.0, 25.0)
+def test_grey_levels_are_mean_deviation_and_sharpness() -> None:
+    # One step of 50 in every row of 31 differences.
+    assert grey_levels(_picture(110, 25)) == pytest.approx((110, 25, 50 / 31**0.5))
+
+
+@given(picture=hnp.arrays(np.uint8, st.tuples(st.integers(2, 9), st.integers(2, 9), st.just(3))))
+def test_sharpness_is_the_root_mean_square_of_the_differences(picture: np.ndarray) -> None:
+    grey = picture.astype(np.float64).mean(axis=2)
+    squares = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
+    assert grey_levels(picture).sharpness == pytest.approx(squares**0.5, rel=1e-5)
+
+
+def test_blur_lowers_sharpness_and_noise_raises_it() -> None:
+    picture = _picture(110, 25)
+    noisy = picture + np.random.default_rng(0).integers(0, 9, picture.shape, dtype=np.uint8)
+    blurred = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(2)))
+    assert grey_levels(blurred).sharpness < grey_levels(picture).sharpness / 2
+    assert grey_levels(noisy).sharpness > grey_levels(picture).sharpness
 
 
 def test_span_is_from_smallest_to_largest() -> None:
@@ -49,7 +69,7 @@ def test_span_is_from_smallest_to_largest() -> None:
 def test_what_is_unlike_good_parts_is_named(
     brightness: float, contrast: float, size: tuple[int, int], word: str | None
 ) -> None:
-    why = why_unfit(TRAINED, size, _picture(brightness, contrast))
+    why = why_unfit(TRAINED, size, grey_levels(_picture(brightness, contrast)))
     assert (why is None) if word is None else (why is not None and word in why)
 
 

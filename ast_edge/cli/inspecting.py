@@ -36,6 +36,7 @@ class Result:
     threshold: float
     reason: str
     time_ms: float | None = None
+    p_value: float | None = None
 
     def as_json(self) -> str:
         """One line of JSON; a score that is not finite becomes null."""
@@ -44,6 +45,7 @@ class Result:
             "verdict": self.verdict,
             "score": self.score if math.isfinite(self.score) else None,
             "threshold": self.threshold,
+            "p_value": self.p_value,
             "reason": self.reason,
         }
         return json.dumps(content, allow_nan=False)
@@ -110,7 +112,7 @@ def inspect_pictures(
     threshold = inspector.spec.threshold.value
     for picture in pictures:
         try:
-            frame, depth_m = _read(picture, inspector)
+            frame, depth_m = read_part(picture, inspector)
             inspection = inspector.inspect(frame, colour=None if frame is None else "rgb", depth_m=depth_m)
         except (DataError, FrameError) as exc:
             yield Result(picture, "fault", math.nan, threshold, str(exc))
@@ -118,10 +120,19 @@ def inspect_pictures(
         if picture in overlays:
             _write_png(overlays[picture], _overlay(frame, depth_m, inspection, inspector))
         time_ms = sum(inspection.stages_ms.values())
-        yield Result(picture, inspection.verdict, inspection.score, threshold, inspection.reason, time_ms)
+        yield Result(
+            picture,
+            inspection.verdict,
+            inspection.score,
+            threshold,
+            inspection.reason,
+            time_ms,
+            inspection.p_value,
+        )
 
 
-def _read(picture: Path, inspector: Inspector) -> tuple[Frame | None, Depth | None]:
+def read_part(picture: Path, inspector: Inspector) -> tuple[Frame | None, Depth | None]:
+    """What the mode uses of the part that `picture` names: frame, depth map. DataError names a bad file."""
     mode = inspector.spec.mode
     if mode == "depth" and not picture.is_file():
         # The picture names the part: where it is missing, its xyz file must not be judged in its stead.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ast_edge.errors import ParityError
-from ast_edge.manifest import Manifest, Range, TensorSpec, TrainedRange
+from ast_edge.manifest import Manifest, PastCalibration, Range, TensorSpec, TrainedRange
 from ast_edge.model_file import ModelFile
 from ast_edge.references import Parity
 from ast_edge.scoring import statement
@@ -88,11 +88,29 @@ def info_text(model: ModelFile) -> str:
         ("score", f"{manifest.aggregation} of the anomaly map"),
         ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
         ("", statement(threshold)),
+        *_calibrations(manifest),
         ("trained on", f"{data.train_parts} good parts, {data.holdout_parts} held out ({data.layout})"),
         ("data", f"fingerprint {data.fingerprint}"),
         ("created", f"{manifest.created} with {_versions(manifest.versions)}"),
     ]
     return _table(rows)
+
+
+def _calibrations(manifest: Manifest) -> list[tuple[str, str]]:
+    """Every threshold that the model has had, the one in force first."""
+    if manifest.calibration is None:
+        return []
+    current = PastCalibration(threshold=manifest.threshold, calibration=manifest.calibration)
+    rows = []
+    for past in (current, *reversed(manifest.earlier)):
+        calibration, threshold = past.calibration, past.threshold
+        who = f", {calibration.operator}" if calibration.operator else ""
+        when = f", {calibration.made}" if calibration.made else ""
+        text = (
+            f"{threshold.value:.6g} from {threshold.good_parts} good parts ({calibration.origin}{who}{when})"
+        )
+        rows.append((f"revision {calibration.revision}", text))
+    return rows
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

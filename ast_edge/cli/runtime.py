@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ast_edge.errors import UsageError
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -14,6 +16,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def register(app: typer.Typer) -> None:
     """Add the runtime's commands to `app`."""
     app.command()(inspect)
+    app.command()(calibrate)
     app.command()(verify)
     app.command()(info)
     app.command("build-engine")(build_engine)
@@ -57,6 +60,51 @@ def inspect(
     typer.echo(report.summary(), err=as_json)
     if report.counts["fault"] or (fail_on_reject and report.counts["reject"]):
         raise typer.Exit(1)
+
+
+def calibrate(
+    model: ModelArgument,
+    good_parts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="GOOD_PARTS", help="Pictures of good parts, or folders with them; none trained on."
+        ),
+    ] = None,
+    false_reject_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be rejected [as before].")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the bound that is told [as before].")
+    ] = None,
+    operator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who calibrates [the user logged in].")
+    ] = None,
+    restore: Annotated[
+        int | None, typer.Option(metavar="REVISION", min=1, help="Put an earlier threshold in force again.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the threshold, write nothing.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set a model's threshold anew from good parts, on the machine and under the light of the line.
+
+    The parts must not be among those that were trained on: these score too well. The new threshold goes into
+    the model file as a new revision; the earlier ones stay in it, with who set them and when, and come back
+    with --restore. The network stays as it is.
+    """
+    from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
+    from ast_edge.model_file import read_model_file, rewrite_manifest
+
+    file = read_model_file(model)
+    if (restore is None) == (not good_parts):
+        raise UsageError("give either good parts or --restore REVISION.")
+    asked = Asked(false_reject_rate, confidence, operator, threads)
+    new = new_revision(file, good_parts or [], restore, asked=asked)
+    if not dry_run:
+        rewrite_manifest(file, new)
+    typer.echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
 
 
 def verify(model: ModelArgument, as_json: JsonOption = False) -> None:

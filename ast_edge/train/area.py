@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ast_edge.errors import DataError, FrameError
 from ast_edge.manifest import Crop
 from ast_edge.preprocess import part_in_depth
+from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import LoadedSample, Sample, load
-from ast_edge.train.progress import stage
 
 RIM = 0.02  # of the frame's shorter side: what shows the background
 LEAST_DIFFERENCE = 20.0  # grey levels; noise and vignetting stay below

@@ -20,6 +20,7 @@ from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.manifest import Aggregation, Crop
 from ast_edge.preprocess import depth_input
+from ast_edge.progress import stage
 from ast_edge.scoring import Verdict
 from ast_edge.train import metrics
 from ast_edge.train.data import (
@@ -33,7 +34,6 @@ from ast_edge.train.data import (
     open_dataset,
 )
 from ast_edge.train.network import TorchBackend
-from ast_edge.train.progress import stage
 from ast_edge.train.run import Run, pick_device
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top5", "top10")

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from ast_edge.errors import RunError
 from ast_edge.files import write_text
+from ast_edge.progress import Stage, stage
 from ast_edge.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.features import Features
+from ast_edge.train.log import logger
 from ast_edge.train.losses import student_loss, teacher_loss
 from ast_edge.train.network import AstNetwork, Standardise
-from ast_edge.train.progress import Stage, logger, stage
 
 WARM_UP, WARM_UP_FROM = 0.3, 25.0
 Loss = Callable[[Tensor, Tensor | None], Tensor]

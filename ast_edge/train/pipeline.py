@@ -12,16 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 import ast_edge
 from ast_edge import scoring
+from ast_edge.calibration import GoodParts, Origin, calibrate
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import write_bytes, write_text
 from ast_edge.images import picture_size, read_xyz
 from ast_edge.imaging import GreyLevels, grey_levels, span
-from ast_edge.manifest import Mode, ModelSpec, Threshold, TrainedRange, TrainingData
+from ast_edge.manifest import Mode, ModelSpec, PastCalibration, TrainedRange, TrainingData
+from ast_edge.progress import stage
 from ast_edge.train.area import crop_around_parts
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
@@ -36,8 +37,8 @@ from ast_edge.train.features import (
     input_batches,
 )
 from ast_edge.train.fit import Parts, Workplace, fit, student_phase, teacher_phase
+from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
-from ast_edge.train.progress import log_to, logger, stage
 from ast_edge.train.references import reference_vectors
 from ast_edge.train.run import Run, RunConfig, pick_device
 
@@ -235,7 +236,8 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
     network.eval()
     save_tensors(run.weights, network.state_dict())
     backend = TorchBackend(network, about.train, device)
-    threshold, levels = _calibrate(run, about, backend, split.holdout)
+    good, levels = _calibrate(run, about, backend, split)
+    threshold = good.threshold
     references = reference_vectors(backend, about.train, split.holdout, threshold.value)
     write_bytes(run.references_file, references.to_bytes())
     config = about.train
@@ -249,6 +251,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
             smoothing=config.smoothing,
             aggregation=config.aggregation,
             threshold=threshold,
+            calibration=good.calibration,
             trained=_trained_range(split.samples, config.mode, levels),
         )
     )
@@ -258,8 +261,9 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
 
 
 def _calibrate(
-    run: Run, about: RunConfig, backend: TorchBackend, holdout: tuple[Sample, ...]
-) -> tuple[Threshold, list[GreyLevels]]:
+    run: Run, about: RunConfig, backend: TorchBackend, split: _Split
+) -> tuple[PastCalibration, list[GreyLevels]]:
+    holdout = split.holdout
     scores: list[float] = []
     levels: list[GreyLevels] = []
     maxima: list[float] = []
@@ -274,12 +278,15 @@ def _calibrate(
         {"part": str(sample.name), "score": score, "map_maximum": maximum}
         for sample, score, maximum in zip(holdout, scores, maxima, strict=True)
     ]
-    threshold = scoring.calibrate(
-        np.array(scores), np.array(maxima), false_reject_rate=about.train.false_reject_rate
+    digest = fingerprint(holdout, split.dataset.root)
+    good = calibrate(
+        GoodParts(scores, maxima, levels, digest),
+        Origin("held out in training"),
+        false_reject_rate=about.train.false_reject_rate,
     )
-    content = {"threshold": threshold.model_dump(), "held_out_parts": rows}
+    content = {"threshold": good.threshold.model_dump(), "held_out_parts": rows}
     write_text(run.calibration, json.dumps(content, indent=1))
-    return threshold, levels
+    return good, levels
 
 
 def _frame_size(sample: Sample, mode: Mode) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def test_json_lines(cli: Cli, tiny_rgb: Path, good: Path, bad: Path) -> None:
     done = cli("inspect", tiny_rgb, good, bad, "--json")
     first, second = records(done.out)
     assert done.code == 0
-    assert list(first) == ["path", "verdict", "score", "threshold", "reason"]
+    assert list(first) == ["path", "verdict", "score", "threshold", "p_value", "reason"]
     assert (first["path"], first["verdict"], first["threshold"]) == (str(good), "pass", 0.1)
     assert first["score"] == pytest.approx((128 / 255 - 0.5) ** 2, rel=1e-3)
     assert (second["path"], second["verdict"]) == (str(bad), "reject")

@@ -118,7 +118,7 @@ def test_pixel_figures_against_scikit_learn(seed: int, digits: int) -> None:
     masks, maps = pictures(seed)
     rounded: list[NDArray[np.float32]] = [np.round(values, digits).astype(np.float32) for values in maps]
     flat = np.concatenate([mask.ravel() for mask in masks])
-    scores = np.concatenate([values.ravel() for values in rounded])
+    scores = np.concatenate([level.ravel() for level in rounded])
     found = pixel_figures(zip(masks, rounded, strict=True), np.unique(scores))
     assert found is not None
     assert found.auroc == pytest.approx(roc_auc_score(flat, scores), abs=1e-12)
@@ -167,7 +167,9 @@ def test_regions_count_alike_and_touch_over_corners() -> None:
 def test_histogram_edges_keep_the_figures() -> None:
     rng = np.random.default_rng(0)
     small = [rng.random((24, 24)).astype(np.float32) for _ in range(60)]
-    maps = [cv2.resize(values, (96, 96), interpolation=cv2.INTER_LINEAR) for values in small]
+    maps: list[NDArray[np.float32]] = [
+        cv2.resize(values, (96, 96), interpolation=cv2.INTER_LINEAR).astype(np.float32) for values in small
+    ]
     masks = [values > 0.7 + 0.2 * rng.random(values.shape) for values in maps]
     edges = histogram_edges(np.concatenate([values.ravel() for values in small]))
     assert BINS / 2 < edges.size <= BINS

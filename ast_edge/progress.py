@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +16,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-logger = logging.getLogger("ast_edge.train")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -60,22 +57,3 @@ def stage(name: str, total: int) -> Iterator[Stage]:
     )
     with Progress(*columns, console=console) as bar:
         yield Stage(name, total, bar, console)
-
-
-@contextlib.contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Append what is logged while the block runs to the file `path`."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as exc:
-        logger.error("stopped: %s", str(exc) or type(exc).__name__)  # noqa: TRY400  # the caller prints it
-        raise
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()
