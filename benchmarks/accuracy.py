@@ -1,66 +1,114 @@
-"""Train, export and evaluate one configuration on one dataset and write every figure to a result file.
+"""The accuracy study: train and evaluate configurations on one dataset, a result file for each.
 
-    python benchmarks/accuracy.py DATA -o benchmarks/results/NAME.json --work FOLDER \
-        -- --mode rgb --preset nano --weights FILE
+    python benchmarks/accuracy.py DATA --weights FOLDER --work FOLDER [--only TEXT] [--list]
 
-What stands behind `--` goes to `ast-edge train` as it is. The run (PyTorch) and the exported model (ONNX
-Runtime, FP32 and mixed precision) are evaluated with the same code. Test labels are used for these figures
-only: nothing is chosen by them here.
+Every row of `study.py` is trained with each of its modes and seeds by `ast-edge train` and evaluated by
+`ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime too. What has its result file already
+is left out, so the study can be stopped and goes on. FOLDER has the files that the rows name after --weights.
+Nothing is chosen by test labels here: the settings of a row are fixed before it runs, and `ast-edge train`
+sees good parts only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+import network_size
+import study
 from ast_edge.cli import main as ast_edge
 from ast_edge.files import write_text
 from ast_edge.train.run import Run
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+RESULTS = Path(__file__).parent / "results" / "accuracy"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a row of the study in one mode with one seed."""
+
+    row: study.Row
+    mode: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of the result file, without its suffix."""
+        return f"{self.row.name}_{self.mode}_{self.seed}"
+
+    def training(self, weights: Path | None = None) -> list[str]:
+        """What goes to `ast-edge train` behind the data; `weights` is the folder of the weights file."""
+        own = [] if self.mode == "depth" else ["--weights", str((weights or Path()) / self.row.weights)]
+        return ["--mode", self.mode, "--seed", str(self.seed), *own, *self.row.options]
 
 
 def main() -> int:
-    options, training = _arguments()
-    run, model = options.work / "run", options.work / "model.onnx"
+    options = _arguments()
+    jobs = [Job(row, mode, seed) for row in study.ROWS for mode in row.modes for seed in row.seeds]
+    jobs = [job for job in jobs if options.only in job.name and not _target(job).exists()]
+    for job in jobs:
+        sys.stdout.write(f"{job.name}: ast-edge train {options.data.name} {' '.join(job.training())}\n")
+        sys.stdout.flush()
+        if not options.list:
+            _measure(job, options)
+    return 0
+
+
+def _measure(job: Job, options: argparse.Namespace) -> None:
+    run, model = options.work / job.name, options.work / f"{job.name}.onnx"
     seconds: dict[str, float] = {}
-    _timed("train", seconds, "train", options.data, "-o", run, *training)
-    _timed("export", seconds, "export", run, "-o", model)
+    _timed("train", seconds, "train", options.data, "-o", run, *job.training(options.weights))
+    engines = {"pytorch": run}
+    if job.row.export:
+        _timed("export", seconds, "export", run, "-o", model)
+        engines |= {"onnxruntime_fp32": model, "onnxruntime_fp16": model.with_suffix(".fp16.onnx")}
     figures = {}
-    engines = {"pytorch": run, "onnxruntime_fp32": model, "onnxruntime_fp16": model.with_suffix(".fp16.onnx")}
     for name, path in engines.items():
-        target = options.work / f"{name}.json"
+        target = options.work / f"{job.name}.{name}.json"
         _timed(f"evaluate_{name}", seconds, "evaluate", path, options.data, "--json", target)
         figures[name] = json.loads(target.read_text(encoding="utf-8"))
+    history = json.loads(Run(run).history.read_text(encoding="utf-8"))
     spec = Run(run).spec()
     result = {
         "schema_version": SCHEMA_VERSION,
         "benchmark": "accuracy",
-        "command": ["ast-edge", "train", options.data.name, *_public(training)],
+        "row": job.row.name,
+        "mode": job.mode,
+        "seed": job.seed,
+        "command": ["ast-edge", "train", options.data.name, *job.training()],
         "dataset": options.data.name,
-        "model": spec.model_dump(mode="json"),
-        "training": json.loads(Run(run).config_file.read_text(encoding="utf-8"))["train"],
+        "model": spec.model_dump(mode="json", exclude={"calibration"}),
+        "training": Run(run).config().train.model_dump(mode="json"),
+        "held_out_loss": {row["phase"]: row["holdout_loss"] for row in history},  # the last epoch's
+        "size": network_size.measure(Run(run).load_network(), Run(run).config().train),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "figures": figures,
         "machine": machine.facts(),
     }
-    write_text(options.output, json.dumps(result, indent=1) + "\n")
-    sys.stdout.write(f"{options.output}\n")
-    return 0
+    write_text(_target(job), json.dumps(result) + "\n")
+    if not job.row.export:
+        shutil.rmtree(run)
 
 
-def _arguments() -> tuple[argparse.Namespace, list[str]]:
-    words = sys.argv[1:]
-    cut = words.index("--") if "--" in words else len(words)
+def _target(job: Job) -> Path:
+    return RESULTS / f"{job.name}.json"
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder for the run and the models")
-    return parser.parse_args(words[:cut]), words[cut + 1 :]
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the weights files")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs and models")
+    parser.add_argument("--only", default="", help="rows whose name holds this text")
+    parser.add_argument("--list", action="store_true", help="name what is left to do, do nothing")
+    return parser.parse_args()
 
 
 def _timed(stage: str, seconds: dict[str, float], *arguments: object) -> None:
@@ -68,11 +116,6 @@ def _timed(stage: str, seconds: dict[str, float], *arguments: object) -> None:
     if code := ast_edge([str(argument) for argument in arguments]):
         sys.exit(code)
     seconds[stage] = time.monotonic() - started
-
-
-def _public(arguments: list[str]) -> list[str]:
-    """Arguments without the folders of this machine."""
-    return [Path(argument).name if "/" in argument else argument for argument in arguments]
 
 
 if __name__ == "__main__":

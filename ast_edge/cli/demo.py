@@ -44,7 +44,16 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
         typer.echo(warning)
     product, run, model = folder / "product", folder / "run", folder / "model.onnx"
     _make_product(product, seed)
-    training = ("--mode", MODE, "--preset", "nano", "--seed", seed, "--false-reject-rate", FALSE_REJECT_RATE)
+    training = (
+        "--mode",
+        MODE,
+        "--preset",
+        "balanced",
+        "--seed",
+        seed,
+        "--false-reject-rate",
+        FALSE_REJECT_RATE,
+    )
     _call("train", product, "-o", run, "--weights", source, *training)
     _call("export", run, "-o", model)
     _call("evaluate", model, product, "--json", folder / "evaluation.json")
@@ -77,7 +86,7 @@ def _backbone(folder: Path, seed: int) -> tuple[str, str | None]:
     from ast_edge.train.checkpoint import save_tensors
     from ast_edge.train.config import changed, preset
 
-    config = changed(preset("nano", MODE), {"seed": seed})
+    config = changed(preset("balanced", MODE), {"seed": seed})
     trunk = build_trunk(config.backbone, config.image_size)
     try:
         download_weights(trunk, config.backbone)

@@ -109,7 +109,7 @@ def train(
     A run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
     """
     _need_training()
-    from ast_edge.cli.options import AUTO, configured, parse_settings, resumable
+    from ast_edge.train.options import AUTO, configured, parse_settings, resumable
     from ast_edge.train.pipeline import TrainRequest
     from ast_edge.train.pipeline import resume as continue_run
     from ast_edge.train.pipeline import train as start_run

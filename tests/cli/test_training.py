@@ -89,7 +89,7 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
     assert (config.lr, config.seed, config.aggregation, config.standardise) == (0.0003, 3, "mean", "none")
     assert config.crop is not None
     assert config.crop.model_dump() == {"x": 2, "y": 4, "width": 56, "height": 58}
-    assert (config.smoothing, config.student.width, config.student.blocks) == (0.6, 24, 4)
+    assert (config.smoothing, config.student.width, config.student.blocks) == (0.6, 24, 2)
     assert (config.noise, config.false_reject_rate, config.holdout) == (0.1, 0.2, 0.3)
     assert (config.backbone.stages, config.backbone.stride) == ((1, 2), 8)
     assert config.mixed_precision

@@ -41,7 +41,10 @@ def test_paper_in_every_mode(mode: Mode) -> None:
     assert config.backbone.padding == "authors"
     assert (config.mask, config.foreground_min_m) == ("binary", 0.007)
     assert (config.batch_size, config.lr, config.weight_decay) == (8, 2e-4, 1e-5)
-    assert (config.standardise, config.noise) == ("none", 0.0)
+    assert (config.standardise, config.noise, config.schedule, config.smoothing) == (
+        *("none", 0.0),
+        *("constant", 0.0),
+    )
     assert not config.mixed_precision
 
 
@@ -53,6 +56,7 @@ def test_small_presets_standardise_add_noise_and_are_ordered_by_cost(mode: Mode)
         assert config.noise > 0
     assert paper.image_size > balanced.image_size >= nano.image_size
     assert paper.student.width > balanced.student.width >= nano.student.width
+    assert balanced.teacher.hidden > nano.teacher.hidden
 
 
 @pytest.mark.parametrize("mode", MODES)

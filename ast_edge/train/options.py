@@ -1,4 +1,4 @@
-"""From the options of `ast-edge train` to a configuration. Imports torch: for a command that runs."""
+"""From the options of `ast-edge train`, as typed, to a configuration."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""What the accuracy study trains: rows of settings, fixed here before any of them is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODES = ("rgb", "depth", "rgbd")
+RESNET18, MOBILENETV2 = "resnet18_stages123.safetensors", "mobilenetv2_100.safetensors"
+# This file of MobileNetV2 was trained with TensorFlow's padding and pictures in -1 to 1.
+MOBILENETV2_FILE = (
+    *("--set", "backbone.pad_type=same"),
+    *("--set", "backbone.mean=[0.5,0.5,0.5]", "--set", "backbone.std=[0.5,0.5,0.5]"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Options of `ast-edge train`, to be run in some modes with some seeds."""
+
+    name: str
+    about: str
+    options: tuple[str, ...]
+    modes: tuple[str, ...] = ("rgb",)
+    seeds: tuple[int, ...] = (0,)
+    weights: str = RESNET18
+    export: bool = False
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _balanced(name: str, about: str, change: str) -> Row:
+    return Row(name, about, _words(f"--preset balanced --crop auto {change}"))
+
+
+SEEDS = (0, 1, 2)
+BALANCED = _words("--preset balanced --crop auto")
+NANO = _words("--preset nano --crop auto")
+ROWS = (
+    Row("balanced", "the preset", BALANCED, MODES, SEEDS, export=True),
+    Row("nano", "the preset", (*NANO, *MOBILENETV2_FILE), MODES, SEEDS, MOBILENETV2, export=True),
+    Row("no_crop", "the whole frame", _words("--preset balanced")),
+    _balanced("no_noise", "no noise on the features", "--noise 0"),
+    _balanced("raw", "features not standardised", "--standardise none"),
+    _balanced("noise_0.15", "half the noise", "--noise 0.15"),
+    _balanced("noise_0.6", "twice the noise", "--noise 0.6"),
+    _balanced("constant_lr", "the paper's learning rate", "--set schedule=constant --lr 2e-4"),
+    _balanced("clamp_3", "clamp 3", "--set teacher.clamp=3"),
+    _balanced("teacher_32", "teacher's hidden width 32", "--set teacher.hidden=32"),
+    _balanced(
+        "student_128x4", "student 128 wide, 4 blocks", "--set student.width=128 --set student.blocks=4"
+    ),
+    _balanced(
+        "student_256x4", "student 256 wide, 4 blocks", "--set student.width=256 --set student.blocks=4"
+    ),
+    _balanced("student_64x1", "student 64 wide, 1 block", "--set student.blocks=1"),
+    _balanced("stages_123", "ResNet-18 stages 1, 2, 3", "--backbone resnet18:1,2,3"),
+    _balanced("stage_3", "ResNet-18 stage 3 alone", "--backbone resnet18:3"),
+    _balanced("size_384", "pictures of 384 pixels", "--image-size 384"),
+    _balanced("size_512", "pictures of 512 pixels", "--image-size 512"),
+    Row(
+        "fractional_mask",
+        "mask weights as fractions",
+        (*BALANCED, *_words("--set mask=fractional")),
+        modes=("rgbd",),
+    ),
+)
