@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py DATA --weights FOLDER --work FOLDER [--only TEXT] [--list]
 
 Every row of `study.py` is trained with each of its modes and seeds by `ast-edge train` and evaluated by
-`ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime too. What has its result file already
+`ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime too. What has its result file
 is left out, so the study can be stopped and goes on. FOLDER has the files that the rows name after --weights.
 Nothing is chosen by test labels here: the settings of a row are fixed before it runs, and `ast-edge train`
 sees good parts only.
