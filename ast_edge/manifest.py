@@ -23,7 +23,7 @@ REFERENCE_KEY = "ast_edge.reference"
 
 Mode = Literal["rgb", "depth", "rgbd"]
 MaskWeights = Literal["binary", "fractional"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -24,7 +24,7 @@ from ast_edge.model_file import ModelFile
 from ast_edge.scoring import judge
 
 # Largest relative error of a score that is still the same network.
-SCORE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2}
+SCORE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 _MAX_UNPACKED_BYTES = 1 << 30
 _MAX_PACKED_BYTES = 1 << 29
 _OUTPUTS = ("score", "anomaly_map")
@@ -115,8 +115,9 @@ class Parity:
 
 
 def reference_path(model_path: Path) -> Path:
-    """Path of a model's vectors: `model.onnx` and `model.fp16.onnx` share `model.reference.npz`."""
-    return model_path.with_name(model_path.stem.removesuffix(".fp16") + ".reference.npz")
+    """Path of a model's vectors: `model.onnx`, `model.fp16.onnx` and `model.int8.onnx` have the same."""
+    stem = model_path.stem.removesuffix(".fp16").removesuffix(".int8")
+    return model_path.with_name(stem + ".reference.npz")
 
 
 def load_references(model: ModelFile) -> tuple[References, str]:

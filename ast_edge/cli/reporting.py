@@ -193,12 +193,21 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 def export_text(exported: Exported) -> str:
     """One exported file with the figures of its proof."""
-    parity = exported.parity
-    return (
+    parity, int8 = exported.parity, exported.int8
+    text = (
         f"{exported.path}: {exported.path.stat().st_size / 1e6:.1f} MB, {exported.precision}; "
         f"{parity.count} reference vectors through ONNX Runtime: score within "
         f"{parity.max_relative_score_error:.1e} relative (limit {parity.tolerance:.0e}), map within "
         f"{parity.max_absolute_map_error:.1e}, {parity.flipped_verdicts} flipped verdicts"
+    )
+    if int8 is None:
+        return text
+    figures = int8.figures
+    auroc = "" if figures.auroc is None else f", image AUROC {figures.auroc:.4f} ({figures.auroc_fp32:.4f})"
+    return (
+        f"{text}; {len(int8.sensitivity) - len(int8.in_fp32)} of {len(int8.sensitivity)} layers in INT8; "
+        f"held-out false rejects {figures.false_reject_rate:.3f} "
+        f"(FP32 {figures.false_reject_rate_fp32:.3f}){auroc}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -188,16 +188,38 @@ def export(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Leave the batch size free.")
     ] = False,
-    fp16: Annotated[bool, typer.Option(help="Write model.fp16.onnx too.")] = True,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="fp32|fp16|int8", help="What to write beside model.onnx, which is FP32: a,b for two."
+        ),
+    ] = "fp16",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Where the run's data lies now; for int8 alone.")
+    ] = None,
 ) -> None:
-    """Export a run as one ONNX model and prove that it gives PyTorch's scores, else write none."""
+    """Export a run as one ONNX model and prove that it gives PyTorch's scores, else write none.
+
+    INT8 takes its ranges from the run's good parts. It is written if it rejects as many held-out good parts
+    as FP32, and where parts are labelled, if its AUROC is within 0.3 points; layers that stand in the way
+    stay in FP32.
+    """
     _need_training()
     from ast_edge.cli.reporting import export_text
+    from ast_edge.manifest import Precision
     from ast_edge_export import export_run
 
     if dynamic_batch and batch is not None:
         raise UsageError("--batch and --dynamic-batch exclude each other; give one of them.")
-    for exported in export_run(run, output, batch=-1 if dynamic_batch else batch or 1, fp16=fp16):
+    wanted = [known for known in get_args(Precision) if known in precision.split(",")]
+    if len(wanted) != len(precision.split(",")):
+        raise UsageError(
+            f"--precision {precision}: expected fp32, fp16 or int8, or two of them as fp16,int8."
+        )
+    if data is not None and "int8" not in wanted:
+        raise UsageError("--data is for --precision int8; leave it out.")
+    size = -1 if dynamic_batch else batch or 1
+    for exported in export_run(run, output, batch=size, precisions=wanted, data=data):
         typer.echo(export_text(exported))
 
 

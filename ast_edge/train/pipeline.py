@@ -63,13 +63,16 @@ class TrainRequest:
 
 
 @dataclass(frozen=True)
-class _Split:
+class Split:
+    """A dataset with its good parts divided into those to train on and those held out."""
+
     dataset: Dataset
     train: tuple[Sample, ...]
     holdout: tuple[Sample, ...]
 
     @property
     def samples(self) -> tuple[Sample, ...]:
+        """All good parts, those to train on first."""
         return self.train + self.holdout
 
     @property
@@ -78,6 +81,7 @@ class _Split:
         return [sample.name.relative_to(self.dataset.root).as_posix() for sample in self.holdout]
 
     def describe(self) -> TrainingData:
+        """What the manifest says of them."""
         # In order of name, as the folder lists them: evaluation knows the parts again whatever was held out.
         samples = sorted(self.samples, key=lambda sample: sample.name.as_posix())
         return TrainingData(
@@ -98,7 +102,7 @@ def train(request: TrainRequest) -> Run:
     config, device = request.config, pick_device(request.device)
     if config.mode == "depth" and isinstance(request.weights, Path):
         raise UsageError("--weights: mode depth has no backbone; leave the option out.")
-    split = _split(request.data, config)
+    split = split_parts(request.data, config)
     if request.crop_around_parts:
         config = config.model_copy(update={"crop": crop_around_parts(split.samples, config)})
     _make_folder(run.path)
@@ -128,7 +132,7 @@ def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> R
     if run.complete:
         return run
     about = run.config()
-    split = _split(data, about.train)
+    split = split_parts(data, about.train)
     if split.describe() != about.data:
         raise RunError(
             f"{data}: is not the data that {run.path} was started with; give that folder unchanged."
@@ -158,13 +162,14 @@ def _make_folder(path: Path) -> None:
         raise UsageError(f"{path}: cannot become a run folder ({exc.strerror}); name another.") from exc
 
 
-def _split(data: Path, config: TrainConfig) -> _Split:
+def split_parts(data: Path, config: TrainConfig) -> Split:
+    """The good parts of `data` as a run with `config` divides them. DataError for data that is unfit."""
     dataset = open_dataset(data, mode=config.mode, with_test=False)
     if len(dataset.validation) == 1:
         raise DataError(f"{dataset.validation[0].name}: is the only validation part; expected 2 or more.")
     if dataset.validation:
-        return _Split(dataset, dataset.train, dataset.validation)
-    return _Split(dataset, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed))
+        return Split(dataset, dataset.train, dataset.validation)
+    return Split(dataset, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed))
 
 
 def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, ...]) -> str:
@@ -189,7 +194,7 @@ def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, .
     return origin
 
 
-def _work(run: Run, about: RunConfig, split: _Split, device: torch.device, workers: int) -> None:
+def _work(run: Run, about: RunConfig, split: Split, device: torch.device, workers: int) -> None:
     """Everything after the trunk's weights lie in the run folder; each step picks up what it finds."""
     config = about.train
     trunk = run.load_trunk(config)
@@ -210,12 +215,12 @@ def _work(run: Run, about: RunConfig, split: _Split, device: torch.device, worke
     _finish(run, about, network, split, device)
 
 
-def _cache(about: RunConfig, split: _Split, trunk: Trunk | None) -> Path:
+def _cache(about: RunConfig, split: Split, trunk: Trunk | None) -> Path:
     key = cache_key(about.data.fingerprint, about.train, trunk, held_out=split.held_out)
     return cache_root() / "features" / key
 
 
-def _extract(about: RunConfig, split: _Split, job: Extraction) -> tuple[Features, Features]:
+def _extract(about: RunConfig, split: Split, job: Extraction) -> tuple[Features, Features]:
     with stage("extracting features", len(split.samples)) as shown:
         features = job.run(shown.advance)
     logger.info("features of %d parts in %s", len(features), job.folder)
@@ -232,7 +237,7 @@ def _fit(run: Run, network: AstNetwork, parts: Parts, config: TrainConfig, devic
     fit(student_phase(network, config), parts, config, place)
 
 
-def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, device: torch.device) -> None:
+def _finish(run: Run, about: RunConfig, network: AstNetwork, split: Split, device: torch.device) -> None:
     network.eval()
     save_tensors(run.weights, network.state_dict())
     backend = TorchBackend(network, about.train, device)
@@ -261,7 +266,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: _Split, devi
 
 
 def _calibrate(
-    run: Run, about: RunConfig, backend: TorchBackend, split: _Split
+    run: Run, about: RunConfig, backend: TorchBackend, split: Split
 ) -> tuple[PastCalibration, list[GreyLevels]]:
     holdout = split.holdout
     scores: list[float] = []

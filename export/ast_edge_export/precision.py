@@ -15,6 +15,7 @@ from ast_edge.errors import ModelError
 
 HALF_SCOPES = ("/trunk/body/", "/student/")
 FP16_MAX = 65504.0
+_PURE = {"Constant", "QuantizeLinear", "DequantizeLinear"}
 
 
 def to_mixed_precision(model: ModelProto) -> ModelProto:
@@ -33,7 +34,7 @@ def to_mixed_precision(model: ModelProto) -> ModelProto:
     del copy.graph.node[:]
     copy.graph.node.extend(nodes)
     copy.graph.initializer.extend(converter.halves.values())
-    _drop_unused(copy)
+    drop_unused(copy)
     del copy.graph.value_info[:]
     onnx.checker.check_model(copy, full_check=True)
     return copy
@@ -104,12 +105,16 @@ class _Converter:
         return target
 
 
-def _drop_unused(model: ModelProto) -> None:
+def drop_unused(model: ModelProto) -> None:
+    """Remove initialisers, constants and Q/DQ nodes whose output nothing reads any more."""
     graph = model.graph
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    while True:
+        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        nodes = [node for node in graph.node if node.op_type not in _PURE or node.output[0] in used]
+        if len(nodes) == len(graph.node):
+            break
+        del graph.node[:]
+        graph.node.extend(nodes)
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    nodes = [node for node in graph.node if node.op_type != "Constant" or node.output[0] in used]
-    del graph.node[:]
-    graph.node.extend(nodes)

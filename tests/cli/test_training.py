@@ -400,7 +400,7 @@ def test_export_prints_the_proof(cli: Cli, depth_run: Path, tmp_path: Path) -> N
         assert f"(limit {limit})" in line
         assert line.endswith("0 flipped verdicts")
     assert cli("verify", model).code == 0
-    assert cli("export", depth_run, "-o", model, "--no-fp16", "--dynamic-batch").code == 0
+    assert cli("export", depth_run, "-o", model, "--precision", "fp32", "--dynamic-batch").code == 0
     assert "[N,1,64,64]" in cli("info", model).out
 
 
