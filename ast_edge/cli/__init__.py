@@ -23,8 +23,10 @@ INTERRUPTED = 130
 # Packages that a command may lack on this machine, and the extra of pyproject.toml that brings each.
 _EXTRA_OF = {
     **dict.fromkeys(("cv2", "onnxruntime"), "cpu"),
-    **dict.fromkeys(("FrEIA", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
-    **dict.fromkeys(("filelock", "matplotlib", "onnx", "onnxscript", "onnxsim", "tifffile"), "train"),
+    **dict.fromkeys(("FrEIA", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision"), "train"),
+    **dict.fromkeys(
+        ("filelock", "jinja2", "matplotlib", "onnx", "onnxscript", "onnxsim", "tifffile"), "train"
+    ),
 }
 
 app = typer.Typer(

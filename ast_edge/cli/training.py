@@ -156,6 +156,10 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a report to read in a browser, as one HTML file."),
+    ] = None,
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of ONNX Runtime.")] = None,
 ) -> None:
@@ -163,17 +167,24 @@ def evaluate(
     _need_training()
     from ast_edge.cli.reporting import evaluation_text
     from ast_edge.files import write_text
-    from ast_edge.train.evaluate import evaluate as judge_parts
-    from ast_edge.train.evaluate import open_model, parts_to_test
+    from ast_edge.train.evaluate import figures, judge, open_model, parts_to_test
 
-    if json_file is not None and json_file.is_dir():
-        raise UsageError(f"--json {json_file}: is a folder; name a file to write.")
+    for option, target in (("--json", json_file), ("--report", report)):
+        if target is not None and target.is_dir():
+            raise UsageError(f"{option} {target}: is a folder; name a file to write.")
     if model.is_dir() and threads is not None:
         raise UsageError("--threads is for a model file; a run folder is evaluated by PyTorch.")
     if model.is_file() and device not in {"auto", "cpu"}:
         raise UsageError(f"--device {device} is for a run folder; a model file is evaluated on the CPU.")
     with open_model(model, device=device, threads=threads) as inspector:
-        evaluation = judge_parts(inspector, parts_to_test(data, inspector, defective))
+        dataset = parts_to_test(data, inspector, defective)
+        judged = judge(inspector, dataset)
+        evaluation = figures(judged, inspector, dataset)
+        if report is not None:
+            from ast_edge.train.report import report_html
+
+            command = f"ast-edge evaluate {model.name} {data.name} --report {report.name}"
+            write_text(report, report_html(judged, evaluation, inspector, command))
     if json_file is not None:
         write_text(json_file, evaluation.model_dump_json(indent=1) + "\n")
     typer.echo(evaluation_text(evaluation))
