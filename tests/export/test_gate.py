@@ -111,7 +111,7 @@ def test_where_int8_misses_its_gate_nothing_is_written(
 
 
 def test_ranges_from_other_parts_do_not_pass(depth_run: Path, product: Path, tmp_path: Path) -> None:
-    """From parts without depth: all that real ones have saturates, and half the layers are not enough."""
+    """From parts without depth: all that real ones have saturates, and sparing three quarters of the layers is not enough."""
     run = Run(depth_run)
     config, spec, references = run.config().train, run.spec(), run.references()
     graph = trace(FoldedNetwork(run.load_network()), spec.input_specs(1), tmp_path / "traced.onnx")
@@ -125,4 +125,4 @@ def test_ranges_from_other_parts_do_not_pass(depth_run: Path, product: Path, tmp
         _, report = quantise(graph, Evidence(ranges, held_out, [], nobody), proof)
         assert (report.figures.refusal is None) == passes
         assert report.figures.auroc is None
-        assert passes or len(report.in_fp32) == len(report.sensitivity) // 2
+        assert passes or len(report.in_fp32) == 3 * len(report.sensitivity) // 4
