@@ -6,22 +6,27 @@ python benchmarks/tables.py [--check]
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import study
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- begin accuracy -->", "<!-- end accuracy -->"
-ENGINE = "onnxruntime_fp32"
+Result = dict[str, Any]
 
 
 def main() -> int:
     readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    wanted = f"{head}{BEGIN}\n{accuracy_table()}\n{END}{tail}"
+    text = wanted = readme.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        head, _, rest = wanted.partition(begin)
+        _, _, tail = rest.partition(end)
+        wanted = f"{head}{begin}\n{table()}\n{end}{tail}"
     if "--check" in sys.argv[1:]:
         return int(wanted != text)
     readme.write_text(wanted, encoding="utf-8")
@@ -29,49 +34,106 @@ def main() -> int:
 
 
 def accuracy_table() -> str:
-    """One row per result file, as Markdown."""
-    results = [
-        (path.name, json.loads(path.read_text("utf-8"))) for path in sorted(RESULTS.glob("accuracy_*"))
-    ]
-    columns = (
-        *(
-            "data",
-            "mode",
-            "preset and options",
-            "image AUROC, max of the map",
-            "mean of the map",
-            "pixel AUROC",
-        ),
-        *("false rejects", "escapes", "training", "result file"),
-    )
-    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return "\n".join(head + [_row(result, name) for name, result in results])
+    """The presets in every mode, over all seeds."""
+    rows = []
+    for row in study.ROWS:
+        for mode in row.modes if row.name in {"balanced", "nano"} else ():
+            found = _results(row.name, mode)
+            if found:
+                cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
+                rows.append((row.name, mode, f"{found[0]['size']['gmac']:.2f}", *cells, _minutes(found)))
+    head = ("preset", "mode", "GMAC", *FIGURES, "false rejects", "escapes", "training")
+    return _table(head, rows)
 
 
-def _row(result: dict[str, Any], name: str) -> str:
-    figures, model = result["figures"][ENGINE], result["model"]
-    by_aggregation = figures["by_aggregation"]
-    cells = (
-        result["dataset"],
-        model["mode"],
-        " ".join([model["preset"], *_options(result["command"])]),
-        *(_percent(by_aggregation[kind]["image_auroc"]) for kind in ("max", "mean")),
-        *(_percent(figures[key]) for key in ("pixel_auroc", "false_reject_rate", "escape_rate")),
-        f"{result['seconds']['train'] / 60:.0f} min",
-        f"[{name}](benchmarks/results/{name})",
-    )
-    return "| " + " | ".join(cells) + " |"
+def study_table() -> str:
+    """One change of `balanced` a row, one seed, with what good parts alone say."""
+    rows = []
+    for row in study.ROWS:
+        for mode in row.modes if row.name not in {"nano"} else ():
+            found = [result for result in _results(row.name, mode) if result["seed"] == 0]
+            if not found or (row.name == "balanced" and mode == "depth"):
+                continue
+            best = found[0]["figures"]["pytorch"]["by_aggregation"]
+            others = (_percent(best[name]["image_auroc"]) for name in ("mean", "top5", "top10"))
+            losses = (f"{found[0]['held_out_loss'][phase]:.3g}" for phase in ("teacher", "student"))
+            gmac = f"{found[0]['size']['gmac']:.2f}"
+            rows.append((row.about, mode, gmac, *_figures(found), *others, *losses, _minutes(found)))
+    head = ("change", "mode", "GMAC", *FIGURES, "mean", "top5", "top10", "teacher", "student", "training")
+    return _table(head, rows)
 
 
-def _options(command: list[str]) -> list[str]:
-    """What was given beyond mode, preset and weights, which stand in columns of their own."""
-    words = command[3:]
-    pairs = list(zip(words[::2], words[1::2], strict=True))
-    return [f"`{name} {value}`" for name, value in pairs if name not in {"--mode", "--preset", "--weights"}]
+def peer_table() -> str:
+    """anomalib's methods on the same features beside our RGB presets."""
+    rows = []
+    for name in ("balanced", "nano"):
+        found = _results(name, "rgb")
+        if found:
+            size = found[0]["training"]["image_size"]
+            rows.append((f"ast-edge {name}", f"{size}, crop", *_figures(found)))
+    for result in _load("peers/*.json"):
+        where = "crop" if result["crop"] else "whole frame"
+        name = result["peer"] + (f", {result['coreset']:.0%} of the patches" if result["coreset"] else "")
+        figures = (_percent(result["figures"][key]) for key in KEYS)
+        rows.append((f"anomalib {name}", f"{result['size']}, {where}", *figures))
+    return _table(("method", "picture", *FIGURES), rows)
+
+
+def preset_table() -> str:
+    """Size and time of the presets' models, one picture, in one interleaved run."""
+    content = json.loads((RESULTS / "presets.json").read_text("utf-8"))
+    rows = []
+    for model in content["models"].values():
+        times = (f"{model['min_ms']:.1f}", f"{model['p25_ms']:.1f}")
+        rows.append(
+            (model["preset"], model["mode"], model["precision"], f"{model['bytes'] / 1e6:.1f}", *times)
+        )
+    return _table(("preset", "mode", "precision", "MB", "minimum ms", "lower quartile ms"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy_table,
+    "study": study_table,
+    "peers": peer_table,
+    "presets": preset_table,
+}
+KEYS = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_05")
+FIGURES = ("image AUROC", "image AP", "pixel AUROC", "AUPRO 30 %", "AUPRO 5 %")
+RATES = ("false_reject_rate", "escape_rate")
+
+
+def _results(row: str, mode: str) -> list[Result]:
+    return _load(f"accuracy/{row}_{mode}_[0-9].json")
+
+
+def _load(pattern: str) -> list[Result]:
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(pattern))]
+
+
+def _figures(found: list[Result]) -> list[str]:
+    return [_over(found, "pytorch", key) for key in KEYS]
+
+
+def _over(found: list[Result], engine: str, key: str) -> str:
+    """The mean over the seeds and, of several, their standard deviation, in percent."""
+    values = [100 * result["figures"][engine][key] for result in found]
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+def _minutes(found: list[Result]) -> str:
+    return f"{min(result['seconds']['train'] for result in found) / 60:.1f} min"
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(head)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 if __name__ == "__main__":
