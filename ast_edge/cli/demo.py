@@ -18,9 +18,11 @@ from ast_edge.files import write_text
 
 if TYPE_CHECKING:
     from ast_edge.manifest import Mode
+    from ast_edge.train.config import PresetName
 
 MARKER = "ast-edge-demo.json"
 MODE: Mode = "rgbd"
+PRESET: PresetName = "balanced"
 PICTURES_TO_INSPECT = 10
 # Few enough parts are trained on that now and then a good one scores high; at 1 % it would set the threshold.
 FALSE_REJECT_RATE = 0.05
@@ -44,24 +46,17 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
         typer.echo(warning)
     product, run, model = folder / "product", folder / "run", folder / "model.onnx"
     _make_product(product, seed)
-    training = (
-        "--mode",
-        MODE,
-        "--preset",
-        "balanced",
-        "--seed",
-        seed,
-        "--false-reject-rate",
-        FALSE_REJECT_RATE,
-    )
+    training = ("--mode", MODE, "--preset", PRESET, "--seed", seed, "--false-reject-rate", FALSE_REJECT_RATE)
     _call("train", product, "-o", run, "--weights", source, *training)
     _call("export", run, "-o", model)
-    _call("evaluate", model, product, "--json", folder / "evaluation.json")
+    report = folder / "report.html"
+    _call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
     _call("verify", model)
     _call("inspect", model, "--overlay", folder / "overlays", pictures=_pictures(product, seed))
     typer.echo(f"\nThe whole way took {time.monotonic() - started:.0f} s. Look at:")
     for path, what in (
         (folder / "overlays", "pictures with heat map, outline and score"),
+        (report, "what a quality engineer reads, in a browser"),
         (folder / "evaluation.json", "figures"),
         (model, "the model: try `ast-edge info` on it"),
         (product, "the product's pictures, depth maps and masks"),
@@ -86,7 +81,7 @@ def _backbone(folder: Path, seed: int) -> tuple[str, str | None]:
     from ast_edge.train.checkpoint import save_tensors
     from ast_edge.train.config import changed, preset
 
-    config = changed(preset("balanced", MODE), {"seed": seed})
+    config = changed(preset(PRESET, MODE), {"seed": seed})
     trunk = build_trunk(config.backbone, config.image_size)
     try:
         download_weights(trunk, config.backbone)

@@ -47,7 +47,7 @@ def test_the_whole_way(cli: Cli, tmp_path: Path) -> None:
     assert not (folder / "old").exists()
     assert {path.name for path in folder.iterdir()} == {
         *(demo.MARKER, "product", "run", "model.onnx", "model.fp16.onnx", "model.reference.npz"),
-        *("evaluation.json", "overlays"),
+        *("evaluation.json", "report.html", "overlays"),
     }
     assert json.loads((folder / "evaluation.json").read_text())["defective_parts"] == 8
     assert len(list((folder / "overlays").rglob("*.png"))) == demo.PICTURES_TO_INSPECT

@@ -111,7 +111,7 @@ def test_where_int8_misses_its_gate_nothing_is_written(
 
 
 def test_ranges_from_other_parts_do_not_pass(depth_run: Path, product: Path, tmp_path: Path) -> None:
-    """From parts without depth: all that real ones have saturates, and sparing three quarters of the layers is not enough."""
+    """From parts almost without depth: what real ones have saturates, and sparing layers is not enough."""
     run = Run(depth_run)
     config, spec, references = run.config().train, run.spec(), run.references()
     graph = trace(FoldedNetwork(run.load_network()), spec.input_specs(1), tmp_path / "traced.onnx")
