@@ -70,7 +70,7 @@ def peer_table() -> str:
         found = _results(name, "rgb")
         if found:
             size = found[0]["training"]["image_size"]
-                rows.append((f"AST, `{name}`", f"{size}, crop", *_figures(found)))
+            rows.append((f"AST, `{name}`", f"{size}, crop", *_figures(found)))
     for result in _load("peers/*.json"):
         where = "crop" if result["crop"] else "whole frame"
         name = result["peer"] + (f", {result['coreset']:.0%} of the patches" if result["coreset"] else "")

@@ -97,7 +97,7 @@ class Proof:
 
 
 def quantise(model: ModelProto, evidence: Evidence, proof: Proof) -> tuple[ModelProto, Int8Report]:
-    """The INT8 model with the fewest layers in FP32 that passes the gate; a quarter of them is in INT8 at least.
+    """The INT8 model with the fewest layers in FP32 that passes the gate; a quarter is in INT8 at least.
 
     `model` is the FP32 graph. Where none passes, the last one tried: see `Int8Report.figures.refusal`.
     """

@@ -84,3 +84,14 @@ def write_part(folder: Path, name: str, pixels: NDArray[np.uint8], depth_m: NDAr
     xyz = np.stack([np.zeros_like(depth_m), np.zeros_like(depth_m), depth_m], axis=-1)
     tifffile.imwrite(folder / "xyz" / f"{name}.tiff", xyz, photometric="rgb")
     return write_picture(folder / "rgb" / f"{name}.png", pixels)
+
+
+def refusal(cli: Cli, code: int, *arguments: object) -> str:
+    """The one sentence of a command that ends with `code`, after the talk of the stages before it."""
+    done = cli(*arguments)
+    assert (done.code, done.out) == (code, "")
+    *talk, last = done.err.splitlines()
+    assert all(line.startswith(("extracting features", "training", "evaluating")) for line in talk)
+    assert last.startswith("ast-edge: error: ")
+    assert "internal error" not in last
+    return last.removeprefix("ast-edge: error: ")

@@ -1,0 +1,114 @@
+"""evaluate as typed: the figures it prints and writes, its report, and one sentence for every refusal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ast_edge.synthetic import DEFECTS
+from tests.cli.conftest import Cli, refusal
+from tests.small import COUNTS
+
+SMALL = ("--preset", "nano", "--weights", "seeded", "--image-size", "64")
+pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
+
+KEYS = {
+    *("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "threshold", "aggregation"),
+    *("false_reject_rate", "escape_rate", "per_defect"),
+}
+
+
+def figures(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_run_and_model_write_the_same_figures(
+    cli: Cli, product: Path, rgb_run: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    found = []
+    for model, option in ((rgb_run, ("--device", "cpu")), (rgb_model, ("--threads", 1))):
+        target = tmp_path / "figures" / f"{model.name}.json"
+        done = cli("evaluate", model, product, "--json", target, *option)
+        assert done.code == 0, done.err
+        found.append(figures(target))
+    ours, theirs = found
+    assert (ours.pop("engine"), theirs.pop("engine")) == ("PyTorch", "ONNX Runtime")
+    assert ours.keys() == theirs.keys() >= KEYS
+    assert set(ours["per_defect"]) == set(DEFECTS)
+    for kind, values in ours["per_defect"].items():
+        assert values.keys() == {"image_auroc", "escape_rate", "count"}
+        assert values == pytest.approx(theirs["per_defect"][kind], abs=5e-5)
+    for key in KEYS - {"per_defect", "aggregation"}:
+        assert ours[key] == pytest.approx(theirs[key], abs=5e-5), key
+        assert key == "threshold" or 0 <= ours[key] <= 1
+    assert ours["aggregation"] == theirs["aggregation"] == "max"
+
+
+def test_the_printed_figures_are_those_of_the_file(
+    cli: Cli, product: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    done = cli("evaluate", rgb_model, product, "--json", tmp_path / "f.json")
+    content = figures(tmp_path / "f.json")
+    rows = [line.rsplit(maxsplit=1) for line in done.out.splitlines()]
+    printed = {row[0].strip(): row[1] for row in rows}
+    assert printed["pixel AUROC"] == f"{content['pixel_auroc']:.4f}"
+    assert printed["escapes"] == f"{content['escape_rate']:.4f}"
+    assert printed["false rejects"] == f"{content['false_reject_rate']:.4f}"
+    count = COUNTS.test_good + len(DEFECTS) * COUNTS.test_per_defect
+    assert done.err.splitlines()[-1] == f"evaluating: {count}/{count}"
+
+
+def test_evaluate_writes_a_report(cli: Cli, product: Path, rgb_model: Path, tmp_path: Path) -> None:
+    done = cli("evaluate", rgb_model, product, "--report", tmp_path / "r.html")
+    assert done.code == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "<code>ast-edge evaluate model.onnx product --report r.html</code>" in page
+    assert "--report" in refusal(cli, 2, "evaluate", rgb_model, product, "--report", tmp_path)
+
+
+def test_evaluate_refuses_in_one_sentence(
+    cli: Cli, product: Path, rgb_run: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    good = product / "train" / "good" / "rgb"
+    assert "is not a run folder" in refusal(cli, 1, "evaluate", product, product)
+    assert "there is no such file" in refusal(cli, 1, "evaluate", tmp_path / "no.onnx", product)
+    assert "expected a data folder" in refusal(cli, 1, "evaluate", rgb_model, tmp_path / "nothing")
+    assert "its own test pictures" in refusal(cli, 2, "evaluate", rgb_model, product, "--defective", good)
+    assert "is a folder; name a file" in refusal(
+        cli, 2, "evaluate", rgb_model, product, "--json", rgb_run.parent
+    )
+    assert "device cuda:99" in refusal(cli, 1, "evaluate", rgb_run, product, "--device", "cuda:99")
+    assert "--threads is for a model file" in refusal(cli, 2, "evaluate", rgb_run, product, "--threads", 1)
+    said = refusal(cli, 2, "evaluate", rgb_model, product, "--device", "cuda")
+    assert "--device cuda is for a run folder" in said
+    shutil.copy(rgb_run / "config.json", tmp_path)
+    assert "continue it with `ast-edge train --resume`" in refusal(cli, 1, "evaluate", tmp_path, product)
+
+
+def test_evaluate_on_the_users_own_folders(cli: Cli, product: Path, rgb_model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    for kind in ("dent", "scratch"):
+        shutil.copytree(product / "test" / kind / "rgb", bad / kind)
+    good = product / "test" / "good" / "rgb"
+    target = tmp_path / "f.json"
+    assert cli("evaluate", rgb_model, good, "--defective", bad, "--json", target).code == 0
+    content = figures(target)
+    assert content["per_defect"].keys() == {"dent", "scratch"}
+    assert content["pixel_auroc"] is None
+    assert cli("evaluate", rgb_model, good, "--json", target).code == 0
+    assert figures(target)["image_auroc"] is None
+    assert figures(target)["false_reject_rate"] is not None
+
+
+def test_the_parts_that_were_trained_on_are_refused(cli: Cli, product: Path, tmp_path: Path) -> None:
+    good = Path(shutil.copytree(product / "train" / "good" / "rgb", tmp_path / "good"))
+    run = tmp_path / "run"
+    assert cli("train", good, "-o", run, *SMALL, "--backbone", "resnet18:2", "--epochs", 1).code == 0
+    said = refusal(cli, 2, "evaluate", run, good)
+    assert "these are the parts the model was trained on; give good parts it has not seen" in said
