@@ -213,6 +213,11 @@ class ModelSpec(_Strict):
         check_aggregation(self.aggregation, self.preprocessing.map_size)
         return self
 
+    @property
+    def reference_threshold(self) -> float:
+        """The threshold that the reference vectors were chosen for: none of their scores is close to it."""
+        return self.threshold.value
+
     def input_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
         """The network's inputs; see `input_specs` of this module."""
         return input_specs(self.mode, self.preprocessing, batch)
@@ -245,6 +250,11 @@ class Manifest(ModelSpec):
         if self.inputs != self.input_specs(batch) or self.outputs != self.output_specs(batch):
             raise ValueError("inputs and outputs do not belong to this mode and these sizes")
         return self
+
+    @property
+    def reference_threshold(self) -> float:
+        """The threshold of the first revision."""
+        return self.earlier[0].threshold.value if self.earlier else self.threshold.value
 
     @property
     def batch(self) -> int:

@@ -144,7 +144,8 @@ def load_references(model: ModelFile) -> tuple[References, str]:
 def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: float) -> Parity:
     """Run every vector through `backend` one by one and compare; `tolerance` is relative, on the score.
 
-    A fixed batch larger than one is filled with copies of the vector, as `Inspector` does.
+    Verdicts are those at the threshold that the vectors were chosen for, whatever is in force since. A fixed
+    batch larger than one is filled with copies of the vector, as `Inspector` does.
     """
     score_error = map_error = 0.0
     flipped = 0
@@ -155,7 +156,7 @@ def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: 
         score_error = max(score_error, _finite_or_inf(abs(found - expected) / max(abs(expected), 1e-12)))
         difference = np.abs(outputs.anomaly_map[0].astype(np.float64) - vector.anomaly_map[0])
         map_error = max(map_error, _finite_or_inf(float(difference.max())))
-        limit = spec.threshold.value
+        limit = spec.reference_threshold
         flipped += judge(found, limit)[0] != judge(expected, limit)[0]
     return Parity(len(references), score_error, map_error, flipped, tolerance)
 

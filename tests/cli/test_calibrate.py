@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ import pytest
 from ast_edge import Inspector, scoring
 from ast_edge.images import read_image
 from ast_edge.manifest import Manifest
-from ast_edge.model_file import network_sha256, read_model_file
+from ast_edge.model_file import network_sha256, read_model_file, rewrite_manifest
+from ast_edge.references import load_references
 from tests.cli.conftest import Cli, write_part, write_picture
 from tests.tiny import bumpy_part, grey, write_tiny_model
 
@@ -78,6 +80,22 @@ def test_revisions_are_listed_and_restored(cli: Cli, tmp_path: Path, good: Path)
     assert cli("verify", model).code == 0
     listed = json.loads(cli("info", model, "--json").out)["manifest"]
     assert [past["calibration"]["operator"] for past in listed["earlier"]] == ["Jo", "Kim"]
+
+
+def test_a_threshold_that_meets_a_reference_does_not_unprove_the_model(
+    cli: Cli, rgb_model: Path, product: Path, tmp_path: Path
+) -> None:
+    """Mixed precision moves every score a little, and the new threshold lies exactly on a vector's."""
+    for path in rgb_model.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    model = read_model_file(tmp_path / "model.fp16.onnx")
+    references, _ = load_references(model)
+    assert cli("calibrate", model.path, product / "test" / "good" / "rgb").code == 0
+    new = manifest(model.path)
+    for score in references.score.tolist():
+        moved = new.model_copy(update={"threshold": new.threshold.model_copy(update={"value": score})})
+        rewrite_manifest(read_model_file(model.path), moved)
+        assert cli("verify", model.path).code == 0
 
 
 def test_inspect_tells_the_p_value(cli: Cli, tmp_path: Path, good: Path) -> None:

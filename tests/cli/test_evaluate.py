@@ -63,12 +63,16 @@ def test_the_printed_figures_are_those_of_the_file(
     assert done.err.splitlines()[-1] == f"evaluating: {count}/{count}"
 
 
-def test_evaluate_writes_a_report(cli: Cli, product: Path, rgb_model: Path, tmp_path: Path) -> None:
-    done = cli("evaluate", rgb_model, product, "--report", tmp_path / "r.html")
-    assert done.code == 0
-    page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>")
-    assert "<code>ast-edge evaluate model.onnx product --report r.html</code>" in page
+def test_evaluate_writes_a_report(
+    cli: Cli, product: Path, rgb_model: Path, depth_run: Path, tmp_path: Path
+) -> None:
+    for model in (rgb_model, depth_run):
+        done = cli("evaluate", model, product, "--report", tmp_path / "r.html")
+        assert done.code == 0
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert page.startswith("<!doctype html>")
+        assert f"<code>ast-edge evaluate {model.name} product --report r.html</code>" in page
+        assert page.count("data:image/jpeg;base64,") > 3
     assert "--report" in refusal(cli, 2, "evaluate", rgb_model, product, "--report", tmp_path)
 
 
