@@ -91,11 +91,32 @@ def preset_table() -> str:
     return _table(("preset", "mode", "precision", "MB", "minimum ms", "lower quartile ms"), rows)
 
 
+def int8_table() -> str:
+    """What INT8 does to the presets' models, by the gate's own figures."""
+    content = json.loads((RESULTS / "int8.json").read_text("utf-8"))
+    rows = []
+    for model in content["models"]:
+        figures, layers = model["figures"], len(model["sensitivity"])
+        rows.append(
+            (
+                model["preset"],
+                model["mode"],
+                f"{layers - len(model['in_fp32'])} of {layers}",
+                f"{100 * figures['score_error']:.1f} %",
+                f"{_percent(figures['auroc'])} ({_percent(figures['auroc_fp32'])})",
+                f"{_percent(figures['false_reject_rate'])} ({_percent(figures['false_reject_rate_fp32'])})",
+            )
+        )
+    head = ("preset", "mode", "layers in INT8", "largest score error", "image AUROC (FP32)")
+    return _table((*head, "held-out false rejects (FP32)"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy_table,
     "study": study_table,
     "peers": peer_table,
     "presets": preset_table,
+    "int8": int8_table,
 }
 KEYS = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_05")
 FIGURES = ("image AUROC", "image AP", "pixel AUROC", "AUPRO 30 %", "AUPRO 5 %")

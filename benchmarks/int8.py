@@ -1,0 +1,43 @@
+"""Collect what `ast-edge export --precision int8` found out about models into one result file.
+
+python benchmarks/int8.py MODEL.int8.onnx ... -o benchmarks/results/int8.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import machine
+from ast_edge.files import write_text
+from ast_edge.model_file import read_model_file
+
+SCHEMA_VERSION = 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    rows = []
+    for path in options.models:
+        manifest = read_model_file(path).manifest
+        report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = {"preset": manifest.preset, "mode": manifest.mode, "precision": manifest.precision}
+        rows.append({**about, "model_id": manifest.model_id, **report})
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "benchmark": "int8",
+        "command": ["ast-edge", "export", "RUN", "--precision", "int8"],
+        "models": rows,
+        "machine": machine.facts(),
+    }
+    write_text(options.output, json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
