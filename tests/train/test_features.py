@@ -39,7 +39,7 @@ FINGERPRINT = "0" * 64
 
 def config_for(mode: Mode, **changes: object) -> TrainConfig:
     small: dict[str, object] = {"image_size": 64, "backbone.stages": (2,), "backbone.stride": 8}
-    return changed(preset("nano", mode), small | changes)
+    return changed(preset("balanced", mode), small | changes)
 
 
 def extraction(product: Path, folder: Path, mode: Mode = "depth", trunk: Trunk | None = None) -> Extraction:
