@@ -12,6 +12,13 @@ from pathlib import Path
 _BLOCK = 1 << 20
 
 
+def cache_root() -> Path:
+    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder."""
+    if own := os.environ.get("AST_EDGE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in `target`'s folder; rename it to `target` on success, delete it on error."""
@@ -30,7 +37,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(target: Path, data: bytes) -> None:
+def write_bytes(target: Path, data: bytes | memoryview) -> None:
     """Write `data` to `target` atomically."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)

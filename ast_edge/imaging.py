@@ -39,8 +39,20 @@ def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
     return GreyLevels(float(total.mean()) / 3, float(total.std()) / 3, sharpness / 3)
 
 
+def levels_from_sums(sums: NDArray[np.uint64], size: int) -> GreyLevels:
+    """`grey_levels` of a picture [size,size,3] from uint64 [4] about the sum of its three channels.
+
+    These are the sum of its values, the sum of their squares, and the sums of the squared differences to the
+    pixel below and to the pixel on the right.
+    """
+    total, squares, down, right = (int(value) for value in sums)  # exact: Python's integers do not overflow
+    count, differences = size * size, max(size * (size - 1), 1)
+    deviation = math.sqrt(count * squares - total * total) / count
+    return GreyLevels(total / count / 3, deviation / 3, math.sqrt((down + right) / differences) / 3)
+
+
 def _mean_square(values: NDArray[np.int16]) -> float:
-    flat = values.ravel().astype(np.float32)
+    flat = values.ravel().astype(np.float64)  # exact: float32 loses the sixth digit of a picture's sum
     return float(flat @ flat) / max(flat.size, 1)
 
 

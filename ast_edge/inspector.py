@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns
@@ -14,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.backends import open_backend
-from ast_edge.backends.base import Array, Backend
+from ast_edge.backends.base import Array, Backend, FrameBackend, PartOutputs
 from ast_edge.calibration import p_value
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.imaging import GreyLevels, grey_levels, why_unfit
 from ast_edge.manifest import ModelSpec
-from ast_edge.preprocess import Colour, depth_input, image_input
+from ast_edge.pixel_formats import Colour, frame_size
+from ast_edge.preprocess import check_depth, check_frame, depth_input, image_input
 from ast_edge.scoring import Verdict, judge
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 NO_PART = "no part found in the depth map"
+IN_FLIGHT = 2  # parts that `inspect_async` has on their way, on engines that do not say themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +37,10 @@ class Inspection:
     """What was found about one part.
 
     `score` and `threshold` are in the map's unit; the part is rejected when score > threshold. `score` is NaN
-    and `anomaly_map` float32 [h,h] holds NaN where the network was not run. `stages_ms` has the time of the
-    stages `preprocess`, `engine` and `score` in milliseconds. `p_value` is the share of good parts, this one
-    counted among them, that score no less: None for a fault or a model that was not calibrated. `levels` are
-    the grey levels of the network's picture, None in mode depth.
+    and `anomaly_map` float32 [h,h] holds NaN where there is nothing to judge. `stages_ms` has the times of
+    the stages in milliseconds: `preprocess`, `engine` and `score`, and on a GPU the copies too. `p_value` is
+    the share of good parts, this one counted among them, that score no less: None for a fault or a model that
+    was not calibrated. `levels` are the grey levels of the network's picture, None in mode depth.
     """
 
     verdict: Verdict
@@ -50,7 +54,7 @@ class Inspection:
 
 
 class Inspector:
-    """Judges frames with one model; use as a context manager or call `close()`. One thread at a time.
+    """Judges frames with one model; use as a context manager or call `close()`. Any thread may call it.
 
         with Inspector.open("model.onnx") as inspector:
             inspection = inspector.inspect(frame, colour="bgr")
@@ -63,6 +67,11 @@ class Inspector:
         self.spec = spec
         self._backend = backend
         self._closed = False
+        self._lock = threading.Lock()
+        self._worker: ThreadPoolExecutor | None = None
+        self._places = threading.BoundedSemaphore(
+            backend.in_flight if isinstance(backend, FrameBackend) else IN_FLIGHT
+        )
         batch = backend.batch
         if (backend.inputs, backend.outputs) != (spec.input_specs(batch), spec.output_specs(batch)):
             raise BackendError(
@@ -72,9 +81,11 @@ class Inspector:
 
     @classmethod
     def open(cls, path: Path | str, *, threads: int | None = None) -> Self:
-        """Check the model file at `path` and open it on the CPU with `threads` threads (default: all cores).
+        """Check the model or engine at `path` and open it.
 
-        Raises ModelError when the file is refused, BackendError when the engine is missing or fails.
+        A `.onnx` model runs on the CPU with `threads` threads (default: all cores), a `.engine` built by
+        `ast-edge build-engine` on the GPU. Raises ModelError when a file is refused, BackendError when the
+        engine is missing, does not fit this machine or fails.
         """
         model, backend = open_backend(Path(path), threads=threads)
         return cls(model.manifest, backend)
@@ -88,31 +99,41 @@ class Inspector:
     ) -> Inspection:
         """Judge one part.
 
-        `frame` is uint8 [H,W,3] in the order that `colour` says, or [H,W] for mono (modes rgb and rgbd);
-        `depth_m` float32 or float64 [H,W] is the distance from the camera in metres, 0 where nothing was
-        measured (modes depth and rgbd). Raises FrameError when an input is missing, not of this mode, or has
-        the wrong dtype, shape or content; BackendError when the engine fails or the inspector was closed.
+        `frame` is uint8 in the pixel format that `colour` says, [H,W,3] for rgb and bgr (modes rgb and rgbd;
+        all formats: `ast_edge.pixel_formats`); `depth_m` float32 or float64 [H,W] is the distance from the
+        camera in metres, 0 where nothing was measured (modes depth and rgbd). Raises FrameError when an input
+        is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the engine
+        fails or the inspector was closed.
         """
-        if self._closed:
-            raise BackendError("the inspector was closed; open the model again.")
-        started = perf_counter_ns()
-        inputs = self._inputs(frame, colour, depth_m)
-        levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
-        unfit = self._why_unfit(inputs, frame, depth_m, levels)
-        prepared = perf_counter_ns()
-        if unfit is not None:
-            return self._unjudged(unfit, _milliseconds(started, prepared, prepared, prepared), levels)
-        outputs = self._backend.run(self._batched(inputs))
-        computed = perf_counter_ns()
-        # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
-        anomaly_map = outputs.anomaly_map[0].copy()
-        score, threshold = float(outputs.score[0]), self.spec.threshold.value
-        verdict, reason = judge(score, threshold)
-        if verdict != "fault" and not np.isfinite(anomaly_map).all():
-            verdict, reason = "fault", "the network gave an anomaly map with values that are not finite"
-        rank = None if verdict == "fault" else p_value(score, self.spec)
-        stages = _milliseconds(started, prepared, computed, perf_counter_ns())
-        return Inspection(verdict, score, threshold, reason, anomaly_map, stages, rank, levels)
+        self._check(frame, colour, depth_m)
+        if isinstance(self._backend, FrameBackend):
+            outputs = self._backend.submit(frame, colour, depth_m).result()
+            return self._judged(outputs, _size(frame, colour, depth_m))
+        with self._lock:
+            return self._inspect_here(frame, colour, depth_m)
+
+    def inspect_async(
+        self,
+        frame: NDArray[np.uint8] | None = None,
+        *,
+        colour: Colour | None = None,
+        depth_m: NDArray[np.floating[Any]] | None = None,
+    ) -> Future[Inspection]:
+        """Start on one part and return at once; arguments as for `inspect`.
+
+        Two parts may be on their way: while a GPU computes one, the next is copied to it. A third waits here
+        for the first. The frame is copied before this returns, so its memory may be used again. What
+        `inspect` raises about the inputs is raised here, what goes wrong later by the future.
+        """
+        self._check(frame, colour, depth_m)
+        self._places.acquire()
+        try:
+            judged = self._start(frame, colour, depth_m)
+        except BaseException:
+            self._places.release()
+            raise
+        judged.add_done_callback(lambda _: self._places.release())
+        return judged
 
     @property
     def engine(self) -> str:
@@ -120,48 +141,95 @@ class Inspector:
         return self._backend.name
 
     def close(self) -> None:
-        """Close the engine; a second call does nothing."""
+        """Close the engine after the parts on their way; a second call does nothing."""
         self._closed = True
+        if self._worker is not None:
+            self._worker.shutdown()
         self._backend.close()
 
-    def _inputs(
-        self,
-        frame: NDArray[np.uint8] | None,
-        colour: Colour | None,
-        depth_m: NDArray[np.floating[Any]] | None,
-    ) -> dict[str, Array]:
+    def _start(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Future[Inspection]:
+        if not isinstance(self._backend, FrameBackend):
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="ast-edge-inspect")
+            copies = (None if array is None else array.copy() for array in (frame, depth_m))
+            own_frame, own_depth = copies
+            return self._worker.submit(self.inspect, own_frame, colour=colour, depth_m=own_depth)
+        size = _size(frame, colour, depth_m)
+        judged: Future[Inspection] = Future()
+
+        def judge_it(answered: Future[PartOutputs]) -> None:
+            try:
+                judged.set_result(self._judged(answered.result(), size))
+            except BaseException as exc:  # noqa: BLE001 (raised where the result is asked for)
+                judged.set_exception(exc)
+
+        self._backend.submit(frame, colour, depth_m).add_done_callback(judge_it)
+        return judged
+
+    def _inspect_here(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Inspection:
+        """Prepare on the CPU, then run the engine."""
+        started = perf_counter_ns()
+        inputs = self._inputs(frame, colour, depth_m)
+        levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
+        seen = "foreground" not in inputs or bool(inputs["foreground"].any())
+        size = _size(frame, colour, depth_m)
+        prepared = perf_counter_ns()
+        if unfit := self._why_unfit(size, levels, part_seen=seen):
+            stages = {"preprocess": (prepared - started) / 1e6, "engine": 0.0, "score": 0.0}
+            return self._unjudged(unfit, stages, levels)
+        outputs = self._backend.run(self._batched(inputs))
+        stages = {"preprocess": (prepared - started) / 1e6, "engine": (perf_counter_ns() - prepared) / 1e6}
+        # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
+        anomaly_map = outputs.anomaly_map[0].copy()
+        return self._judged(PartOutputs(float(outputs.score[0]), anomaly_map, levels, seen, stages), size)
+
+    def _judged(self, outputs: PartOutputs, size: tuple[int, int]) -> Inspection:
+        """The verdict on what the engine said about a frame of `size` (width, height)."""
+        started = perf_counter_ns()
+        levels = outputs.levels
+        if unfit := self._why_unfit(size, levels, part_seen=outputs.part_seen):
+            return self._unjudged(unfit, {**outputs.stages_ms, "score": 0.0}, levels)
+        score, threshold = outputs.score, self.spec.threshold.value
+        verdict, reason = judge(score, threshold)
+        if verdict != "fault" and not np.isfinite(outputs.anomaly_map).all():
+            verdict, reason = "fault", "the network gave an anomaly map with values that are not finite"
+        rank = None if verdict == "fault" else p_value(score, self.spec)
+        stages = {**outputs.stages_ms, "score": (perf_counter_ns() - started) / 1e6}
+        return Inspection(verdict, score, threshold, reason, outputs.anomaly_map, stages, rank, levels)
+
+    def _inputs(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> dict[str, Array]:
         """The network's inputs for one part, each with a batch dimension of 1."""
-        self._check_presence(frame, colour, depth_m)
         inputs: dict[str, Array] = {}
         if frame is not None and colour is not None:
             inputs["image"] = image_input(frame, colour, self.spec.preprocessing)[None]
         if depth_m is not None:
             depth = depth_input(depth_m, self.spec.preprocessing)
-            _check_same_pixels(frame, depth_m)
             inputs["depth"], inputs["foreground"] = depth.depth[None], depth.foreground[None]
         return inputs
 
-    def _why_unfit(
-        self,
-        inputs: dict[str, Array],
-        frame: Array | None,
-        depth_m: Array | None,
-        levels: GreyLevels | None,
-    ) -> str | None:
+    def _why_unfit(self, size: tuple[int, int], levels: GreyLevels | None, *, part_seen: bool) -> str | None:
         """In words why the frame cannot be judged; None when it can."""
-        if "foreground" in inputs and not inputs["foreground"].any():
+        if not part_seen:
             return NO_PART
-        seen = frame if frame is not None else depth_m
-        if self.spec.trained is None or seen is None:
-            return None
-        return why_unfit(self.spec.trained, (seen.shape[1], seen.shape[0]), levels)
+        return None if self.spec.trained is None else why_unfit(self.spec.trained, size, levels)
 
     def _batched(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """A fixed batch larger than one is filled with copies of the part."""
-        batch = max(self._backend.batch, 1)
+        """A batch that must be larger than one is filled with copies of the part."""
+        batch = self._backend.least_batch
         if batch == 1:
             return inputs
         return {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
+
+    def _check(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> None:
+        """Refuse what cannot be a part of this model, by mode, dtype and shape."""
+        if self._closed:
+            raise BackendError("the inspector was closed; open the model again.")
+        self._check_presence(frame, colour, depth_m)
+        if frame is not None and colour is not None:
+            check_frame(frame, colour, self.spec.preprocessing.crop)
+        if depth_m is not None:
+            check_depth(depth_m, self.spec.preprocessing.crop)
+            _check_same_pixels(frame, colour, depth_m)
 
     def _check_presence(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> None:
         mode = self.spec.mode
@@ -193,17 +261,18 @@ class Inspector:
         self.close()
 
 
-def _check_same_pixels(frame: Array | None, depth_m: Array) -> None:
-    if frame is not None and frame.shape[:2] != depth_m.shape:
+def _check_same_pixels(frame: Array | None, colour: Colour | None, depth_m: Array) -> None:
+    if frame is not None and colour is not None and frame_size(frame, colour) != depth_m.shape[::-1]:
+        found = list(frame_size(frame, colour)[::-1])
         raise FrameError(
-            f"frame and depth map must show the same pixels, found {list(frame.shape[:2])} and "
+            f"frame and depth map must show the same pixels, found {found} and "
             f"{list(depth_m.shape)} (height, width); register the depth map to the frame."
         )
 
 
-def _milliseconds(started: int, prepared: int, computed: int, scored: int) -> dict[str, float]:
-    return {
-        "preprocess": (prepared - started) / 1e6,
-        "engine": (computed - prepared) / 1e6,
-        "score": (scored - computed) / 1e6,
-    }
+def _size(frame: Array | None, colour: Colour | None, depth_m: Array | None) -> tuple[int, int]:
+    """Width and height in pixels of what was seen."""
+    if frame is not None and colour is not None:
+        return frame_size(frame, colour)
+    assert depth_m is not None  # noqa: S101  # one of the two is there: `_check_presence`
+    return depth_m.shape[1], depth_m.shape[0]

@@ -264,7 +264,7 @@ class Manifest(ModelSpec):
     def to_json(self) -> str:
         """The sealed JSON text: the manifest and the SHA-256 of its canonical form under `digest`."""
         content = self.model_dump(mode="json")
-        return json.dumps({**content, "digest": _digest(content)}, sort_keys=True)
+        return json.dumps({**content, "digest": digest_of(content)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Manifest:
@@ -272,7 +272,7 @@ class Manifest(ModelSpec):
         content = _parse_object(text, where)
         _check_version(content, where)
         digest = content.pop("digest", None)
-        if digest != _digest(content):
+        if digest != digest_of(content):
             raise ModelError(
                 f"{where}: the manifest was changed after it was written (its digest does not match); "
                 "export the model again."
@@ -306,6 +306,7 @@ def _check_version(content: dict[str, object], where: str) -> None:
         )
 
 
-def _digest(content: dict[str, object]) -> str:
+def digest_of(content: dict[str, object]) -> str:
+    """SHA-256 of the canonical JSON form of `content`: the seal of every file format of ours."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

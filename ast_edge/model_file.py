@@ -32,6 +32,9 @@ from ast_edge.files import atomic_path
 from ast_edge.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
 from ast_edge.protobuf import BYTES, VARINT, Field, WireError, bytes_field, scan
 
+# Names of the nodes that an FP16 model computes in FP16, and an INT8 model may in INT8, begin so.
+HALF_SCOPES = ("/trunk/body/", "/student/")
+
 MAX_FILE_BYTES = (1 << 31) - 1
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_REFERENCE_BYTES = 64 << 20

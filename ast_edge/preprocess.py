@@ -9,23 +9,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError, UsageError
 from ast_edge.manifest import Crop, MaskWeights, Preprocessing
+from ast_edge.pixel_formats import Colour as Colour  # noqa: PLC0414 - callers of image_input name it
+from ast_edge.pixel_formats import check_pixels, decode, frame_size
 
-Colour = Literal["rgb", "bgr", "mono"]
 _Pixel = TypeVar("_Pixel", bound=np.generic)
 _Number = TypeVar("_Number", np.float64, np.uint8)
 
 MAX_DEPTH_M = 100.0  # beyond this the unit is wrong
 UNSHUFFLE = 8  # the depth map is 8 times the anomaly map on each side, so that 8x8 blocks become channels
-_SHAPES: dict[Colour, str] = {"rgb": "[height,width,3]", "bgr": "[height,width,3]", "mono": "[height,width]"}
-_FIXED_POINT_BITS = 22  # what is left of int32 after 8 bits of grey level, a sign and a carry
-_GAP_PASSES = 3
+NOT_FINITE = "The depth map holds NaN or infinity; set pixels without a measurement to 0."
+NEGATIVE = "The depth map holds a negative distance{found}; measure from the camera away."
+TOO_FAR = (
+    "The depth map reaches {found} m, expected at most "
+    f"{MAX_DEPTH_M:g} m; give it in metres, not in millimetres."
+)
+NO_CORNER = (
+    "The background cannot be found: no corner of the depth map holds a measurement; "
+    "move the camera or the crop so that at least one corner sees the plane the part lies on."
+)
+FIXED_POINT_BITS = 22  # what is left of int32 after 8 bits of grey level, a sign and a carry
+GAP_PASSES = 3
 _ROWS_AT_ONCE = 32  # output rows summed together, few enough that they stay in the processor's cache
 
 
@@ -121,49 +131,44 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _resample_rows(image: NDArray[np.uint8], n_out: int) -> NDArray[np.uint8]:
     """Resample the first axis, because whole rows are the unit that NumPy moves fastest."""
-    first, weights = _fixed_point(len(image), n_out)
+    first, weights = fixed_point_table(len(image), n_out)
     rows = np.ascontiguousarray(image).reshape(len(image), -1)
     out = np.empty((n_out, rows.shape[1]), np.uint8)
     for start in range(0, n_out, _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
-        total = np.full(
-            out[block].shape, 1 << (_FIXED_POINT_BITS - 1), np.int32
-        )  # one half: rounds, not cuts
+        total = np.full(out[block].shape, 1 << (FIXED_POINT_BITS - 1), np.int32)  # one half: rounds, not cuts
         for tap in range(weights.shape[1]):
             total += rows[first[block] + tap] * weights[block, tap, None]
-        total >>= _FIXED_POINT_BITS
+        total >>= FIXED_POINT_BITS
         out[block] = np.minimum(total, 255)
     return out.reshape(n_out, *image.shape[1:])
 
 
 @lru_cache(maxsize=32)
-def _fixed_point(n_in: int, n_out: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def fixed_point_table(n_in: int, n_out: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The antialiased `filter_table` as `first` int32 [n_out] and `weights` int32 [n_out,taps] in
+    `FIXED_POINT_BITS` bits; read only.
+    """
     table = filter_table(n_in, n_out, antialias=True)
-    return table.first, (table.weights * (1 << _FIXED_POINT_BITS) + 0.5).astype(np.int32)
+    return table.first, (table.weights * (1 << FIXED_POINT_BITS) + 0.5).astype(np.int32)
 
 
 def check_frame(frame: NDArray[np.uint8], colour: Colour, crop: Crop | None) -> None:
-    """Refuse a frame that is not uint8 [H,W,3] (rgb, bgr) or [H,W] (mono), or does not hold the crop.
+    """Refuse a frame that is not uint8 of its pixel format's shape, or does not hold the crop.
 
+    The shape is [H,W,3] for rgb and bgr, [H,W] for mono and Bayer, [H*3/2,W] for nv12, [H,W,2] for yuyv.
     Raises FrameError.
     """
-    if colour not in _SHAPES:
-        raise FrameError(f"Unknown colour order {colour!r}: expected one of {', '.join(_SHAPES)}.")
-    found = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
-    if found != np.uint8:
-        raise FrameError(f"The frame must be a NumPy array of uint8, found {found}; set the camera to 8 bit.")
-    if frame.ndim != _SHAPES[colour].count(",") + 1 or frame.shape[2:] not in ((), (3,)) or not frame.size:
-        raise FrameError(
-            f"A frame with the colour order {colour} must have the shape {_SHAPES[colour]}, "
-            f"found {list(frame.shape)}; check the camera's pixel format."
-        )
-    _check_crop(frame.shape, crop, "frame")
+    check_pixels(frame, colour)
+    check_crop(frame_size(frame, colour), crop, "frame")
 
 
-def _check_crop(shape: tuple[int, ...], crop: Crop | None, what: str) -> None:
-    if crop is not None and (crop.x + crop.width > shape[1] or crop.y + crop.height > shape[0]):
+def check_crop(size: tuple[int, int], crop: Crop | None, what: str) -> None:
+    """Refuse `what` of `size` (width, height) in pixels if it does not hold the crop. Raises FrameError."""
+    width, height = size
+    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
         raise FrameError(
-            f"The {what} is {shape[1]}x{shape[0]} pixels, too small for the model's crop of "
+            f"The {what} is {width}x{height} pixels, too small for the model's crop of "
             f"{crop.width}x{crop.height} at ({crop.x},{crop.y}); "
             "set the camera to the resolution the model was trained with."
         )
@@ -172,16 +177,16 @@ def _check_crop(shape: tuple[int, ...], crop: Crop | None, what: str) -> None:
 def image_input(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing) -> NDArray[np.uint8]:
     """The input `image`: a new uint8 RGB [S,S,3] with S = `image_size`, from a frame as the camera gave it.
 
-    Crops, resizes and puts the channels in order; mono is repeated in three channels. Mean and scale belong
-    to the graph. Raises FrameError for what `check_frame` refuses.
+    Crops, decodes, resizes and puts the channels in order; mono is repeated in three channels. Mean and scale
+    belong to the graph. Raises FrameError for what `check_frame` refuses.
     """
     check_frame(frame, colour, spec.crop)
-    cropped = _cropped(frame, spec.crop)
     # Every channel is resized alone, so their order and number can wait for the smaller picture.
     if colour == "mono":
-        return np.repeat(resize_image(cropped[..., None], spec.image_size), 3, axis=2)
-    resized = resize_image(cropped, spec.image_size)
-    return np.ascontiguousarray(resized[..., ::-1]) if colour == "bgr" else resized
+        return np.repeat(resize_image(_cropped(frame, spec.crop)[..., None], spec.image_size), 3, axis=2)
+    if colour == "bgr":
+        return np.ascontiguousarray(resize_image(_cropped(frame, spec.crop), spec.image_size)[..., ::-1])
+    return resize_image(decode(frame, colour, spec.crop), spec.image_size)
 
 
 def _cropped(array: NDArray[_Pixel], crop: Crop | None) -> NDArray[_Pixel]:
@@ -224,34 +229,41 @@ def _part(
 
 
 def _checked_depth(z_m: NDArray[np.floating], crop: Crop | None) -> NDArray[np.float64]:
+    check_depth(z_m, crop)
+    z = _cropped(z_m, crop).astype(np.float64)
+    if not np.isfinite(z).all():
+        raise FrameError(NOT_FINITE)
+    if z.min() < 0:
+        raise FrameError(NEGATIVE.format(found=f", {z.min():g} m"))
+    if z.max() > MAX_DEPTH_M:
+        raise FrameError(TOO_FAR.format(found=f"{z.max():g}"))
+    return z
+
+
+def check_depth(z_m: NDArray[np.floating], crop: Crop | None) -> None:
+    """Refuse a depth map by its dtype and shape; its values are not looked at. Raises FrameError."""
     found = z_m.dtype if isinstance(z_m, np.ndarray) else type(z_m).__name__
     if found not in (np.float32, np.float64):
         raise FrameError(f"The depth map must be float32 or float64 in metres, found {found}.")
     if z_m.ndim != 2:
         raise FrameError(f"The depth map must have the shape [height,width], found {list(z_m.shape)}.")
-    _check_crop(z_m.shape, crop, "depth map")
-    z = _cropped(z_m, crop).astype(np.float64)
-    if min(z.shape) < 2:
-        raise FrameError(f"The depth map must have at least 2x2 pixels, found {z.shape[1]}x{z.shape[0]}.")
-    if not np.isfinite(z).all():
-        raise FrameError("The depth map holds NaN or infinity; set pixels without a measurement to 0.")
-    if z.min() < 0:
-        raise FrameError(
-            f"The depth map holds a negative distance, {z.min():g} m; measure from the camera away."
-        )
-    if z.max() > MAX_DEPTH_M:
-        raise FrameError(
-            f"The depth map reaches {z.max():g} m, expected at most {MAX_DEPTH_M:g} m; "
-            "give it in metres, not in millimetres."
-        )
-    return z
+    check_depth_size(z_m.shape[0], z_m.shape[1], crop)
+
+
+def check_depth_size(height: int, width: int, crop: Crop | None) -> None:
+    """Refuse a depth map that does not hold the crop or leaves less than 2x2 pixels. Raises FrameError."""
+    check_crop((width, height), crop, "depth map")
+    if crop is not None:
+        height, width = crop.height, crop.width
+    if min(height, width) < 2:
+        raise FrameError(f"The depth map must have at least 2x2 pixels, found {width}x{height}.")
 
 
 def _fill_gaps(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Three times, replace each zero by the mean of the measured pixels around it, as they were before."""
     padded = np.pad(z, 1)  # zeros count as not measured, so the border needs no case of its own
     filled = padded[1:-1, 1:-1]
-    for _ in range(_GAP_PASSES):
+    for _ in range(GAP_PASSES):
         count = _sum_3x3((padded > 0).view(np.uint8))
         np.divide(_sum_3x3(padded), count, out=filled, where=(filled == 0) & (count > 0))
     return filled
@@ -277,13 +289,11 @@ def _corners(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean distance of the measured pixels in each 2x2 corner, [2,2]; a corner without any is completed."""
     patches = z[[0, 1, -2, -1]][:, [0, 1, -2, -1]].reshape(2, 2, 2, 2)
     count = (patches > 0).sum(axis=(1, 3))
-    corners: NDArray[np.float64] = patches.sum(axis=(1, 3)) / np.maximum(count, 1)
+    # One axis after the other, so that the order of the additions is the same for every memory layout.
+    corners: NDArray[np.float64] = patches.sum(axis=1).sum(axis=2) / np.maximum(count, 1)
     missing = count == 0
     if missing.all():
-        raise FrameError(
-            "The background cannot be found: no corner of the depth map holds a measurement; "
-            "move the camera or the crop so that at least one corner sees the plane the part lies on."
-        )
+        raise FrameError(NO_CORNER)
     if missing.sum() == 1:  # the plane through the other three
         row, column = np.argwhere(missing)[0]
         corners[row, column] = (

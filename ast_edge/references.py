@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.backends.base import Array, Backend
+from ast_edge.engine_file import AnyModel
 from ast_edge.errors import ModelError
 from ast_edge.files import sha256_file
 from ast_edge.manifest import ModelSpec, Precision, TensorSpec
-from ast_edge.model_file import ModelFile
 from ast_edge.scoring import judge
 
 # Largest relative error of a score that is still the same network.
@@ -120,7 +120,7 @@ def reference_path(model_path: Path) -> Path:
     return model_path.with_name(stem + ".reference.npz")
 
 
-def load_references(model: ModelFile) -> tuple[References, str]:
+def load_references(model: AnyModel) -> tuple[References, str]:
     """The vectors of `model` and where they came from, in words.
 
     The file beside the model is used when it is there, and must be the one of this export; otherwise the
@@ -144,13 +144,13 @@ def load_references(model: ModelFile) -> tuple[References, str]:
 def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: float) -> Parity:
     """Run every vector through `backend` one by one and compare; `tolerance` is relative, on the score.
 
-    Verdicts are those at the threshold that the vectors were chosen for, whatever is in force since. A fixed
-    batch larger than one is filled with copies of the vector, as `Inspector` does.
+    Verdicts are those at the threshold that the vectors were chosen for, whatever is in force since. A
+    batch that must be larger than one is filled with copies of the vector, as `Inspector` does.
     """
     score_error = map_error = 0.0
     flipped = 0
     for index in range(len(references)):
-        vector = references.subset([index] * max(backend.batch, 1))
+        vector = references.subset([index] * backend.least_batch)
         outputs = backend.run(vector.inputs)
         expected, found = float(vector.score[0]), float(outputs.score[0])
         score_error = max(score_error, _finite_or_inf(abs(found - expected) / max(abs(expected), 1e-12)))
@@ -161,7 +161,7 @@ def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: 
     return Parity(len(references), score_error, map_error, flipped, tolerance)
 
 
-def _load_beside(model: ModelFile, beside: Path) -> References:
+def _load_beside(model: AnyModel, beside: Path) -> References:
     try:
         size = beside.stat().st_size
         if not beside.is_file() or size > _MAX_PACKED_BYTES:

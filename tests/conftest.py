@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from hypothesis import settings
 
 from ast_edge.manifest import Mode
-from tests.small import MODES, small_model, small_product, small_run
+from tests.cuda.host import compile_library
 from tests.tiny import write_tiny_model
 
 # Shared build machines stall for seconds: a slow example is no finding, a failing one is.
@@ -40,6 +41,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
     """From here on PyTorch computes on one thread."""
+    import torch  # noqa: PLC0415
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -47,36 +50,63 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def kernel_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernels compiled for the CPU."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not installed")
+    return compile_library(compiler, tmp_path_factory.mktemp("kernels"))
+
+
+def small() -> Any:
+    """Needs torch, which tests of the runtime do without."""
+    from tests import small as module  # noqa: PLC0415
+
+    return module
+
+
+@pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small synthetic product; read only."""
-    return small_product(tmp_path_factory)
+    found: Path = small().small_product(tmp_path_factory)
+    return found
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[Mode, Path]:
     """A complete run per mode; read only."""
-    return {mode: small_run(tmp_path_factory, mode) for mode in MODES}
+    return {mode: small().small_run(tmp_path_factory, mode) for mode in small().MODES}
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Mode, Path]:
     """An exported model per mode; read only."""
-    return {mode: small_model(tmp_path_factory, mode) for mode in MODES}
+    return {mode: small().small_model(tmp_path_factory, mode) for mode in small().MODES}
 
 
 @pytest.fixture(scope="session")
 def rgb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of mode rgb; read only."""
-    return small_run(tmp_path_factory, "rgb")
+    found: Path = small().small_run(tmp_path_factory, "rgb")
+    return found
 
 
 @pytest.fixture(scope="session")
 def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of mode depth, the cheapest to export; read only."""
-    return small_run(tmp_path_factory, "depth")
+    found: Path = small().small_run(tmp_path_factory, "depth")
+    return found
 
 
 @pytest.fixture(scope="session")
 def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported model of mode rgb; read only."""
-    return small_model(tmp_path_factory, "rgb")
+    found: Path = small().small_model(tmp_path_factory, "rgb")
+    return found
+
+
+@pytest.fixture(scope="session")
+def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported model of mode depth with its FP16 twin, the cheapest; read only."""
+    found: Path = small().small_model(tmp_path_factory, "depth")
+    return found

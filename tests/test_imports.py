@@ -34,6 +34,8 @@ NOT_ON_THE_DEVICE = (
     "ast_edge.train",
     "ast_edge_export",
 )
+# What imports TensorRT or pycuda at its top; others import these when they have found both.
+GPU_MODULES = ("ast_edge.trt.", "ast_edge.backends.tensorrt.", "ast_edge.cuda.slots.")
 HEAVY = ("numpy", "cv2", "PIL", "pydantic", "typer", "rich")
 MAX_HELP_CPU_S = 0.5
 MAX_WHEEL_BYTES = 1_000_000
@@ -81,7 +83,7 @@ def loaded_after(modules: list[str], blocked: tuple[str, ...] = ()) -> set[str]:
 def runtime_modules() -> list[str]:
     files = [path.relative_to(ROOT) for path in (ROOT / "ast_edge").rglob("*.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files]
-    return sorted(name for name in names if not f"{name}.".startswith("ast_edge.train."))
+    return sorted(name for name in names if not f"{name}.".startswith(("ast_edge.train.", *GPU_MODULES)))
 
 
 def test_every_runtime_module_imports_without_training_and_engine_libraries() -> None:
@@ -91,6 +93,18 @@ def test_every_runtime_module_imports_without_training_and_engine_libraries() ->
     )
     loaded = loaded_after(modules, NOT_ON_THE_DEVICE)
     assert not loaded & set(NOT_ON_THE_DEVICE)
+
+
+def test_only_the_modules_for_the_gpu_name_its_packages() -> None:
+    naming = set()
+    for path in (ROOT / "ast_edge").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if re.search(
+            r"^\s*(import|from) (tensorrt|pycuda)\b", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            naming.add(name)
+    assert naming
+    assert all(f"{name}.".startswith(GPU_MODULES) for name in naming)
 
 
 def test_the_blocker_blocks() -> None:

@@ -193,7 +193,7 @@ def test_an_engine_of_another_model_is_refused() -> None:
 def test_opening_what_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such file"):
         Inspector.open(tmp_path / "absent.onnx")
-    with pytest.raises(BackendError, match="runs ONNX models only"):
+    with pytest.raises(ModelError, match="made by `ast-edge build-engine"):
         Inspector.open(tmp_path / "model.engine")
 
 

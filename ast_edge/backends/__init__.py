@@ -6,20 +6,24 @@ from pathlib import Path
 
 from ast_edge.backends.base import Backend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
-from ast_edge.errors import BackendError
-from ast_edge.model_file import ModelFile, read_model_file
+from ast_edge.cuda.device import missing_for_tensorrt
+from ast_edge.engine_file import AnyModel, EngineFile, read_any
+from ast_edge.errors import BackendError, UsageError
 
 
-def open_backend(path: Path, *, threads: int | None = None) -> tuple[ModelFile, Backend]:
-    """Check the model file at `path` and open the engine that runs it.
+def open_backend(path: Path, *, threads: int | None = None) -> tuple[AnyModel, Backend]:
+    """Check the model or engine at `path`, and open the engine that runs it.
 
-    Raises BackendError for a TensorRT engine or when the engine is missing or fails, ModelError when the file
-    is refused.
+    Raises BackendError when the engine is missing, does not fit this machine or fails, ModelError when a file
+    is refused, UsageError for `threads` of an engine that has none.
     """
-    if path.suffix == ".engine":
-        raise BackendError(
-            f"{path}: this version of ast-edge runs ONNX models only, not TensorRT engines; "
-            "give the model.onnx that the engine was built from."
-        )
-    model = read_model_file(path)
-    return model, OnnxRuntimeBackend(model, threads=threads)
+    model = read_any(path)
+    if not isinstance(model, EngineFile):
+        return model, OnnxRuntimeBackend(model, threads=threads)
+    if threads is not None:
+        raise UsageError(f"{path}: an engine runs on the GPU; leave out the number of threads.")
+    if missing := missing_for_tensorrt():
+        raise BackendError(f"{path}: TensorRT engines do not run on this machine: {' and '.join(missing)}.")
+    from ast_edge.backends.tensorrt import TensorRtBackend  # noqa: PLC0415 (imports TensorRT)
+
+    return model, TensorRtBackend(model)

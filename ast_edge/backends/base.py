@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import AstEdgeError, BackendError, FrameError
+from ast_edge.imaging import GreyLevels
 from ast_edge.manifest import TensorSpec
+from ast_edge.pixel_formats import Colour
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,6 +48,11 @@ class Backend(ABC):
     def batch(self) -> int:
         """The batch size the network was built for, or -1 where any will do."""
         return self.inputs[0].shape[0]
+
+    @property
+    def least_batch(self) -> int:
+        """The smallest batch that goes."""
+        return max(self.batch, 1)
 
     def run(self, inputs: Mapping[str, Array]) -> Outputs:
         """Run the network on inputs of the names, dtypes and shapes of `self.inputs`.
@@ -92,6 +101,44 @@ class Backend(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, eq=False)
+class PartOutputs:
+    """What an engine that prepares frames itself says about one part.
+
+    `anomaly_map` float32 [h,h] and `score` are the network's; `levels` are the grey levels of the network's
+    picture, None in mode depth; `part_seen` is false where the depth map shows no part, and true in mode rgb.
+    `stages_ms` are the times of the stages in milliseconds.
+    """
+
+    score: float
+    anomaly_map: NDArray[np.float32] = field(repr=False)
+    levels: GreyLevels | None
+    part_seen: bool
+    stages_ms: Mapping[str, float]
+
+
+class FrameBackend(Backend):
+    """An engine that takes frames as the camera gave them; any thread may hand them over.
+
+    `in_flight` parts may be on their way at once; handing over one more waits.
+    """
+
+    in_flight: int
+
+    @abstractmethod
+    def submit(
+        self,
+        frame: NDArray[np.uint8] | None,
+        colour: Colour | None,
+        depth_m: NDArray[np.floating[Any]] | None,
+    ) -> Future[PartOutputs]:
+        """Start on one part, whose inputs `check_frame` and `check_depth` accept; both are copied first.
+
+        The future raises FrameError for a depth map that cannot be used and BackendError when the engine
+        fails. Raises BackendError when the engine was closed.
+        """
 
 
 def _check_tensor(spec: TensorSpec, tensor: Array, batch: int, error: type[AstEdgeError], where: str) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ast_edge.calibration import GoodParts, Origin, calibrate, restored, revised
 from ast_edge.cli.inspecting import find_pictures, read_part
+from ast_edge.engine_file import AnyModel
 from ast_edge.errors import DataError, FrameError
 from ast_edge.files import sha256_file
 from ast_edge.images import xyz_beside
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.manifest import Manifest, ModelSpec
-from ast_edge.model_file import ModelFile
 from ast_edge.progress import stage
 from ast_edge.scoring import statement
 
@@ -32,7 +32,7 @@ class Asked:
     threads: int | None
 
 
-def new_revision(model: ModelFile, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:
+def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:
     """The manifest of `model` with a threshold from the good parts at `paths`, or with that of `restore`."""
     if restore is not None:
         return restored(model.manifest, restore, _origin(f"revision {restore} restored", asked.operator))
@@ -111,7 +111,7 @@ def _content(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
 
 
-def changed_text(model: ModelFile, new: Manifest, *, written: bool) -> str:
+def changed_text(model: AnyModel, new: Manifest, *, written: bool) -> str:
     """The old and the new threshold, and what the new one promises."""
     old, calibration = model.manifest, new.calibration
     assert calibration is not None  # noqa: S101  # `revised` puts one there
@@ -132,7 +132,7 @@ def changed_text(model: ModelFile, new: Manifest, *, written: bool) -> str:
     return "\n".join(lines)
 
 
-def changed_json(model: ModelFile, new: Manifest, *, written: bool) -> str:
+def changed_json(model: AnyModel, new: Manifest, *, written: bool) -> str:
     """The same as one JSON object."""
     assert new.calibration is not None  # noqa: S101
     content = {

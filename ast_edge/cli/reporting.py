@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ast_edge.engine_file import AnyModel
 from ast_edge.errors import ParityError
 from ast_edge.manifest import Manifest, PastCalibration, Range, TensorSpec, TrainedRange
-from ast_edge.model_file import ModelFile
 from ast_edge.references import Parity
 from ast_edge.scoring import statement
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ast_edge_export import Exported
 
 
-def parity_text(model: ModelFile, engine: str, source: str, parity: Parity) -> str:
+def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
     """The proof in a few lines: which vectors, how far apart, and the verdict on the engine."""
     rows = [
         ("model", f"{model.path} ({model.manifest.model_id}, {model.manifest.precision})"),
@@ -28,10 +28,10 @@ def parity_text(model: ModelFile, engine: str, source: str, parity: Parity) -> s
         ("verdicts", f"{parity.flipped_verdicts} of {parity.count} differ"),
         ("result", f"{engine} {'reproduces' if parity.ok else 'does not reproduce'} the model"),
     ]
-    return _table(rows)
+    return table(rows)
 
 
-def parity_json(model: ModelFile, engine: str, source: str, parity: Parity) -> str:
+def parity_json(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
     """The proof as one JSON object; an error that is not finite becomes null."""
     content = {
         "path": str(model.path),
@@ -49,7 +49,7 @@ def parity_json(model: ModelFile, engine: str, source: str, parity: Parity) -> s
     return json.dumps(content, allow_nan=False)
 
 
-def failed_parity(model: ModelFile, engine: str, parity: Parity) -> ParityError:
+def failed_parity(model: AnyModel, engine: str, parity: Parity) -> ParityError:
     """The error of a model that does not reproduce its reference vectors."""
     error, flipped = parity.max_relative_score_error, parity.flipped_verdicts
     return ParityError(
@@ -59,7 +59,7 @@ def failed_parity(model: ModelFile, engine: str, parity: Parity) -> ParityError:
     )
 
 
-def info_json(model: ModelFile) -> str:
+def info_json(model: AnyModel) -> str:
     """The manifest with path, size in bytes and the threshold's statement, as one JSON object."""
     content = {
         "path": str(model.path),
@@ -70,7 +70,7 @@ def info_json(model: ModelFile) -> str:
     return json.dumps(content, allow_nan=False)
 
 
-def info_text(model: ModelFile) -> str:
+def info_text(model: AnyModel) -> str:
     """The manifest in readable lines."""
     manifest = model.manifest
     data, threshold = manifest.training_data, manifest.threshold
@@ -93,7 +93,7 @@ def info_text(model: ModelFile) -> str:
         ("data", f"fingerprint {data.fingerprint}"),
         ("created", f"{manifest.created} with {_versions(manifest.versions)}"),
     ]
-    return _table(rows)
+    return table(rows)
 
 
 def _calibrations(manifest: Manifest) -> list[tuple[str, str]]:
@@ -113,7 +113,8 @@ def _calibrations(manifest: Manifest) -> list[tuple[str, str]]:
     return rows
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values in two columns."""
     return "\n".join(f"{name:<15}{value}" for name, value in rows)
 
 
@@ -188,7 +189,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
         f"{kind:<16}{f.count:>6}{_fraction(f.image_auroc):>9}{_fraction(f.escape_rate):>9}"
         for kind, f in evaluation.per_defect.items()
     ]
-    return "\n".join([_table(rows), *(kinds if evaluation.per_defect else [])])
+    return "\n".join([table(rows), *(kinds if evaluation.per_defect else [])])
 
 
 def export_text(exported: Exported) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -95,15 +95,15 @@ def calibrate(
     with --restore. The network stays as it is.
     """
     from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
-    from ast_edge.model_file import read_model_file, rewrite_manifest
+    from ast_edge.engine_file import read_any, rewrite_any
 
-    file = read_model_file(model)
+    file = read_any(model)
     if (restore is None) == (not good_parts):
         raise UsageError("give either good parts or --restore REVISION.")
     asked = Asked(false_reject_rate, confidence, operator, threads)
     new = new_revision(file, good_parts or [], restore, asked=asked)
     if not dry_run:
-        rewrite_manifest(file, new)
+        rewrite_any(file, new)
     typer.echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
 
 
@@ -128,22 +128,77 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show what a model says about itself: mode, sizes, threshold and what that rests on."""
     from ast_edge.cli.reporting import info_json, info_text
-    from ast_edge.model_file import read_model_file
+    from ast_edge.engine_file import read_any
 
-    typer.echo((info_json if as_json else info_text)(read_model_file(model)))
+    typer.echo((info_json if as_json else info_text)(read_any(model)))
 
 
 def build_engine(
     model: ModelArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Engine file (default: beside the model)."),
+        typer.Option("--output", "-o", metavar="FILE", help="Engine file [beside the model]."),
     ] = None,
+    precision: Annotated[
+        Literal["fp16", "fp32", "int8"], typer.Option(help="Of trunk and student; the rest is FP32.")
+    ] = "fp16",
+    batch: Annotated[
+        str, typer.Option(metavar="N|MIN:OPT:MAX", help="Parts at once: a fixed number or a range.")
+    ] = "1",
+    workspace_mib: Annotated[
+        int | None,
+        typer.Option(min=1, help="Memory for trying layers [half of what is free, at most 4096]."),
+    ] = None,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Measurements of earlier builds [in the cache folder]."),
+    ] = None,
+    optimization_level: Annotated[
+        int | None,
+        typer.Option(min=0, max=5, help="0 builds fast, 5 searches longest [TensorRT's own]; 8.6 or newer."),
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Let later TensorRT versions run it; 8.6 or newer."),
+    ] = False,
+    hardware_compatible: Annotated[
+        bool,
+        typer.Option("--hardware-compatible", help="Let every GPU from Ampere on run it; 8.6 or newer."),
+    ] = False,
+    dla: Annotated[
+        int | None,
+        typer.Option(metavar="CORE", min=0, help="Use this deep-learning accelerator of a Jetson."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every layer's precision, tactic and fusion as JSON."),
+    ] = None,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Leave out the proof on the reference vectors.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Build a TensorRT engine on the device that will run it (not in this version).
+    """Build a TensorRT engine on the device that will run it, and prove it on the reference vectors.
 
-    Checks the model file, then says what this machine lacks for TensorRT and how to get it.
+    FP16 is built from model.fp16.onnx beside the model, which is written first if it is not there and the
+    package onnx is. An engine that does not give the model's scores is not written. It runs on this GPU with
+    this TensorRT; build it again after an update of either.
     """
-    from ast_edge import engine_build
+    from ast_edge.cli.building import built_json, built_text, parse_batch, shown_build
+    from ast_edge.engine_build import Options
 
-    engine_build.build_engine(model, output)
+    options = Options(
+        precision=precision,
+        batch=parse_batch(batch),
+        workspace_mib=workspace_mib,
+        timing_cache=timing_cache,
+        optimization_level=optimization_level,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        dla_core=dla,
+        verify=not no_verify,
+        report=report,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    engine = shown_build(model, output, options)
+    typer.echo((built_json if as_json else built_text)(engine))

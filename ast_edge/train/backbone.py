@@ -39,7 +39,8 @@ class Trunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise, extract, bring all stages to the coarsest grid and concatenate them."""
-        x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        # Float first: TensorRT has uint8 only at a network's border, where nothing but a cast may read it.
+        x = (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
         if self.channels_last:
             maps = [level.permute(0, 3, 1, 2) for level in maps]

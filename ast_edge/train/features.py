@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +100,6 @@ def input_batches(
             if isinstance(part, AstEdgeError):
                 raise part
         yield {name: torch.from_numpy(np.stack([part[name] for part in parts])) for name in parts[0]}
-
-
-def cache_root() -> Path:
-    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder."""
-    if own := os.environ.get("AST_EDGE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
 
 
 def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, held_out: Sequence[str]) -> str:

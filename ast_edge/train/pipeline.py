@@ -18,7 +18,7 @@ import ast_edge
 from ast_edge import scoring
 from ast_edge.calibration import GoodParts, Origin, calibrate
 from ast_edge.errors import DataError, RunError, UsageError
-from ast_edge.files import write_bytes, write_text
+from ast_edge.files import cache_root, write_bytes, write_text
 from ast_edge.images import picture_size, read_xyz
 from ast_edge.imaging import GreyLevels, grey_levels, span
 from ast_edge.manifest import Mode, ModelSpec, PastCalibration, TrainedRange, TrainingData
@@ -32,7 +32,6 @@ from ast_edge.train.features import (
     Extraction,
     Features,
     cache_key,
-    cache_root,
     channel_statistics,
     input_batches,
 )

@@ -25,7 +25,8 @@ from onnxruntime.quantization import (
 )
 
 from ast_edge.backends.base import Array
-from ast_edge_export.precision import HALF_SCOPES, drop_unused
+from ast_edge.model_file import HALF_SCOPES
+from ast_edge.precision import drop_unused
 
 Inputs = Mapping[str, Array]
 

@@ -184,5 +184,5 @@ def test_open_backend_checks_the_file_first(tiny_rgb: Path, tmp_path: Path) -> N
         assert backend.inputs == model.manifest.inputs
     with pytest.raises(ModelError):
         open_backend(tmp_path)
-    with pytest.raises(BackendError, match="runs ONNX models only"):
+    with pytest.raises(ModelError, match="made by `ast-edge build-engine"):
         open_backend(tmp_path / "model.engine")

@@ -1,16 +1,21 @@
-"""`ast-edge build-engine` in a version that cannot build: what it checks and what it says."""
+"""`ast-edge build-engine` on a machine that cannot build: what it checks and what it says."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from ast_edge import engine_build
+from ast_edge.engine_file import read_engine_file
+from ast_edge.inspector import Inspector
 from tests.cli.conftest import Cli
+from tests.standin.install import standins
+from tests.tiny import grey, write_tiny_model
 
 on_a_machine_without_tensorrt = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed on this machine"
@@ -64,10 +69,36 @@ def test_a_driver_without_a_gpu_is_told_from_no_driver(process: Cli, tiny_rgb: P
     assert "finds no usable GPU (cuInit answers 100)" in done.error
 
 
-def test_where_nothing_is_missing_it_says_that_it_cannot_build_yet(
-    cli: Cli, tiny_rgb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_build, "missing_for_tensorrt", tuple)
-    done = cli("build-engine", tiny_rgb)
-    assert done.code == 1
-    assert "this version of ast-edge runs ONNX models only" in done.error
+@pytest.mark.parametrize("batch", ["0", "-1", "one", "1:2", "4:2:8", "1:2:3:4", "", "1:2:x"])
+def test_impossible_batches(cli: Cli, tiny_rgb: Path, batch: str) -> None:
+    done = cli("build-engine", tiny_rgb, "--batch", batch)
+    assert done.code == 2
+    assert f"--batch {batch}" in done.error
+
+
+def test_on_a_stand_in_machine(cli: Cli, kernel_library: Path, own_cache: None, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path, "rgb")
+    with standins(kernel_library):
+        check_commands(cli, model)
+
+
+def check_commands(cli: Cli, model: Path) -> None:
+    done = cli("build-engine", model, "--precision", "fp32", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["proven"]["vectors"] > 0
+    assert "workspace: up to 2048 MiB of 4096 MiB that are free" in done.err
+    engine = model.with_suffix(".engine")
+    done = cli("build-engine", model, "--precision", "fp32", "-o", engine, "--no-verify")
+    assert "left out (--no-verify)" in done.out
+    assert "reproduces the model" in cli("verify", engine).out
+    assert json.loads(cli("info", engine, "--json").out)["manifest"]["mode"] == "rgb"
+    picture = model.with_name("good.png")
+    Image.fromarray(grey()).save(picture)
+    assert "1 pass" in cli("inspect", engine, picture).out
+    done = cli("inspect", engine, picture, "--threads", 2)
+    assert (done.code, "leave out the number of threads" in done.error) == (2, True)
+    done = cli("calibrate", engine, "--restore", 1)
+    assert done.code in (1, 2)  # a tiny model has no calibration to go back to
+    assert read_engine_file(engine).manifest.threshold.value == 0.1
+    with Inspector.open(engine) as inspector:
+        assert inspector.inspect(grey(), colour="rgb").verdict == "pass"

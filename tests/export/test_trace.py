@@ -59,6 +59,12 @@ def test_inputs_and_outputs_are_those_of_the_manifest(mode: Mode, batch: int, sc
     assert specs(list(graph.output)) == output_specs(preprocessing, batch)
 
 
+def test_only_a_cast_reads_a_uint8_tensor(scratch: Path) -> None:
+    """TensorRT refuses a network in which anything else does."""
+    graph = traced("rgbd", -1, scratch).graph
+    assert [node.op_type for node in graph.node if "image" in node.input] == ["Cast"]
+
+
 @pytest.mark.parametrize("batch", [-1, 1])
 @pytest.mark.parametrize("mode", MODES)
 def test_only_plain_operators(mode: Mode, batch: int, scratch: Path) -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ast_edge.errors import DataError, RunError
+from ast_edge.files import cache_root
 from ast_edge.manifest import Mode
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig, changed, preset
@@ -24,7 +25,6 @@ from ast_edge.train.features import (
     Extraction,
     Features,
     cache_key,
-    cache_root,
     channel_statistics,
     input_batches,
     network_inputs,

@@ -15,10 +15,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ast_edge.errors import ModelError
 from ast_edge.manifest import Mode
-from ast_edge_export.precision import FP16_MAX, HALF_SCOPES, to_mixed_precision
+from ast_edge.model_file import HALF_SCOPES
+from ast_edge.precision import FP16_MAX, to_mixed_precision
 from tests.export import MODES, run_onnx, run_torch, tiny_inputs, tiny_network, traced
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_needs_no_torch(scratch: Path) -> None:
 
         sys.meta_path.insert(0, Blocked())
         import onnx
-        from ast_edge_export.precision import to_mixed_precision
+        from ast_edge.precision import to_mixed_precision
 
         onnx.save(to_mixed_precision(onnx.load(sys.argv[1])), sys.argv[2])
     """

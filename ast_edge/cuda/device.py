@@ -1,0 +1,96 @@
+"""What GPU is here, asked of the driver itself: no package is needed and no context is made.
+
+A TensorRT object that is created where there is no usable GPU ends the process, so everything that leads to
+TensorRT asks here first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from dataclasses import dataclass
+
+from ast_edge.errors import BackendError
+
+_PACKAGES = ("tensorrt", "pycuda")
+# Numbers of the attributes asked for, as cuda.h has them.
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU. `compute_capability` as "8.7", `driver` the CUDA version that it supports as "12.2".
+
+    `integrated` is true where GPU and processor share their memory (Jetson); `memory_bytes` is all of it.
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+    driver: str
+    integrated: bool
+    memory_bytes: int
+
+    @property
+    def architecture(self) -> str:
+        """The name nvcc has for it, as "sm_87"."""
+        return "sm_" + self.compute_capability.replace(".", "")
+
+
+def missing_for_tensorrt() -> tuple[str, ...]:
+    """What this machine lacks to build or run engines, in words; empty when nothing is missing."""
+    packages = tuple(
+        # find_spec instead of an import: it answers in microseconds and loads no library.
+        f"the Python package {name} is not installed"
+        for name in _PACKAGES
+        if importlib.util.find_spec(name) is None
+    )
+    problem = driver_problem()
+    return (*packages, *((problem,) if problem else ()))
+
+
+def driver_problem() -> str | None:
+    """Why the CUDA driver is not usable, in words, or None; leaves the GPU alone."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver (libcuda.so.1 is not found)"
+    status = int(driver.cuInit(0))
+    return f"the NVIDIA driver finds no usable GPU (cuInit answers {status})" if status else None
+
+
+def find_device(index: int = 0) -> Device:
+    """The facts of GPU `index`. Raises BackendError where there is no driver or no such GPU."""
+    if problem := driver_problem():
+        raise BackendError(f"{problem}.")
+    driver = ctypes.CDLL("libcuda.so.1")
+    count, handle = ctypes.c_int(), ctypes.c_int()
+    _ask(driver, "cuDeviceGetCount", ctypes.byref(count))
+    if not 0 <= index < count.value:
+        raise BackendError(f"there is no GPU {index}: this machine has {count.value}, counted from 0.")
+    _ask(driver, "cuDeviceGet", ctypes.byref(handle), ctypes.c_int(index))
+    name, memory, version = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int()
+    _ask(driver, "cuDeviceGetName", name, ctypes.c_int(len(name)), handle)
+    _ask(driver, "cuDeviceTotalMem_v2", ctypes.byref(memory), handle)
+    _ask(driver, "cuDriverGetVersion", ctypes.byref(version))
+    major, minor, integrated = (_attribute(driver, what, handle) for what in (_MAJOR, _MINOR, _INTEGRATED))
+    return Device(
+        index,
+        name.value.decode(errors="replace"),
+        f"{major}.{minor}",
+        f"{version.value // 1000}.{version.value % 1000 // 10}",
+        bool(integrated),
+        memory.value,
+    )
+
+
+def _attribute(driver: ctypes.CDLL, what: int, handle: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    _ask(driver, "cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(what), handle)
+    return value.value
+
+
+def _ask(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
+    status = int(getattr(driver, function)(*arguments))
+    if status:
+        raise BackendError(f"the NVIDIA driver's {function} failed (it answers {status}).")

@@ -1,0 +1,124 @@
+// Lets preprocess.cu be compiled by a C++17 compiler and its kernels be launched on a CPU, by name and with an
+// array of argument pointers as cuLaunchKernel takes them. Blocks run one after the other; the threads of a
+// block are real threads with a real barrier, so a missing __syncthreads() is a race that a thread sanitizer
+// sees. Meant for tests: nothing here is fast.
+#pragma once
+
+#include <cmath>
+#include <condition_variable>
+#include <cstddef>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__ static inline
+#define __restrict__ __restrict
+
+namespace ast_edge_host {
+
+struct Index {
+    unsigned x, y, z;
+};
+
+class Barrier {
+public:
+    explicit Barrier(unsigned threads) : threads_(threads) {}
+
+    void wait() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        const unsigned long round = round_;
+        if (++waiting_ == threads_) {
+            waiting_ = 0;
+            ++round_;
+            all_here_.notify_all();
+            return;
+        }
+        all_here_.wait(lock, [&] { return round_ != round; });
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable all_here_;
+    const unsigned threads_;
+    unsigned waiting_ = 0;
+    unsigned long round_ = 0;
+};
+
+inline thread_local Index thread_index, block_index;
+inline Index block_size, grid_size;
+inline Barrier* barrier = nullptr;
+inline unsigned char* shared_memory = nullptr;
+
+}  // namespace ast_edge_host
+
+#define threadIdx ast_edge_host::thread_index
+#define blockIdx ast_edge_host::block_index
+#define blockDim ast_edge_host::block_size
+#define gridDim ast_edge_host::grid_size
+#define AST_EDGE_SHARED(name) unsigned char* name = ast_edge_host::shared_memory
+
+using std::isfinite;
+
+static inline void __syncthreads() { ast_edge_host::barrier->wait(); }
+
+static inline void atomicAdd(unsigned long long* to, unsigned long long value) {
+    __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
+static inline void atomicOr(int* to, int bits) { __atomic_fetch_or(to, bits, __ATOMIC_RELAXED); }
+static inline void atomicAnd(int* to, int bits) { __atomic_fetch_and(to, bits, __ATOMIC_RELAXED); }
+
+namespace ast_edge_host {
+
+template <typename... Arguments, std::size_t... Position>
+void call(void (*kernel)(Arguments...), void** arguments, std::index_sequence<Position...>) {
+    kernel(*static_cast<std::remove_const_t<Arguments>*>(arguments[Position])...);
+}
+
+// What one thread of every block does, block after block.
+template <typename... Arguments>
+void run_thread(void (*kernel)(Arguments...), Index thread, std::size_t shared_bytes, void** arguments) {
+    thread_index = thread;
+    for (unsigned z = 0; z < grid_size.z; ++z)
+        for (unsigned y = 0; y < grid_size.y; ++y)
+            for (unsigned x = 0; x < grid_size.x; ++x) {
+                block_index = {x, y, z};
+                // A GPU does not clear shared memory either, and 0xA5 is a conspicuous wrong number.
+                if (thread.x == 0 && shared_bytes > 0) std::memset(shared_memory, 0xA5, shared_bytes);
+                barrier->wait();
+                call(kernel, arguments, std::index_sequence_for<Arguments...>());
+                barrier->wait();
+            }
+}
+
+template <typename... Arguments>
+int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsigned* block, unsigned shared_bytes,
+           void** arguments) {
+    if (block[1] != 1 || block[2] != 1) return 2;  // the kernels use one dimension
+    // Exactly as large as asked for, so that an address sanitizer sees a kernel that takes more.
+    std::vector<double> shared((shared_bytes + sizeof(double) - 1) / sizeof(double));
+    Barrier of_block(block[0]);
+    grid_size = {grid[0], grid[1], grid[2]};
+    block_size = {block[0], 1, 1};
+    shared_memory = reinterpret_cast<unsigned char*>(shared.data());
+    barrier = &of_block;
+    std::vector<std::thread> others;
+    for (unsigned x = 1; x < block[0]; ++x)
+        others.emplace_back([=] { run_thread(kernel, Index{x, 0, 0}, shared_bytes, arguments); });
+    run_thread(kernel, Index{0, 0, 0}, shared_bytes, arguments);
+    for (std::thread& other : others) other.join();
+    return 0;
+}
+
+}  // namespace ast_edge_host
+
+#define AST_EDGE_TRY(kernel) \
+    if (std::strcmp(name, #kernel) == 0) \
+        return ast_edge_host::launch(kernel, grid, block, shared_bytes, arguments)
+
+// Defined once, below the kernels: launches the kernel called `name`. 0 when it ran, 1 for an unknown name,
+// 2 for a block of more than one dimension.
+extern "C" int ast_edge_launch(const char* name, const unsigned* grid, const unsigned* block,
+                               unsigned shared_bytes, void** arguments);

@@ -1,0 +1,31 @@
+"""TensorRT's messages: kept for the sentence of an error, shown nowhere else."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import tensorrt as trt
+
+_KEPT = 8
+
+
+class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where the types are checked
+    """Keeps the last errors and warnings; may be called from several threads, as TensorRT does."""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+        self.errors: deque[str] = deque(maxlen=_KEPT)
+        self.warnings: deque[str] = deque(maxlen=_KEPT)
+
+    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+        """Called by TensorRT for every message."""
+        if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+            self.errors.append(" ".join(msg.split()))
+        elif severity == trt.ILogger.WARNING:
+            self.warnings.append(" ".join(msg.split()))
+
+    def words(self) -> str:
+        """The errors so far in one line; forgets them."""
+        errors = "; ".join(dict.fromkeys(self.errors)) or "TensorRT gave no reason"
+        self.errors.clear()
+        return errors

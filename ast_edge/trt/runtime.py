@@ -1,0 +1,115 @@
+"""A plan in memory, its tensors, and how it runs. Needs a current CUDA context; one thread at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import tensorrt as trt
+
+from ast_edge.engine_file import Build
+from ast_edge.errors import BackendError
+from ast_edge.manifest import TensorSpec
+from ast_edge.trt import versions
+from ast_edge.trt.build import made, shape_of
+from ast_edge.trt.log import Log
+
+_DTYPES: dict[trt.DataType, Literal["uint8", "float32"]] = {
+    trt.DataType.UINT8: "uint8",
+    trt.DataType.FLOAT: "float32",
+}
+
+
+class Engine:
+    """A deserialised plan with its execution contexts; `close()` frees them in the order TensorRT wants.
+
+    Raises BackendError when TensorRT refuses the plan or the plan has other tensors than `specs`.
+    """
+
+    def __init__(self, plan: memoryview, build: Build, specs: tuple[TensorSpec, ...], log: Log) -> None:
+        self._log = log
+        self._contexts: list[Execution] = []
+        self._runtime: trt.Runtime = made(trt.Runtime(log), "the runtime", log)
+        if build.version_compatible:
+            versions.allow_host_code(self._runtime)
+        self._engine: trt.ICudaEngine = made(
+            self._runtime.deserialize_cuda_engine(plan), "an engine of the plan", log
+        )
+        found = {spec.name: spec for spec in self._tensors()}
+        for spec in specs:
+            if found.get(spec.name) != spec:
+                raise BackendError(
+                    f"the plan has other tensors than its model says: expected {spec}, found "
+                    f"{found.get(spec.name)}; build the engine again."
+                )
+
+    def execution(self) -> Execution:
+        """A new execution context."""
+        context: trt.IExecutionContext = made(
+            self._engine.create_execution_context(), "an execution context (is there memory left?)", self._log
+        )
+        execution = Execution(context, self._log)
+        self._contexts.append(execution)
+        return execution
+
+    def layers(self) -> list[dict[str, Any]]:
+        """What TensorRT's inspector tells of every layer; needs a plan built with `layers`."""
+        inspector: trt.EngineInspector = made(
+            self._engine.create_engine_inspector(), "the inspector", self._log
+        )
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        content: dict[str, Any] = json.loads(text)
+        return [layer if isinstance(layer, dict) else {"Name": layer} for layer in content.get("Layers", [])]
+
+    def close(self) -> None:
+        """Free contexts, engine and runtime; a second call does nothing."""
+        for execution in self._contexts:
+            execution.close()
+        self._contexts.clear()
+        # In this order, and while the CUDA context is still there.
+        if hasattr(self, "_engine"):
+            del self._engine
+        if hasattr(self, "_runtime"):
+            del self._runtime
+
+    def _tensors(self) -> list[TensorSpec]:
+        engine = self._engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        return [
+            TensorSpec(
+                name=name,
+                dtype=_DTYPES[engine.get_tensor_dtype(name)],
+                shape=shape_of(engine.get_tensor_shape(name)),
+            )
+            for name in names
+        ]
+
+
+class Execution:
+    """One execution context; several of them may be in flight on streams of their own."""
+
+    def __init__(self, context: trt.IExecutionContext, log: Log) -> None:
+        self._context = context
+        self._log = log
+
+    def bind(self, addresses: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Say where in device memory every tensor lies, and which shape the inputs have."""
+        context: trt.IExecutionContext = self._context
+        for name, shape in shapes.items():
+            self._check(context.set_input_shape(name, versions.dims(shape)), f"the shape of '{name}'")
+        for name, address in addresses.items():
+            self._check(context.set_tensor_address(name, address), f"the address of '{name}'")
+
+    def enqueue(self, stream: int) -> None:
+        """Start the network on the stream with this handle."""
+        context: trt.IExecutionContext = self._context
+        self._check(context.execute_async_v3(stream), "the execution")
+
+    def close(self) -> None:
+        """Free the context."""
+        del self._context
+
+    def _check(self, accepted: bool, what: str) -> None:  # noqa: FBT001 (TensorRT's answer)
+        if not accepted:
+            raise BackendError(f"TensorRT refused {what}: {self._log.words()}.")
