@@ -34,8 +34,9 @@ NOT_ON_THE_DEVICE = (
     "ast_edge.train",
     "ast_edge_export",
 )
-# What imports TensorRT or pycuda at its top; others import these when they have found both.
+# What imports TensorRT, pycuda or onnx at its top; others import these when they have found them.
 GPU_MODULES = ("ast_edge.trt.", "ast_edge.backends.tensorrt.", "ast_edge.cuda.slots.")
+OPTIONAL_MODULES = (*GPU_MODULES, "ast_edge.precision.")
 HEAVY = ("numpy", "cv2", "PIL", "pydantic", "typer", "rich")
 MAX_HELP_CPU_S = 0.5
 MAX_WHEEL_BYTES = 1_000_000
@@ -83,7 +84,7 @@ def loaded_after(modules: list[str], blocked: tuple[str, ...] = ()) -> set[str]:
 def runtime_modules() -> list[str]:
     files = [path.relative_to(ROOT) for path in (ROOT / "ast_edge").rglob("*.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files]
-    return sorted(name for name in names if not f"{name}.".startswith(("ast_edge.train.", *GPU_MODULES)))
+    return sorted(name for name in names if not f"{name}.".startswith(("ast_edge.train.", *OPTIONAL_MODULES)))
 
 
 def test_every_runtime_module_imports_without_training_and_engine_libraries() -> None:

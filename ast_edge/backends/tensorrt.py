@@ -80,6 +80,25 @@ class TensorRtBackend(FrameBackend):
         """What TensorRT's inspector says of every layer (see `Engine.layers`)."""
         return self._owner.call(self._engine.layers)
 
+    def prepare(
+        self,
+        frame: NDArray[np.uint8] | None,
+        colour: Colour | None,
+        depth_m: NDArray[np.floating[Any]] | None,
+    ) -> dict[str, NDArray[Any]]:
+        """The network's inputs [N,...] as the kernels make them of one part, the first of N; for proofs."""
+        layouts, inputs = _layouts(frame, colour, depth_m)
+        slot = self._free.get()
+        try:
+            if not slot.ready_for(layouts):
+                self._owner.call(partial(slot.prepare, layouts, graph=self._graph))
+            slot.fill(layouts, inputs)
+            self._owner.call(slot.start)
+            self._owner.call(slot.finish)
+            return self._owner.call(slot.prepared_inputs)
+        finally:
+            self._free.put(slot)
+
     def submit(
         self,
         frame: NDArray[np.uint8] | None,

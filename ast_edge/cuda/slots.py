@@ -253,6 +253,21 @@ class Slot:
             for name, shape in shapes.items()
         }
 
+    def prepared_inputs(self) -> dict[str, NDArray[Any]]:
+        """What the kernels made of the part that was filled in: the network's inputs [N,...], for proofs."""
+        with cuda_errors("reading the network's inputs"):
+            for spec in self._wiring.inputs:
+                self._memory.copy_out(spec.name, self._stream)
+            self._stream.synchronize()
+        return {
+            spec.name: self._memory.pinned[spec.name]
+            .bytes[: tensor_bytes(spec)]
+            .view(spec.dtype)
+            .reshape(spec.shape)
+            .copy()
+            for spec in self._wiring.inputs
+        }
+
     def close(self) -> None:
         """Free everything; after an error too."""
         with cuda_errors("freeing a slot"):

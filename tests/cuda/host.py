@@ -75,12 +75,12 @@ class Host:
     def run(
         self, plan: Plan, inputs: Mapping[str, NDArray[np.generic]], *, threads: int = 1
     ) -> dict[str, Bytes]:
-        """The plan's outputs as bytes; every block has `threads` threads instead of the plan's."""
+        """Outputs and workspace of the plan as bytes; every block has `threads` threads, not the plan's."""
         buffers = Buffers(plan, inputs)
         for launch in plan.launches:
             self.launch(replace(launch, block=(threads, 1, 1)), buffers)
         buffers.check()
-        return {name: buffers[name].copy() for name in plan.outputs}
+        return {name: buffers[name].copy() for name in (*plan.outputs, *plan.workspace)}
 
     def launch(self, launch: Launch, buffers: Buffers) -> None:
         """One kernel, as cuLaunchKernel takes it: pointers to the arguments, addresses for buffers."""

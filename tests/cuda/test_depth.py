@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ast_edge.cuda.plan import NO_PART, FrameLayout, Launch, check_status, plan_depth, plan_image, plan_inputs
 from ast_edge.errors import FrameError, UsageError
 from ast_edge.manifest import Crop, DepthPreprocessing, MaskWeights, Preprocessing
-from ast_edge.preprocess import NO_CORNER, NOT_FINITE, depth_input, image_input
+from ast_edge.preprocess import NO_CORNER, NOT_FINITE, depth_input, image_input, part_in_depth
 from tests.cuda.host import Bytes, Host
 from tests.test_preprocess_depth import plane_with_part
 
@@ -103,6 +103,33 @@ def test_threads_of_a_block_work_together(host: Host, threads: int, data: st.Dat
     check_against_reference(host, z_m, data.draw(specs(z_m.shape[1], z_m.shape[0])), threads)
 
 
+def near_the_threshold(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
+    """A part of which every pixel stands off its background by 7 mm, give or take a rounding; a tenth of it
+    unmeasured, to be filled from neighbours that stand off as far.
+    """
+    corners = rng.uniform(0.4, 0.6, (2, 2, 2, 2))  # corner's row and column, pixel's row and column
+    (top_left, top_right), (bottom_left, bottom_right) = corners.mean(axis=(2, 3))
+    down, right = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
+    left_edge = (1 - down) * top_left + down * bottom_left
+    right_edge = (1 - down) * top_right + down * bottom_right
+    z: NDArray[np.float64] = (1 - right) * left_edge + right * right_edge + rng.choice([-0.007, 0.007])
+    z += rng.uniform(-2e-16, 2e-16, z.shape)
+    z[rng.random(z.shape) < 0.1] = 0
+    z[np.ix_([0, 1, -2, -1], [0, 1, -2, -1])] = corners.transpose(0, 2, 1, 3).reshape(4, 4)
+    return z
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounding_decides_as_in_the_reference(host: Host, seed: int) -> None:
+    """Any other order of operations shows: the kernels' part is the reference's, pixel for pixel."""
+    rng = np.random.default_rng(seed)
+    z_m = near_the_threshold(rng, *rng.integers(5, 90, 2))
+    expected = part_in_depth(z_m, 0.007)
+    assert 0.05 < expected.mean() < 0.95
+    part = run_depth(host, z_m, SPEC)["depth_part"].reshape(z_m.shape)
+    np.testing.assert_array_equal(part, expected)
+
+
 @settings(max_examples=200)
 @given(data=st.data(), z_m=depth_maps())
 def test_maps_that_cannot_be_used_are_refused_as_by_the_reference(
@@ -139,6 +166,14 @@ def test_an_empty_plane_has_no_part(host: Host) -> None:
     assert outputs["status"].view(np.int32) == [NO_PART]
     assert not outputs["depth"].any()
     assert not outputs["foreground"].any()
+
+
+def test_the_smallest_part_is_a_part(host: Host) -> None:
+    z_m = np.full((32, 32), 0.5)
+    z_m[0, 0] -= 0.0094  # pulls its own corner along, and stands off it by 7.05 mm
+    spec = SPEC.model_copy(update={"depth": DepthPreprocessing(mask="fractional")})
+    assert depth_input(z_m, spec).foreground.sum() == 0.25
+    assert check_against_reference(host, z_m, spec) == "part"
 
 
 def test_a_large_part_is_centred_on_its_mean(host: Host) -> None:
@@ -181,7 +216,7 @@ def test_both_inputs_come_from_one_plan(host: Host, threads: int) -> None:
     frame, z_m, spec = rgbd_plan_inputs()
     plan = plan_inputs(FrameLayout.of(frame, "bgr"), (48, 40, z_m.dtype), spec)
     outputs = host.run(plan, {"frame": frame, "depth_m": z_m}, threads=threads)
-    assert set(outputs) == {"image", "levels", "status", "depth", "foreground"}
+    assert set(plan.outputs) == {"image", "levels", "status", "depth", "foreground"}
     np.testing.assert_array_equal(outputs["image"].reshape(32, 32, 3), image_input(frame, "bgr", spec))
     expected = depth_input(z_m, spec)
     np.testing.assert_array_equal(outputs["foreground"].view(np.float32), expected.foreground.ravel())
