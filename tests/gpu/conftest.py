@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AST_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        if not MODELS.is_dir():  # a whole round keeps its timing cache for the builds to come
+            patch.setenv("AST_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         if REHEARSAL:
             with standins(request.getfixturevalue("kernel_library")):
                 yield
