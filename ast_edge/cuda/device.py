@@ -39,14 +39,13 @@ class Device:
 
 def missing_for_tensorrt() -> tuple[str, ...]:
     """What this machine lacks to build or run engines, in words; empty when nothing is missing."""
-    packages = tuple(
-        # find_spec instead of an import: it answers in microseconds and loads no library.
-        f"the Python package {name} is not installed"
-        for name in _PACKAGES
-        if importlib.util.find_spec(name) is None
-    )
-    problem = driver_problem()
-    return (*packages, *((problem,) if problem else ()))
+    # find_spec instead of an import: it answers in microseconds and loads no library.
+    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    problems = []
+    if absent:
+        words = ("s", "are") if len(absent) > 1 else ("", "is")
+        problems.append(f"the Python package{words[0]} {' and '.join(absent)} {words[1]} not installed")
+    return (*problems, *filter(None, (driver_problem(),)))
 
 
 def driver_problem() -> str | None:
