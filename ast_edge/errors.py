@@ -41,3 +41,11 @@ class WeightsError(AstEdgeError):
 
 class ParityError(AstEdgeError):
     """A model does not reproduce its reference vectors."""
+
+
+class CameraError(AstEdgeError):
+    """A camera cannot be opened, or cannot go on."""
+
+
+class LineError(AstEdgeError):
+    """A station's configuration is refused, or one of its parts failed."""

@@ -1,0 +1,24 @@
+"""How long to wait before the next try: longer every time, and never in step with others."""
+
+from __future__ import annotations
+
+import random
+
+
+class Backoff:
+    """Doubles from `first_s` to `most_s`; every wait is between half of that and all of it."""
+
+    def __init__(self, first_s: float = 0.25, most_s: float = 10.0, *, seed: int | None = None) -> None:
+        self._first_s, self._most_s = first_s, most_s
+        self._next_s = first_s
+        self._random = random.Random(seed)  # noqa: S311 (jitter, no secret)
+
+    def next_s(self) -> float:
+        """Seconds to wait now."""
+        wait = self._next_s * self._random.uniform(0.5, 1.0)
+        self._next_s = min(2 * self._next_s, self._most_s)
+        return wait
+
+    def reset(self) -> None:
+        """After a success: the next failure waits shortly again."""
+        self._next_s = self._first_s

@@ -1,0 +1,89 @@
+"""What every camera is to the line: frames, or a reason why there is none, as values."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ast_edge.pixel_formats import Colour
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+State = Literal["connecting", "live", "stalled", "lost", "closed"]
+
+
+class NoFrame(enum.Enum):
+    """Why `read` gave no frame: nothing came in time, or nothing will come any more."""
+
+    TIMEOUT = "timeout"
+    END = "end"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture as the camera gave it.
+
+    `pixels` uint8 in the pixel format `colour` (see `ast_edge.pixel_formats`), None for a camera of depth
+    alone; `depth_m` float [H,W] in metres where there is depth. `number` counts the camera's frames from 0,
+    those that were lost on the way included; `device_ns` is the camera's own clock, None where it has none;
+    `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. `source` names it for people: a file,
+    say.
+    """
+
+    pixels: NDArray[np.uint8] | None = field(repr=False)
+    colour: Colour | None
+    number: int
+    device_ns: int | None
+    host_ns: int
+    source: str = ""
+    depth_m: NDArray[np.floating[Any]] | None = field(default=None, repr=False)
+
+
+class Camera(ABC):
+    """A source of frames; use as a context manager or call `close()`. One thread reads.
+
+    `uri` is without credentials. `state` may be asked from any thread, and so may `counters`: frames read,
+    dropped, incomplete and repeated, reconnections, and what else a kind of camera counts.
+    """
+
+    uri: str
+
+    @abstractmethod
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """The next frame, waiting at most `timeout_s`. Raises CameraError when the camera cannot go on."""
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """What the camera is doing."""
+
+    @property
+    @abstractmethod
+    def counters(self) -> Mapping[str, int]:
+        """How often what happened since the camera was opened."""
+
+    def trigger(self) -> None:
+        """Ask a camera in software-trigger mode for one frame. Raises CameraError where that is not possible."""
+        from ast_edge.errors import CameraError  # noqa: PLC0415
+
+        raise CameraError(f"{self.uri}: this camera has no software trigger.")
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the camera; a second call does nothing, and a `read` that waits ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Where verdicts go: each library is imported only inside its own module."""
