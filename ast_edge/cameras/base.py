@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ast_edge.errors import CameraError
 from ast_edge.pixel_formats import Colour
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ class Camera(ABC):
         """How often what happened since the camera was opened."""
 
     def trigger(self) -> None:
-        """Ask a camera in software-trigger mode for one frame. Raises CameraError where that is not possible."""
-        from ast_edge.errors import CameraError  # noqa: PLC0415
-
+        """Ask for one frame (software trigger). Raises CameraError where that is not possible."""
         raise CameraError(f"{self.uri}: this camera has no software trigger.")
 
     @abstractmethod
