@@ -1,0 +1,95 @@
+"""The books: every trigger is entered once and gets exactly one result, whoever is first to decide.
+
+A part that is late is decided by the clock, not by the engine that hangs over it; what the engine says after
+that is worth nothing any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ast_edge.errors import LineError
+from ast_edge.line.part import PartResult, Trigger
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Triggers entered, results given by verdict, parts still open. `triggers == given + open`, always."""
+
+    triggers: int
+    verdicts: dict[str, int]
+    open: int
+
+    @property
+    def given(self) -> int:
+        """Results given."""
+        return sum(self.verdicts.values())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every trigger has its result or is still open."""
+        return self.triggers == self.given + self.open
+
+
+class Ledger:
+    """Open parts in the order of their triggers; from any thread.
+
+    `deliver` gets every result once, in the order of the decisions, and must not block or raise.
+    """
+
+    def __init__(self, deliver: Callable[[PartResult], None]) -> None:
+        self._deliver = deliver
+        self._lock = threading.Lock()
+        self._open: dict[int, Trigger] = {}
+        self._entered = 0
+        self._verdicts: Counter[str] = Counter()
+        self._changed = threading.Condition(self._lock)
+
+    def enter(
+        self, at_ns: int, wall_s: float, encoder: int | None = None, source: str = "software"
+    ) -> Trigger:
+        """A part is there: give it the next number."""
+        with self._lock:
+            self._entered += 1
+            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source)
+            self._open[trigger.number] = trigger
+            return trigger
+
+    def decide(self, result: PartResult) -> bool:
+        """Close the part with `result` and deliver it, unless it was decided before; whether it was this one.
+
+        Raises LineError for a part that was never entered.
+        """
+        with self._lock:
+            if result.number > self._entered:
+                raise LineError(f"part {result.number} was never triggered; this is a bug of ast-edge.")
+            if self._open.pop(result.number, None) is None:
+                return False
+            self._verdicts[result.verdict] += 1
+            # Under the lock: results leave in the order in which they were decided.
+            self._deliver(result)
+            self._changed.notify_all()
+            return True
+
+    def is_open(self, number: int) -> bool:
+        """Whether the part still waits for its result."""
+        with self._lock:
+            return number in self._open
+
+    def overdue(self, before_ns: int) -> list[Trigger]:
+        """Open parts that were triggered before this moment of the monotonic clock, oldest first."""
+        with self._lock:
+            return [trigger for trigger in self._open.values() if trigger.at_ns < before_ns]
+
+    def balance(self) -> Balance:
+        """The books as they are now."""
+        with self._lock:
+            return Balance(self._entered, dict(self._verdicts), len(self._open))
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        """Wait until no part is open; False when some still are."""
+        with self._lock:
+            return self._changed.wait_for(lambda: not self._open, timeout_s)

@@ -1,0 +1,349 @@
+"""The station: triggers in, one verdict each out, in time, whatever happens to camera, engine and outputs.
+
+Three threads: the camera's capture, the inspection, which is the only one to touch the engine, and the clock,
+which decides what the inspection did not decide in time. Outputs have threads of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, Full, Queue
+from typing import Literal
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.errors import AstEdgeError, CameraError
+from ast_edge.inspector import Inspection
+from ast_edge.line.ledger import Balance, Ledger
+from ast_edge.line.outputs.base import Output
+from ast_edge.line.part import PartResult, Trigger
+from ast_edge.line.recipes import Recipe, Recipes
+
+Triggering = Literal["free", "camera", "external"]
+_POLL_S = 0.02
+_CLOCK_S = 0.002
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What must happen when, in milliseconds.
+
+    `deadline_ms` from trigger to verdict; a part that is not decided by then is a fault. `max_frame_age_ms`:
+    a frame that arrived longer before its trigger does not show the part; with `settle_ms` frames that arrive
+    less than this after the trigger do not show it yet. `drain_s` seconds are given to open parts and to
+    outputs when the station stops; `max_waiting` parts may wait. With `refuse_repeated` a frame that equals
+    the one before it is a fault: no real camera gives the same noise twice, a frozen one does.
+    """
+
+    deadline_ms: float = 200.0
+    max_frame_age_ms: float = 0.0
+    settle_ms: float = 0.0
+    drain_s: float = 5.0
+    max_waiting: int = 64
+    refuse_repeated: bool = True
+
+    def earliest_ns(self, trigger: Trigger) -> int:
+        """When a frame that shows this part arrives at the earliest."""
+        return trigger.at_ns + int((self.settle_ms - self.max_frame_age_ms) * 1e6)
+
+    def deadline_ns(self, trigger: Trigger) -> int:
+        """When its verdict must be there."""
+        return trigger.at_ns + int(self.deadline_ms * 1e6)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame."""
+
+    name: str
+    run: str
+    camera: Camera
+    recipes: Recipes
+    outputs: Sequence[Output]
+    triggering: Triggering = "external"
+    software_trigger: bool = False
+    timing: Timing = field(default_factory=Timing)
+
+
+class Station:
+    """Runs until `stop()`; `trigger()` may be called from any thread.
+
+    In triggering "free" every frame that the inspection takes is a part (the camera's ring drops the others);
+    in "camera" every frame is a part, and every frame that was lost on the way is one too, a fault; in
+    "external" `trigger()` makes parts.
+    """
+
+    def __init__(
+        self, setup: Setup, told: Callable[[str, dict[str, object]], None] = lambda *_: None
+    ) -> None:
+        self.setup = setup
+        self._told = told
+        self.ledger = Ledger(self._deliver)
+        self._waiting: Queue[Trigger] = Queue(setup.timing.max_waiting)
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}")
+            for name, work in (("inspect", self._inspect), ("clock", self._clock))
+        ]
+        self._held: Frame | None = None
+        self._last_number = -1
+        self._last_digest: int | None = None
+        self.failures = 0
+        self.last_failure = ""
+
+    def start(self) -> None:
+        """Start outputs and threads."""
+        for output in self.setup.outputs:
+            output.start()
+        for thread in self._threads:
+            thread.start()
+
+    def trigger(
+        self, at_ns: int | None = None, *, encoder: int | None = None, source: str = "software"
+    ) -> Trigger:
+        """A part is there (triggering "external"); `at_ns` is `time.monotonic_ns()` of that moment.
+
+        Never blocks: where too many parts wait already, this one is a fault at once.
+        """
+        now = time.monotonic_ns()
+        at_ns = now if at_ns is None else at_ns
+        trigger = self.ledger.enter(at_ns, time.time() - (now - at_ns) / 1e9, encoder, source)
+        if self._stopping.is_set():
+            self._fault(trigger, "the station is stopping")
+            return trigger
+        try:
+            self._waiting.put_nowait(trigger)
+        except Full:
+            self._fault(trigger, f"more than {self.setup.timing.max_waiting} parts are waiting")
+        return trigger
+
+    def missed(self, count: int, source: str) -> None:
+        """Triggers that somebody knows to have been lost: parts that went by unseen."""
+        for _ in range(count):
+            now = time.monotonic_ns()
+            self._fault(self.ledger.enter(now, time.time(), None, source), "the trigger was lost on the way")
+
+    def balance(self) -> Balance:
+        """The books."""
+        return self.ledger.balance()
+
+    @property
+    def waiting(self) -> int:
+        """Parts in the queue."""
+        return self._waiting.qsize()
+
+    def stop(self) -> Balance:
+        """Judge the parts that are open, flush the outputs, let go of everything; the books at the end."""
+        self._stopping.set()
+        self.ledger.wait_until_settled(self.setup.timing.drain_s)
+        self._stopped.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        for trigger in self.ledger.overdue(time.monotonic_ns() + 1):
+            self._fault(trigger, "the station stopped before the part was judged")
+        end = time.monotonic() + self.setup.timing.drain_s
+        for output in self.setup.outputs:
+            output.close(max(end - time.monotonic(), 0.1))
+        self.setup.camera.close()
+        self.setup.recipes.close()
+        return self.balance()
+
+    # ---- threads -----------------------------------------------------------------------------------------
+
+    def _guarded(self, work: Callable[[], None], name: str) -> None:
+        """A thread of the line never ends by an error: it is counted, told, and goes on."""
+        while not self._stopped.is_set():
+            try:
+                work()
+            except Exception as exc:  # noqa: BLE001, PERF203 (nothing may stop the line)
+                self._note_failure(name, exc)
+
+    def _note_failure(self, where: str, exc: Exception) -> None:
+        self.failures += 1
+        self.last_failure = f"{where}: {type(exc).__name__}: {exc}"
+        self._told("failure", {"where": where, "error": self.last_failure})
+
+    def _clock(self) -> None:
+        """Decide every part that is late."""
+        limit_ns = int(self.setup.timing.deadline_ms * 1e6)
+        while not self._stopped.wait(_CLOCK_S):
+            for trigger in self.ledger.overdue(time.monotonic_ns() - limit_ns):
+                self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
+
+    def _inspect(self) -> None:
+        step = self._next_external if self.setup.triggering == "external" else self._next_frame
+        while not self._stopped.is_set():
+            step()
+
+    def _next_external(self) -> None:
+        """One trigger from the queue, its frame, its verdict."""
+        try:
+            trigger = self._waiting.get(timeout=_POLL_S)
+        except Empty:
+            return
+        recipe = self.setup.recipes.take()
+        if not self.ledger.is_open(trigger.number):
+            return  # the clock was faster
+        try:
+            if self.setup.software_trigger:
+                self.setup.camera.trigger()
+            frame = self._frame_for(trigger)
+        except CameraError as exc:
+            self._fault(trigger, str(exc))
+            return
+        if isinstance(frame, str):
+            self._fault(trigger, frame)
+        else:
+            self._judge(trigger, frame, recipe)
+
+    def _next_frame(self) -> None:
+        """One frame of a camera that decides itself when a part is there."""
+        if self._stopping.is_set():
+            self._stopped.wait(_POLL_S)
+            return
+        try:
+            frame = self.setup.camera.read(_POLL_S)
+        except CameraError as exc:
+            self._fault(self._enter_frame(time.monotonic_ns(), "camera"), str(exc))
+            return
+        if isinstance(frame, NoFrame):
+            if frame is NoFrame.END:
+                self._stopping.set()
+            return
+        if self.setup.triggering == "camera":
+            for _ in range(frame.number - self._last_number - 1 if self._last_number >= 0 else 0):
+                self._fault(
+                    self._enter_frame(frame.host_ns, "camera"), "the camera's frame was lost on the way"
+                )
+        self._last_number = frame.number
+        self._judge(self._enter_frame(frame.host_ns, "camera"), frame, self.setup.recipes.take())
+
+    # ---- pieces ------------------------------------------------------------------------------------------
+
+    def _enter_frame(self, at_ns: int, source: str) -> Trigger:
+        age_s = (time.monotonic_ns() - at_ns) / 1e9
+        return self.ledger.enter(at_ns, time.time() - age_s, None, source)
+
+    def _frame_for(self, trigger: Trigger) -> Frame | str:
+        """The first frame that shows the part, or in words why there is none. Frames before it are let go.
+
+        A frame that may already show the next part is kept for that one: better no verdict than another's.
+        """
+        timing = self.setup.timing
+        while True:
+            frame = self._read(trigger)
+            if isinstance(frame, str):
+                return frame
+            following = self._following()
+            if following is not None and frame.host_ns >= timing.earliest_ns(following):
+                self._held = frame
+                return "its frame is missing: the one that came may show the next part"
+            if frame.host_ns >= timing.earliest_ns(trigger):
+                return frame
+
+    def _read(self, trigger: Trigger) -> Frame | str:
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        while (left_ns := self.setup.timing.deadline_ns(trigger) - time.monotonic_ns()) > 0:
+            read = self.setup.camera.read(min(left_ns / 1e9, _POLL_S))
+            if isinstance(read, Frame):
+                return read
+            if read is NoFrame.END:
+                return "the camera has no more frames"
+            if self._stopped.is_set():
+                break
+        return f"no frame came in time (camera {self.setup.camera.state})"
+
+    def _following(self) -> Trigger | None:
+        """The part that waits next."""
+        with self._waiting.mutex:
+            return self._waiting.queue[0] if self._waiting.queue else None
+
+    def _repeated(self, frame: Frame) -> bool:
+        """Whether the frame equals the one before, by every eighth row."""
+        seen = frame.pixels if frame.pixels is not None else frame.depth_m
+        digest = None if seen is None else zlib.crc32(seen[::8].tobytes())
+        repeated, self._last_digest = digest == self._last_digest, digest
+        return repeated and self.setup.timing.refuse_repeated
+
+    def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
+        if self._repeated(frame):
+            self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
+            return
+        depth = frame.depth_m if recipe.inspector.spec.mode != "rgb" else None
+        pixels = frame.pixels if recipe.inspector.spec.mode != "depth" else None
+        try:
+            inspection = recipe.inspector.inspect(
+                pixels, colour=None if pixels is None else frame.colour, depth_m=depth
+            )
+        except AstEdgeError as exc:
+            self._fault(trigger, str(exc), frame, recipe)
+            return
+        except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
+            self._fault(trigger, f"the engine failed: {type(exc).__name__}: {exc}", frame, recipe)
+            return
+        latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
+        if latency_ms > self.setup.timing.deadline_ms:
+            late = f"the verdict took {latency_ms:.0f} ms, {self.setup.timing.deadline_ms:g} ms are allowed"
+            self._fault(trigger, late, frame, recipe, inspection)
+            return
+        self._give(trigger, frame, recipe, inspection, latency_ms)
+
+    def _give(
+        self, trigger: Trigger, frame: Frame, recipe: Recipe, inspection: Inspection, latency_ms: float
+    ) -> None:
+        self.ledger.decide(
+            PartResult(
+                self.setup.run,
+                trigger,
+                recipe.name,
+                inspection.verdict,
+                inspection.reason,
+                inspection.score,
+                inspection.threshold,
+                latency_ms,
+                inspection.stages_ms,
+                frame,
+                inspection,
+            )
+        )
+
+    def _fault(
+        self,
+        trigger: Trigger,
+        reason: str,
+        frame: Frame | None = None,
+        recipe: Recipe | None = None,
+        inspection: Inspection | None = None,
+    ) -> None:
+        recipe = recipe or self.setup.recipes.current
+        stages: Mapping[str, float] = inspection.stages_ms if inspection is not None else {}
+        self.ledger.decide(
+            PartResult(
+                self.setup.run,
+                trigger,
+                recipe.name,
+                "fault",
+                reason,
+                inspection.score if inspection is not None else math.nan,
+                recipe.inspector.spec.threshold.value,
+                (time.monotonic_ns() - trigger.at_ns) / 1e6,
+                stages,
+                frame,
+                inspection,
+            )
+        )
+
+    def _deliver(self, result: PartResult) -> None:
+        for output in self.setup.outputs:
+            try:
+                output.put(result)
+            except Exception as exc:  # noqa: BLE001, PERF203 (no output may keep a result from another)
+                self._note_failure(f"output {output.name}", exc)
