@@ -155,7 +155,7 @@ class TrainConfig(_Strict):
 
 
 B5 = BackboneConfig(name="tf_efficientnet_b5.aa_in1k", last_block=5, stride=32, padding="authors")
-RESNET18 = BackboneConfig(name="resnet18", stages=(2, 3), stride=16)
+RESNET18 = BackboneConfig(name="resnet18", stages=(1, 2, 3), stride=16)
 MOBILENETV2 = BackboneConfig(name="mobilenetv2_100", stages=(2, 3), stride=16)
 
 
