@@ -66,7 +66,11 @@ def study_table() -> str:
 def peer_table() -> str:
     """anomalib's methods on the same features beside our RGB presets."""
     rows = []
-    ours = {"balanced": "`balanced`", "stages_23": "`balanced` with stages 2 and 3, as below", "nano": "`nano`"}
+    ours = {
+        "balanced": "`balanced`",
+        "stages_23": "`balanced` with stages 2 and 3, as below",
+        "nano": "`nano`",
+    }
     for name, words in ours.items():
         found = _results(name, "rgb")
         if found:

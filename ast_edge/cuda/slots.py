@@ -173,13 +173,14 @@ class Slot:
         tensors = {spec.name: tensor_bytes(spec) for spec in (*wiring.inputs, *wiring.outputs)}
         try:
             with cuda_errors("a slot's memory"):
-                self._stream = cuda.Stream()
-                self._kernels = cuda.module_from_buffer(wiring.kernels) if wiring.kernels else None
+                self._stream: Any = cuda.Stream()
+                self._kernels: Any = cuda.module_from_buffer(wiring.kernels) if wiring.kernels else None
                 for name, nbytes in {**tensors, "levels": 32, "status": 4}.items():
                     self._memory.allocate(name, nbytes, shared=True)
             self._events.extend(Event() for _ in range(len(STAGES) + 1))
         except BaseException:
             self._memory.close()
+            self._kernels = self._stream = None
             raise
         bind({spec.name: self._memory.addresses[spec.name] for spec in (*wiring.inputs, *wiring.outputs)})
 
@@ -270,6 +271,8 @@ class Slot:
 
     def close(self) -> None:
         """Free everything; after an error too."""
+        if self._stream is None:
+            return
         with cuda_errors("freeing a slot"):
             self._stream.synchronize()
             for prepared in self._prepared.values():
@@ -279,6 +282,8 @@ class Slot:
             for event in self._events:
                 event.close()
             self._events.clear()
+            # pycuda frees these when they are forgotten, and can do so only in the context's own thread.
+            self._kernels = self._stream = None
 
     def _work(self, prepared: Prepared, *, in_graph: bool) -> None:
         """Put one part's way on the stream: copy in, prepare, network, copy out, with events in between."""
