@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from ast_edge.model_file import read_model_file
 from tests.standin import cuda
 from tests.standin.install import GPU, standins
 from tests.standin.trt import Behaviour
-from tests.tiny import bumpy_part, flat_part, grey, white, write_tiny_model
+from tests.tiny import flat_part, grey, part, white, write_tiny_model
 
 FP32 = Options(precision="fp32")
 ALL_FREE = (0, 0, 0, 0)
@@ -43,15 +42,6 @@ def machine(kernel_library: Path, own_cache: None) -> Iterator[Behaviour]:
 def mode(request: pytest.FixtureRequest) -> Mode:
     chosen: Mode = request.param
     return chosen
-
-
-def part(mode: Mode, *, good: bool) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
-    if mode != "depth":
-        inputs |= {"frame": grey() if good else white(), "colour": "bgr"}
-    if mode != "rgb":
-        inputs["depth_m"] = flat_part() if good else bumpy_part()
-    return inputs
 
 
 def test_an_engine_is_built_proven_and_opened(machine: Behaviour, mode: Mode, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,6 +60,16 @@ def bumpy_part(height: int = 40, width: int = 48) -> NDArray[np.float32]:
     depth = flat_part(height, width)
     depth[height // 4 : height // 2, width // 4 : -width // 4] -= 0.04
     return depth
+
+
+def part(mode: Mode, *, good: bool) -> dict[str, Any]:
+    """What `Inspector.inspect` takes of a part that passes or is rejected."""
+    inputs: dict[str, Any] = {}
+    if mode != "depth":
+        inputs |= {"frame": grey() if good else white(), "colour": "bgr"}
+    if mode != "rgb":
+        inputs["depth_m"] = flat_part() if good else bumpy_part()
+    return inputs
 
 
 def tiny_spec(mode: Mode = "rgb") -> ModelSpec:

@@ -19,7 +19,7 @@ from ast_edge.pixel_formats import COLOURS, Colour
 from ast_edge.preprocess import depth_input, image_input
 from tests.gpu.conftest import REHEARSAL, Build
 from tests.test_pixel_formats import camera_frame
-from tests.tiny import bumpy_part, flat_part, grey, white
+from tests.tiny import flat_part, grey, part, white
 
 INSPECTIONS = 300 if REHEARSAL else 10_000
 FLAT_BYTES = 8 << 20
@@ -31,15 +31,6 @@ def backend_of(engine: Path, *, graph: bool = True) -> Any:
     from ast_edge.backends.tensorrt import TensorRtBackend  # noqa: PLC0415 (imports TensorRT)
 
     return TensorRtBackend(read_engine_file(engine), graph=graph)
-
-
-def part(mode: Mode, *, good: bool) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
-    if mode != "depth":
-        inputs |= {"frame": grey() if good else white(), "colour": "bgr"}
-    if mode != "rgb":
-        inputs["depth_m"] = flat_part() if good else bumpy_part()
-    return inputs
 
 
 @pytest.fixture(params=[(1920, 1200), (641, 37), (30, 44)], ids=str)

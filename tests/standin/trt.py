@@ -52,7 +52,7 @@ class ILogger:
     INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
 
     def log(self, severity: Any, msg: str) -> None:
-        raise NotImplementedError
+        """Overridden by the program, as TensorRT wants it."""
 
 
 class DataType(Enum):
