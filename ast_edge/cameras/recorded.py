@@ -1,0 +1,155 @@
+"""Cameras without a camera: a folder of pictures, a video file, and generated parts.
+
+dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz where they lie in a folder rgb
+file:///video.mp4?loop=1&pace=0      at the video's own pace, or as fast as it is read
+synthetic://?seed=1&defects=0.2&rate=10&size=256
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.uri import CameraUri, positive, share, whole, yes_or_no
+from ast_edge.errors import AstEdgeError, CameraError
+
+
+class Recorded(Camera):
+    """Frames that are there already, given at `rate` per second, or as fast as they are read."""
+
+    def __init__(self, uri: CameraUri, rate: float | None) -> None:
+        self.uri = uri.public
+        self._period_s = 0.0 if rate is None else 1 / rate
+        self._due = time.monotonic()
+        self._number = 0
+        self._ended = False
+        self._closed = threading.Event()
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """See `Camera`."""
+        if self._closed.is_set():
+            raise CameraError(f"{self.uri}: the camera was closed.")
+        if self._ended:
+            return NoFrame.END
+        wait_s = self._due - time.monotonic()
+        if wait_s > timeout_s:
+            self._closed.wait(timeout_s)
+            return NoFrame.TIMEOUT
+        if wait_s > 0 and self._closed.wait(wait_s):
+            return NoFrame.END
+        # A slow reader does not make the following frames come in a burst.
+        self._due = max(self._due, time.monotonic() - self._period_s) + self._period_s
+        number, self._number = self._number, self._number + 1
+        found = self._next(number)
+        if found is None:
+            self._ended = True
+            return NoFrame.END
+        return replace(found, number=number, host_ns=time.monotonic_ns())
+
+    @abstractmethod
+    def _next(self, number: int) -> Frame | None:
+        """The frame with this number, None after the last; CameraError for one that cannot be read."""
+
+    @property
+    def state(self) -> State:
+        """See `Camera`."""
+        return "closed" if self._closed.is_set() else "live"
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """See `Camera`."""
+        return {"frames": self._number}
+
+    def close(self) -> None:
+        """See `Camera`."""
+        self._closed.set()
+
+
+class FolderCamera(Recorded):
+    """The pictures directly in a folder, in the order of their names."""
+
+    def __init__(self, uri: CameraUri) -> None:
+        from ast_edge.images import list_images  # noqa: PLC0415 (Pillow)
+
+        uri.check_keys("loop", "rate")
+        super().__init__(uri, uri.option("rate", positive, None) if "rate" in uri.options else None)
+        self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
+        folder = Path(uri.place)
+        if not folder.is_dir():
+            raise CameraError(f"{self.uri}: there is no folder {folder}.")
+        self._pictures = list_images(folder)
+        if not self._pictures:
+            raise CameraError(f"{self.uri}: there is no picture directly in {folder}.")
+
+    def _next(self, number: int) -> Frame | None:
+        from ast_edge.images import read_image, read_xyz, xyz_beside  # noqa: PLC0415 (Pillow)
+
+        if number >= len(self._pictures) and not self._loop:
+            return None
+        path = self._pictures[number % len(self._pictures)]
+        try:
+            depth = None
+            if path.resolve().parent.name == "rgb" and (path.resolve().parent.parent / "xyz").is_dir():
+                depth = read_xyz(xyz_beside(path))
+            return Frame(read_image(path), "rgb", number, None, 0, str(path), depth)
+        except AstEdgeError as exc:
+            raise CameraError(str(exc)) from exc
+
+
+class VideoCamera(Recorded):
+    """A video file, decoded by OpenCV."""
+
+    def __init__(self, uri: CameraUri) -> None:
+        import cv2  # noqa: PLC0415 (not everybody has it)
+
+        uri.check_keys("loop", "pace")
+        self._path = Path(uri.place)
+        if not self._path.is_file():
+            raise CameraError(f"{uri.public}: there is no file {self._path}.")
+        self._video: Any = cv2.VideoCapture(str(self._path))
+        if not self._video.isOpened():
+            raise CameraError(f"{uri.public}: OpenCV cannot read {self._path} as a video.")
+        rate = float(self._video.get(cv2.CAP_PROP_FPS)) or 25.0
+        super().__init__(uri, rate if uri.option("pace", yes_or_no, True) else None)  # noqa: FBT003
+        self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
+        self._start = cv2.CAP_PROP_POS_FRAMES
+
+    def _next(self, number: int) -> Frame | None:
+        there, pixels = self._video.read()
+        if not there and self._loop:
+            self._video.set(self._start, 0)
+            there, pixels = self._video.read()
+        return Frame(pixels, "bgr", number, None, 0, str(self._path)) if there else None
+
+    def close(self) -> None:
+        """See `Camera`."""
+        super().close()
+        self._video.release()
+
+
+class SyntheticCamera(Recorded):
+    """Generated parts, some of them defective; `source` tells the truth about each."""
+
+    def __init__(self, uri: CameraUri) -> None:
+        uri.check_keys("seed", "defects", "rate", "size")
+        super().__init__(uri, uri.option("rate", positive, 10.0))
+        self._seed = uri.option("seed", whole, 0)
+        self._defects = uri.option("defects", share, 0.2)
+        self._size = uri.option("size", whole, 256)
+
+    def _next(self, number: int) -> Frame | None:
+        from ast_edge.synthetic.part import DEFECTS, render  # noqa: PLC0415 (OpenCV)
+
+        rng = np.random.default_rng([self._seed, number])
+        defect = str(rng.choice(DEFECTS)) if rng.random() < self._defects else None
+        part = render(int(rng.integers(2**62)), defect, size=self._size)
+        truth = f"part {number}, {f'defect {defect}' if defect else 'good'}"
+        return Frame(part.image, "rgb", number, None, 0, truth, part.xyz[..., 2])
