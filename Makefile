@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: $$($(PYTHON) --version) is too old: ast-edge needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments with pip: install its venv package (Debian, Ubuntu: sudo apt install python3-venv) and run make again" >&2; exit 1; }
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[cpu,train,dev]"
+	.venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[cpu,train,line,dev]"
 	@touch $@
 
 clean:

@@ -71,6 +71,11 @@ class Camera(ABC):
     def counters(self) -> Mapping[str, int]:
         """How often what happened since the camera was opened."""
 
+    @property
+    def frame_age_s(self) -> float | None:
+        """Seconds since the last frame arrived; None before the first, or where nobody keeps count."""
+        return None
+
     def trigger(self) -> None:
         """Ask for one frame (software trigger). Raises CameraError where that is not possible."""
         raise CameraError(f"{self.uri}: this camera has no software trigger.")

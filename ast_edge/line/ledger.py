@@ -49,12 +49,17 @@ class Ledger:
         self._changed = threading.Condition(self._lock)
 
     def enter(
-        self, at_ns: int, wall_s: float, encoder: int | None = None, source: str = "software"
+        self,
+        at_ns: int,
+        wall_s: float,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
     ) -> Trigger:
         """A part is there: give it the next number."""
         with self._lock:
             self._entered += 1
-            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source)
+            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source, external_id)
             self._open[trigger.number] = trigger
             return trigger
 

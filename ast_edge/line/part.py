@@ -19,7 +19,7 @@ class Trigger:
 
     `number` counts the triggers of one run of the station from 1; `at_ns` is `time.monotonic_ns()`, `wall_s`
     `time.time()`; `encoder` is the conveyor's count at that moment, None without an encoder; `source` says
-    where it came from.
+    where it came from; `external_id` is the number or name that the source itself gave to the part.
     """
 
     number: int
@@ -27,6 +27,7 @@ class Trigger:
     wall_s: float
     encoder: int | None = None
     source: str = "software"
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ class PartResult:
             "part_id": self.part_id,
             "run": self.run,
             "number": self.number,
+            "external_id": self.trigger.external_id,
             "time": datetime.fromtimestamp(self.trigger.wall_s, timezone.utc).isoformat(
                 timespec="milliseconds"
             ),

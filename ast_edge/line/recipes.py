@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ast_edge.backends import open_backend
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
 from ast_edge.inspector import Inspector
+from ast_edge.line.events import Told
 from ast_edge.references import SCORE_TOLERANCE, load_references, prove
 
 
@@ -54,7 +55,7 @@ class Recipes:
         self,
         models: Mapping[str, Path],
         first: Recipe,
-        told: Callable[[str, dict[str, object]], None],
+        told: Told,
         *,
         threads: int | None = None,
     ) -> None:

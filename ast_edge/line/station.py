@@ -18,10 +18,12 @@ from typing import Literal
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.errors import AstEdgeError, CameraError
 from ast_edge.inspector import Inspection
+from ast_edge.line.events import Told, nobody
 from ast_edge.line.ledger import Balance, Ledger
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.recipes import Recipe, Recipes
+from ast_edge.line.status import StationState, StationStatus
 
 Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02
@@ -77,9 +79,7 @@ class Station:
     "external" `trigger()` makes parts.
     """
 
-    def __init__(
-        self, setup: Setup, told: Callable[[str, dict[str, object]], None] = lambda *_: None
-    ) -> None:
+    def __init__(self, setup: Setup, told: Told = nobody) -> None:
         self.setup = setup
         self._told = told
         self.ledger = Ledger(self._deliver)
@@ -95,16 +95,47 @@ class Station:
         self._last_digest: int | None = None
         self.failures = 0
         self.last_failure = ""
+        self.warnings: Callable[[], tuple[str, ...]] = tuple
 
     def start(self) -> None:
         """Start outputs and threads."""
         for output in self.setup.outputs:
-            output.start()
+            output.start(self)
         for thread in self._threads:
             thread.start()
 
+    def status(self) -> StationStatus:
+        """How the station is; from any thread."""
+        setup, recipe = self.setup, self.setup.recipes.current
+        return StationStatus(
+            setup.name,
+            setup.run,
+            self._state(),
+            recipe.name,
+            recipe.inspector.spec.threshold.value,
+            setup.camera.state,
+            setup.camera.frame_age_s,
+            self.balance(),
+            self.waiting,
+            self.failures,
+            self.last_failure,
+            self.warnings(),
+        )
+
+    def _state(self) -> StationState:
+        if self._stopped.is_set():
+            return "stopped"
+        if self._stopping.is_set():
+            return "stopping"
+        return "running" if self._threads[0].ident is not None else "starting"
+
     def trigger(
-        self, at_ns: int | None = None, *, encoder: int | None = None, source: str = "software"
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
     ) -> Trigger:
         """A part is there (triggering "external"); `at_ns` is `time.monotonic_ns()` of that moment.
 
@@ -112,7 +143,8 @@ class Station:
         """
         now = time.monotonic_ns()
         at_ns = now if at_ns is None else at_ns
-        trigger = self.ledger.enter(at_ns, time.time() - (now - at_ns) / 1e9, encoder, source)
+        wall_s = time.time() - (now - at_ns) / 1e9
+        trigger = self.ledger.enter(at_ns, wall_s, encoder, source, external_id)
         if self._stopping.is_set():
             self._fault(trigger, "the station is stopping")
             return trigger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
 from ast_edge.errors import CameraError
+from tests.waiting import wait_for
 
 
 class Scripted(Camera):
@@ -45,13 +46,6 @@ class Scripted(Camera):
 
     def close(self) -> None:
         self.closed = True
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 def next_frame(camera: Camera) -> Frame:

@@ -20,6 +20,7 @@ from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.recipes import Recipe, Recipes
 from ast_edge.line.station import Setup, Station, Timing, Triggering
+from ast_edge.line.status import StationView
 from tests.tiny import MAP_SIZE, tiny_spec
 
 Answer = Callable[[Mapping[str, Array]], Outputs]
@@ -79,8 +80,8 @@ class Remembering(Output):
         self.spoil = spoil
         self.closed = False
 
-    def start(self) -> None:
-        pass
+    def start(self, station: StationView) -> None:
+        self.station = station
 
     def put(self, result: PartResult) -> None:
         self.results.append(result)

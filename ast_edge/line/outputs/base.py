@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from ast_edge.line.events import Event, Told, nobody
 from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationView
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,22 @@ class Output(ABC):
     """A receiver of results. `put` never blocks and never raises; delivery is on a thread of its own.
 
     `start` does not raise for a counterpart that is absent: it is tried again, with backoff, for ever.
+    `told` hears when the counterpart comes and goes.
     """
 
     name: str
+    told: Told = staticmethod(nobody)
 
     @abstractmethod
-    def start(self) -> None:
-        """Begin to deliver."""
+    def start(self, station: StationView) -> None:
+        """Begin to deliver; `station` says how the line is, for heartbeats and states."""
 
     @abstractmethod
     def put(self, result: PartResult) -> None:
         """Hand over one result; from any thread. What finds no room is counted as undelivered."""
+
+    def note(self, event: Event) -> None:  # noqa: B027 (most outputs tell of parts only)
+        """Hand over an event that people should see; as `put`, but nothing depends on its arrival."""
 
     @property
     @abstractmethod

@@ -1,0 +1,41 @@
+"""What happens on a line besides verdicts: told once, heard by log, audit, metrics and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# start, stop: of the station; recipe: taken, refused; operator: somebody asked for something; camera, output,
+# trigger: a connection came or went; drift, archive: a warning began or ended; failure: an error nobody
+# foresaw; invariant: the books do not balance, which must never be heard.
+EventKind = Literal[
+    "start",
+    "stop",
+    "recipe",
+    "threshold",
+    "operator",
+    "camera",
+    "trigger",
+    "output",
+    "archive",
+    "drift",
+    "failure",
+    "invariant",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened; `wall_s` is `time.time()`, `details` plain values without secrets."""
+
+    kind: EventKind
+    details: Mapping[str, object]
+    wall_s: float
+
+
+Told = Callable[[EventKind, Mapping[str, object]], None]
+
+
+def nobody(kind: EventKind, details: Mapping[str, object]) -> None:
+    """Hears everything and does nothing."""

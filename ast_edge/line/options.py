@@ -1,0 +1,56 @@
+"""What every section of line.toml is: strict, bounded, and with secrets by name only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ast_edge.errors import LineError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._:-]+$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Milliseconds = Annotated[float, Field(ge=0, le=3_600_000)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+_SECRET_BYTES = 4096
+
+
+class Options(BaseModel):
+    """A section: an unknown key is an error, a value is never corrected, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Secret(Options):
+    """Where a secret stands: an environment variable or a file (systemd's LoadCredential, say)."""
+
+    env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give either env (name of an environment variable) or file")
+        return self
+
+    def read(self, what: str) -> str:
+        """The secret itself; `what` names it in errors. Raises LineError where it is not."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            where = f"the environment variable {self.env}"
+        else:
+            value, where = self._from_file(what)
+        if not value:
+            raise LineError(f"{what}: {where} is empty or not set; put the secret there.")
+        return value
+
+    def _from_file(self, what: str) -> tuple[str, str]:
+        assert self.file is not None  # noqa: S101 (checked by the validator)
+        try:
+            with self.file.open("rb") as stream:
+                return stream.read(_SECRET_BYTES).decode().strip(), f"the file {self.file}"
+        except (OSError, UnicodeDecodeError) as exc:
+            raise LineError(f"{what}: {self.file} cannot be read ({exc}); check path and rights.") from exc

@@ -1,0 +1,176 @@
+"""An output behind a bounded queue, with a thread that connects, delivers, and connects again for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections import deque
+
+from ast_edge.backoff import Backoff
+from ast_edge.errors import AstEdgeError
+from ast_edge.line.events import Event
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationView
+
+_NEVER_S = 3600.0
+
+
+class QueuedOutput(Output):
+    """Subclasses say how to connect, deliver one result, and let go; all of it runs on one thread.
+
+    A result whose delivery raises is tried again after the next connection, so a counterpart may get it
+    twice and never not at all, unless more than `room` wait: then the oldest is given up and counted.
+    """
+
+    def __init__(self, name: str, *, room: int = 1000, backoff: Backoff | None = None) -> None:
+        self.name = name
+        self._room = room
+        self._backoff = backoff or Backoff(0.1, 5.0)
+        self._queue: deque[PartResult | Event] = deque()
+        self._news = threading.Condition()
+        self._connected = False
+        self._delivered = self._undelivered = 0
+        self._last_error = ""
+        self._end: float | None = None  # until when `close` gives time; None while running
+        self.station: StationView | None = None
+        self._thread = threading.Thread(target=self._run, name=f"ast-edge-{name}", daemon=True)
+
+    # ---- what a subclass does, on the output's own thread --------------------------------------------------
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Reach the counterpart; any exception means that it is not there."""
+
+    @abstractmethod
+    def _deliver(self, result: PartResult) -> None:
+        """Hand over one result; any exception means that the connection is dead and the result waits."""
+
+    def _announce(self, event: Event) -> None:
+        """Hand over an event, as `_deliver`; by default nobody is told."""
+
+    def _tick(self) -> float:
+        """Called between results while connected; seconds until the next call, at the latest.
+
+        For heartbeats and for what is due at a certain time. An exception is a dead connection.
+        """
+        return _NEVER_S
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Let go of the counterpart; also after an error, and more than once."""
+
+    # ---- Output --------------------------------------------------------------------------------------------
+
+    def start(self, station: StationView) -> None:
+        """See `Output`."""
+        self.station = station
+        self._thread.start()
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`."""
+        self._add(result)
+
+    def note(self, event: Event) -> None:
+        """See `Output`."""
+        self._add(event)
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`."""
+        with self._news:
+            waiting = sum(isinstance(item, PartResult) for item in self._queue)
+            return OutputStatus(
+                self._connected, self._delivered, self._undelivered, waiting, self._last_error
+            )
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`; what could not be delivered in time is counted as undelivered."""
+        with self._news:
+            if self._end is None:
+                self._end = time.monotonic() + timeout_s
+            self._news.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s + 1.0)
+        with self._news:
+            self._undelivered += sum(isinstance(item, PartResult) for item in self._queue)
+            self._queue.clear()
+
+    # ---- the thread ----------------------------------------------------------------------------------------
+
+    def _add(self, item: PartResult | Event) -> None:
+        with self._news:
+            if self._end is not None:
+                self._undelivered += isinstance(item, PartResult)
+                return
+            if len(self._queue) >= self._room:
+                self._undelivered += isinstance(self._queue.popleft(), PartResult)
+            self._queue.append(item)
+            self._news.notify_all()
+
+    def _over(self) -> bool:
+        """Whether `close` was called and nothing waits any more, or its time is up."""
+        return self._end is not None and (not self._queue or time.monotonic() >= self._end)
+
+    def _run(self) -> None:
+        while not self._over():
+            try:
+                self._connect()
+                self._set_connected(connected=True)
+                self._serve()
+            except Exception as exc:  # noqa: BLE001 (whatever the counterpart does, it is tried again)
+                self._note_error(exc)
+            finally:
+                self._let_go()
+            if not self._over():
+                self._wait(self._backoff.next_s())
+
+    def _serve(self) -> None:
+        """Deliver until it is over; errors end the connection."""
+        while True:
+            wait_s = self._tick()
+            with self._news:
+                if self._over():
+                    return
+                if not self._queue:
+                    self._news.wait(wait_s if self._end is None else min(wait_s, 0.05))
+                item = self._queue[0] if self._queue else None
+            if item is not None:
+                self._hand_over(item)
+
+    def _hand_over(self, item: PartResult | Event) -> None:
+        if isinstance(item, PartResult):
+            self._deliver(item)
+        else:
+            self._announce(item)
+        self._backoff.reset()
+        with self._news:
+            self._delivered += isinstance(item, PartResult)
+            # A queue that overflowed meanwhile has lost the item itself.
+            if self._queue and self._queue[0] is item:
+                self._queue.popleft()
+            elif isinstance(item, PartResult):
+                self._undelivered -= 1
+
+    def _let_go(self) -> None:
+        self._set_connected(connected=False)
+        try:
+            self._disconnect()
+        except Exception as exc:  # noqa: BLE001 (what is dead may die noisily)
+            self._note_error(exc)
+
+    def _set_connected(self, *, connected: bool) -> None:
+        changed, self._connected = connected != self._connected, connected
+        if changed:
+            self.told("output", {"output": self.name, "connected": connected, "error": self._last_error})
+
+    def _note_error(self, exc: Exception) -> None:
+        self._last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, or less when `close` comes."""
+        end = time.monotonic() + seconds
+        with self._news:
+            while (left := end - time.monotonic()) > 0 and not self._over():
+                self._news.wait(left if self._end is None else min(left, 0.05))

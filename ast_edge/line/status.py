@@ -1,0 +1,39 @@
+"""What the station says about itself to outputs, metrics and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ast_edge.cameras.base import State
+from ast_edge.line.ledger import Balance
+
+StationState = Literal["starting", "running", "stopping", "stopped"]
+
+
+@dataclass(frozen=True)
+class StationStatus:
+    """The station at one moment. `frame_age_s` is None before the first frame, `waiting` parts in the queue.
+
+    `failures` counts errors that nobody foresaw; `warnings` are in force now, one sentence each.
+    """
+
+    name: str
+    run: str
+    state: StationState
+    recipe: str
+    threshold: float
+    camera: State
+    frame_age_s: float | None
+    balance: Balance
+    waiting: int
+    failures: int
+    last_failure: str
+    warnings: tuple[str, ...] = ()
+
+
+class StationView(Protocol):
+    """Whoever can say how the station is; from any thread, without waiting."""
+
+    def status(self) -> StationStatus:
+        """The station now."""

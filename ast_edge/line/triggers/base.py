@@ -1,0 +1,60 @@
+"""What every source of triggers is to the line."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+from ast_edge.line.events import Told, nobody
+from ast_edge.line.part import Trigger
+
+
+class TriggerSink(Protocol):
+    """Who takes triggers: the station. From any thread; neither call blocks."""
+
+    def trigger(
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
+    ) -> Trigger:
+        """A part is there, at this moment of `time.monotonic_ns()`, now by default."""
+
+    def missed(self, count: int, source: str) -> None:
+        """So many parts went by without a trigger that could be seen: each becomes a fault."""
+
+
+@dataclass(frozen=True)
+class TriggerStatus:
+    """How a source is doing: triggers given, triggers it knows to have missed, the last error in words."""
+
+    connected: bool
+    triggers: int
+    missed: int
+    last_error: str
+
+
+class TriggerSource(ABC):
+    """Gives triggers from a thread of its own; `told` hears when the connection comes and goes.
+
+    `start` does not raise for a counterpart that is absent: it is tried again, with backoff, for ever.
+    """
+
+    name: str
+    told: Told = staticmethod(nobody)
+
+    @abstractmethod
+    def start(self, sink: TriggerSink) -> None:
+        """Begin to give triggers."""
+
+    @property
+    @abstractmethod
+    def status(self) -> TriggerStatus:
+        """From any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """No trigger comes after this returns; a second call does nothing."""
