@@ -70,6 +70,11 @@ class Recipes:
         self.last_error = ""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every recipe that can be asked for."""
+        return tuple(sorted(self._models))
+
+    @property
     def current(self) -> Recipe:
         """The recipe in force."""
         with self._lock:
@@ -101,7 +106,8 @@ class Recipes:
                 self._current, self._next = taken, None
             current = self._current
         if replaced is not None:
-            replaced.inspector.close()
+            # Letting go of an engine may take long; the next part does not wait for it.
+            threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
         if taken is not None:
             self._told("recipe", {"taken": current.name})
         return current
