@@ -83,6 +83,7 @@ class Recipes:
     def request(self, name: str) -> None:
         """Open and prove recipe `name` in the background; it is taken at the next part boundary after that.
 
+        The file is read again, also where the recipe is in force already: a model that was calibrated anew.
         Raises UsageError for a name that there is not, LineError while another change is under way.
         """
         if name not in self._models:
@@ -90,12 +91,22 @@ class Recipes:
         with self._lock:
             if self._opening is not None and self._opening.is_alive():
                 raise LineError(f"recipe {name!r}: another change is under way; ask again when it is done.")
-            if self._before is not None and self._before.name == name:
-                # The one before is still open: going back to it takes no time.
-                self._next, self._before = self._before, None
-                return
             self._opening = threading.Thread(target=self._open, args=(name,), name="ast-edge-recipe")
             self._opening.start()
+
+    def rollback(self) -> str:
+        """Take the recipe before the one in force again, which is still open; its name.
+
+        Raises LineError where there is none.
+        """
+        with self._lock:
+            if self._before is None:
+                raise LineError("there is no recipe before this one to go back to; ask for one by its name.")
+            replaced, self._next, self._before = self._next, self._before, None
+            name = self._next.name
+        if replaced is not None:
+            replaced.inspector.close()
+        return name
 
     def take(self) -> Recipe:
         """The recipe for the next part; the change happens here."""
