@@ -11,6 +11,7 @@ from ast_edge.backends import open_backend
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.line.events import Told
+from ast_edge.manifest import Manifest
 from ast_edge.references import SCORE_TOLERANCE, load_references, prove
 
 
@@ -20,6 +21,18 @@ class Recipe:
 
     name: str
     inspector: Inspector
+
+
+def describe(recipe: Recipe) -> dict[str, object]:
+    """What decides with this recipe: model, threshold and its revision, engine."""
+    spec = recipe.inspector.spec
+    return {
+        "recipe": recipe.name,
+        "model": spec.model_id if isinstance(spec, Manifest) else None,
+        "threshold": spec.threshold.value,
+        "revision": spec.calibration.revision if spec.calibration is not None else None,
+        "engine": recipe.inspector.engine,
+    }
 
 
 def open_recipe(name: str, model: Path, *, threads: int | None = None) -> Recipe:
@@ -120,7 +133,7 @@ class Recipes:
             # Letting go of an engine may take long; the next part does not wait for it.
             threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
         if taken is not None:
-            self._told("recipe", {"taken": current.name})
+            self._told("recipe", {"what": "taken", **describe(current)})
         return current
 
     def wait(self, timeout_s: float) -> bool:
@@ -145,7 +158,7 @@ class Recipes:
             opened = open_recipe(name, self._models[name], threads=self._threads)
         except AstEdgeError as exc:
             self.last_error = str(exc)
-            self._told("recipe", {"refused": name, "error": str(exc)})
+            self._told("recipe", {"what": "refused", "recipe": name, "error": str(exc)})
             return
         with self._lock:
             replaced, self._next = self._next, opened

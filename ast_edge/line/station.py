@@ -69,6 +69,7 @@ class Station:
         ]
         self._pairing = Pairing(setup.camera, setup.timing, self._following, self._given_up)
         self._last_number = -1
+        self._turned_ns = time.monotonic_ns()
         self.failures = 0
         self.last_failure = ""
         self.warnings: Callable[[], tuple[str, ...]] = tuple
@@ -143,6 +144,16 @@ class Station:
     def balance(self) -> Balance:
         """The books."""
         return self.ledger.balance()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the inspection last looked for a part: large only where the engine or a driver hangs."""
+        return (time.monotonic_ns() - self._turned_ns) / 1e9
+
+    @property
+    def ended(self) -> bool:
+        """Whether no part comes any more: the camera has shown its last frame."""
+        return self._stopping.is_set()
 
     @property
     def waiting(self) -> int:
@@ -226,6 +237,7 @@ class Station:
     def _inspect(self) -> None:
         step = self._next_external if self.setup.triggering == "external" else self._next_frame
         while not self._stopped.is_set():
+            self._turned_ns = time.monotonic_ns()
             step()
 
     def _next_external(self) -> None:

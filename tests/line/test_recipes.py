@@ -63,7 +63,10 @@ def test_the_next_recipe_is_taken_between_two_parts_and_the_one_before_is_kept(
         recipes.rollback()
     recipes.take()
     recipes.close()
-    assert [details for _, details in told.heard] == [{"taken": name} for name in ("second", "first") * 2]
+    assert [(details["what"], details["recipe"]) for _, details in told.heard] == [
+        ("taken", name) for name in ("second", "first") * 2
+    ]
+    assert told.heard[0][1]["model"] == "tiny-rgb"
     with pytest.raises(BackendError, match="closed"):
         recipes.current.inspector.inspect()
 
@@ -78,7 +81,7 @@ def test_a_recipe_that_is_damaged_or_unknown_is_refused_and_the_line_keeps_its_o
     recipes.request("damaged")
     assert recipes.wait(30)
     assert recipes.take().name == "first"
-    assert told.heard[0][1]["refused"] == "damaged"
+    assert (told.heard[0][1]["what"], told.heard[0][1]["recipe"]) == ("refused", "damaged")
     assert recipes.last_error
     recipes.close()
 
