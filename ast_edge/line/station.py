@@ -46,6 +46,14 @@ class Setup:
     timing: Timing = field(default_factory=Timing)
 
 
+def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
+    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
+    mode = recipe.inspector.spec.mode
+    depth = frame.depth_m if mode != "rgb" else None
+    pixels = frame.pixels if mode != "depth" else None
+    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
+
+
 class Station:
     """Runs until `stop()`; `trigger()` may be called from any thread.
 
@@ -299,12 +307,8 @@ class Station:
         if self._pairing.repeated(frame):
             self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
             return
-        depth = frame.depth_m if recipe.inspector.spec.mode != "rgb" else None
-        pixels = frame.pixels if recipe.inspector.spec.mode != "depth" else None
         try:
-            inspection = recipe.inspector.inspect(
-                pixels, colour=None if pixels is None else frame.colour, depth_m=depth
-            )
+            inspection = inspect_frame(recipe, frame)
         except AstEdgeError as exc:
             self._fault(trigger, str(exc), frame, recipe)
             return
