@@ -30,6 +30,8 @@ from ast_edge.line.timing import Timing
 Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02
 _CLOCK_S = 0.002
+# More frames than this are not lost at once: a camera that counts so has begun to count anew.
+_MOST_LOST = 1000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Station:
             for name, work in (("inspect", self._inspect), ("clock", self._clock), ("shutter", self._shutter))
         ]
         self._pairing = Pairing(setup.camera, setup.timing, self._following, self._given_up)
-        self._last_number = -1
+        self._last_number: int | None = None
         self._turned_ns = time.monotonic_ns()
         self.failures = 0
         self.last_failure = ""
@@ -155,7 +157,7 @@ class Station:
 
     @property
     def busy_s(self) -> float:
-        """Seconds since the inspection last looked for a part: large only where the engine or a driver hangs."""
+        """Seconds since the inspection last looked for a part: long where the engine or a driver hangs."""
         return (time.monotonic_ns() - self._turned_ns) / 1e9
 
     @property
@@ -281,13 +283,17 @@ class Station:
             if frame is NoFrame.END:
                 self._stopping.set()
             return
-        if self.setup.triggering == "camera":
-            for _ in range(frame.number - self._last_number - 1 if self._last_number >= 0 else 0):
-                self._fault(
-                    self._enter_frame(frame.host_ns, "camera"), "the camera's frame was lost on the way"
-                )
+        if self.setup.triggering == "camera" and self._last_number is not None:
+            self._enter_lost(frame.number - self._last_number - 1, frame.host_ns)
         self._last_number = frame.number
         self._judge(self._enter_frame(frame.host_ns, "camera"), frame, self.setup.recipes.take())
+
+    def _enter_lost(self, count: int, at_ns: int) -> None:
+        """Frames that a camera took and that did not arrive: parts that nobody saw."""
+        if count > _MOST_LOST:
+            self._told("failure", {"where": "camera", "error": f"its frame count leapt by {count}"})
+        for _ in range(min(count, _MOST_LOST)):
+            self._fault(self._enter_frame(at_ns, "camera"), "the camera's frame was lost on the way")
 
     # ---- pieces ------------------------------------------------------------------------------------------
 
@@ -304,16 +310,16 @@ class Station:
         return self._stopped.is_set() or not self.ledger.is_open(trigger.number)
 
     def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
-        if self._pairing.repeated(frame):
-            self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
-            return
         try:
+            if self._pairing.repeated(frame):
+                self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
+                return
             inspection = inspect_frame(recipe, frame)
         except AstEdgeError as exc:
             self._fault(trigger, str(exc), frame, recipe)
             return
         except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
-            self._fault(trigger, f"the engine failed: {type(exc).__name__}: {exc}", frame, recipe)
+            self._fault(trigger, f"the inspection failed: {type(exc).__name__}: {exc}", frame, recipe)
             return
         latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
         if latency_ms > self.setup.timing.deadline_ms:

@@ -13,7 +13,7 @@ from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatu
 
 
 class TimerTriggerOptions(Options):
-    """`timer`: `per_s` parts a second; a moment that was missed because the machine was busy is a part too."""
+    """`timer`: `per_s` parts a second; a moment that a busy machine missed is a part too."""
 
     kind: Literal["timer"]
     per_s: Annotated[float, Field(gt=0, le=1000)] = 1.0
