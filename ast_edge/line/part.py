@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
+from ast_edge.manifest import ModelSpec
 from ast_edge.scoring import Verdict
 
 
@@ -35,7 +36,8 @@ class PartResult:
     """What became of one trigger: the same object goes to every output and to the archive.
 
     `run` names this run of the station, so that `(run, number)` is unique for ever. `score` is NaN and
-    `inspection` None where the network was not asked. `latency_ms` is from trigger to verdict.
+    `inspection` None where the network was not asked. `latency_ms` is from trigger to verdict. `spec` is what
+    the model that was in force says about itself.
     """
 
     run: str
@@ -49,6 +51,7 @@ class PartResult:
     stages_ms: Mapping[str, float]
     frame: Frame | None = field(default=None, repr=False)
     inspection: Inspection | None = field(default=None, repr=False)
+    spec: ModelSpec | None = field(default=None, repr=False)
 
     @property
     def number(self) -> int:

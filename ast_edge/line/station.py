@@ -344,6 +344,7 @@ class Station:
                 inspection.stages_ms,
                 frame,
                 inspection,
+                recipe.inspector.spec,
             )
         )
 
@@ -370,6 +371,7 @@ class Station:
                 stages,
                 frame,
                 inspection,
+                recipe.inspector.spec,
             )
         )
 
