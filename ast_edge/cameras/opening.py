@@ -9,9 +9,17 @@ from ast_edge.cameras.recorded import FolderCamera, SyntheticCamera, VideoCamera
 from ast_edge.cameras.uri import CameraUri, parse_uri
 from ast_edge.errors import UsageError
 
+
+def _gige(uri: CameraUri) -> Camera:
+    from ast_edge.cameras.gige import GigeCamera  # noqa: PLC0415 (with its kind's own name)
+
+    return GigeCamera(uri)
+
+
 _KINDS: dict[str, Callable[[CameraUri], Camera]] = {
     "dir": FolderCamera,
     "file": VideoCamera,
+    "gige": _gige,
     "synthetic": SyntheticCamera,
 }
 
