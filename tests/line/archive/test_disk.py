@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import threading
@@ -17,19 +16,8 @@ from ast_edge.line.archive.pictures import write_part
 from ast_edge.line.archive.queues import Queues
 from ast_edge.line.archive.row import Files, Outcome, row_of
 from ast_edge.line.part import PartResult
-from tests.line.archive.bench import archiving, check_whole, part, rows, small_disk
+from tests.line.archive.bench import archiving, check_whole, fill, part, rows, small_disk
 from tests.waiting import wait_for
-
-
-def fill(disk: Path) -> Path:
-    """Take every byte that is left."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as stream:
-        for size in (1 << 16, 1 << 12, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    stream.write(bytes(size))
-    return filler
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
