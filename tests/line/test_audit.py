@@ -447,6 +447,20 @@ def test_a_log_written_anew_shows_against_a_noted_digest_alone(tmp_path: Path) -
     assert findings(tmp_path, lines, noted) != []
 
 
+def test_a_line_that_was_replaced_by_a_good_one_is_found(tmp_path: Path) -> None:
+    """Number, link and digest of the new line are right; the line after it names another."""
+    lines = chain()
+    forged, _ = make_line(3, 1.7e9, "run", "operator", "{}", read_line(lines[1][:-1]).link)
+    changed = [*lines[:2], forged, *lines[3:]]
+    assert findings(tmp_path, changed) == ["entry 4 does not follow the line before it"]
+
+
+def test_numbers_that_run_back_are_found(tmp_path: Path) -> None:
+    lines = chain(3)
+    line, _ = make_line(2, 1.7e9, "run", "operator", "{}", read_line(lines[2][:-1]).link)
+    assert findings(tmp_path, [*lines, line]) == ["entry 2 comes after entry 3: inserted or moved"]
+
+
 def test_each_fault_is_named_once(tmp_path: Path) -> None:
     lines = chain()
     changed = lines[2].replace(b"xxx", b"xyx")

@@ -230,10 +230,10 @@ def test_outcomes_come_after_their_rows_and_are_bounded() -> None:
 def test_put_takes_no_time_while_pictures_are_written(tmp_path: Path) -> None:
     took = []
     with archiving(tmp_path, sync="full") as opened:
-        for number in range(1, 31):
+        for number in range(1, 16):
             result = part(number, side=500)
             before = time.perf_counter_ns()
             opened.archive.put(result)
             took.append(time.perf_counter_ns() - before)
             time.sleep(0.005)
-    assert sorted(took)[15] < 1e6  # 1 ms; it is some 10 us
+    assert sorted(took)[7] < 1e6  # 1 ms; it is some 10 us
