@@ -46,7 +46,7 @@ def test_parts_times_and_the_station() -> None:
     assert found["ast_edge_verdict_seconds_count", ()] == 4
     assert found["ast_edge_verdict_seconds_bucket", (("le", "0.005"),)] == 4
     assert found["ast_edge_verdict_seconds_bucket", (("le", "0.002"),)] == 0
-    assert found["ast_edge_stage_seconds_count", (("stage", "engine"),)] == 3
+    assert found["ast_edge_stage_seconds_count", (("stage", "engine"),)] == 4
     assert found["ast_edge_triggers_total", ()] == 12
     assert found["ast_edge_ready", ()] == found["ast_edge_balanced", ()] == 1
     assert found["ast_edge_camera_state", (("state", "live"),)] == 1

@@ -77,7 +77,7 @@ class QueuedOutput(Output):
 
     def put(self, result: PartResult) -> None:
         """See `Output`."""
-        self._add(result)
+        self._add(result.without_pictures())
 
     def note(self, event: Event) -> None:
         """See `Output`."""
