@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 # No encoder that is read over a field bus counts faster; what jumps further was set anew.
 FASTEST_PER_S = 65_536
@@ -24,6 +24,7 @@ class EncoderReading:
     at_ns: int
 
 
+@runtime_checkable
 class EncoderSource(Protocol):
     """Whoever reads an encoder; from any thread, without waiting."""
 

@@ -92,7 +92,9 @@ class LineLog(Output):
 
     def event(self, event: Event) -> None:
         """Listener of the events' hub."""
-        level = _EVENT_LEVELS.get(event.kind, 20)
+        # What is well again is news, and no warning.
+        well = event.details.get("connected") is True or event.details.get("state") in ("live", "closed")
+        level = 20 if well else _EVENT_LEVELS.get(event.kind, 20)
         words = " ".join(f"{key}={value}" for key, value in event.details.items())
         self._write(level, f"{event.kind} {words}", {"event": event.kind, **event.details})
 

@@ -161,6 +161,11 @@ class Station:
         return (time.monotonic_ns() - self._turned_ns) / 1e9
 
     @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its own, all of which live while it runs."""
+        return tuple(self._threads)
+
+    @property
     def ended(self) -> bool:
         """Whether no part comes any more: the camera has shown its last frame."""
         return self._stopping.is_set()

@@ -49,7 +49,7 @@ class Plc:
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.journal = folder / "plc.jsonl"
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Plc:
@@ -76,7 +76,7 @@ class Plc:
             text=True,
         )
         end = time.monotonic() + _START_S
-        while not _listens(self.port):
+        while not listens(self.port):
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the PLC did not start on port {self.port}")
             time.sleep(0.02)
@@ -167,14 +167,14 @@ def _written(at_ns: int, words: list[int]) -> Written:
     return Written(at_ns, long(0), words[2], words[3], score, *(long(at) for at in range(6, 16, 2)))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as client:
         client.settimeout(1)
         return client.connect_ex(("127.0.0.1", port)) == 0
