@@ -14,15 +14,19 @@ _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True)
 class Totals:
-    """Counters modulo 2^32, and the id of the last part before which every part has its verdict."""
+    """Counters modulo 2^32, and the id of the last part before which every part has its verdict.
+
+    `judged` is None as long as no part in the counters had a number from its source.
+    """
 
     passed: int = 0
     rejected: int = 0
     faults: int = 0
-    judged: int = 0
+    judged: int | None = None
 
-    def plus(self, verdict: Verdict, judged: int) -> Totals:
-        """One more."""
+    def plus(self, verdict: Verdict, given: int | None) -> Totals:
+        """One more part, with the number that its source gave to it."""
+        judged = self.judged if given is None else given
         if verdict == "pass":
             return replace(self, passed=(self.passed + 1) % WORD32, judged=judged)
         if verdict == "reject":
@@ -30,12 +34,16 @@ class Totals:
         return replace(self, faults=(self.faults + 1) % WORD32, judged=judged)
 
 
+def given_id(result: PartResult) -> int | None:
+    """The number in 32 bits that the trigger's source gave to the part; None when it gave none."""
+    given = result.trigger.external_id or ""
+    return int(given) if _NUMBER.fullmatch(given) and int(given) < WORD32 else None
+
+
 def plc_id(result: PartResult) -> int:
     """The number that the trigger's source gave to the part, else the trigger's own; in 32 bits."""
-    given = result.trigger.external_id or ""
-    if _NUMBER.fullmatch(given) and int(given) < WORD32:
-        return int(given)
-    return result.number % WORD32
+    given = given_id(result)
+    return result.number % WORD32 if given is None else given
 
 
 class Tally:
@@ -47,20 +55,15 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._ahead: dict[int, tuple[Verdict, int]] = {}
+        self._ahead: dict[int, tuple[Verdict, int | None]] = {}
         self._next = 1
         self.totals = Totals()
 
-    @property
-    def started(self) -> bool:
-        """Whether any part is in the totals."""
-        return self._next > 1
-
     def enter(self, result: PartResult) -> Totals:
         """One more result; the totals after it."""
-        self._ahead[result.number] = (result.verdict, plc_id(result))
+        self._ahead[result.number] = (result.verdict, given_id(result))
         while self._next in self._ahead:
-            verdict, judged = self._ahead.pop(self._next)
-            self.totals = self.totals.plus(verdict, judged)
+            verdict, given = self._ahead.pop(self._next)
+            self.totals = self.totals.plus(verdict, given)
             self._next += 1
         return self.totals

@@ -150,13 +150,17 @@ def test_a_pulse_begins_and_ends_although_thousands_of_results_wait(plc: Plc) ->
         for number in range(1, 3001):
             put(output, "pass", first=number)
         put(output, "reject", first=3001)
-        wait_for(lambda: plc.pulses() and plc.pulses()[0][1])
-        assert output.status.queued > 0
-        ((on, off),) = plc.pulses()
-        output.close(0)
+        wait_for(lambda: output.status.delivered == 3001, 60)
+    ((on, off),) = plc.pulses()
     assert off is not None
     assert off - on >= 59 * MS
-    assert len([found for found in plc.results() if on < found.at_ns < off]) > 0
+    before, during, after = (
+        [found for found in plc.results() if begin <= found.at_ns < end]
+        for begin, end in ((0, on), (on, off), (off, 1 << 63))
+    )
+    assert len(before) < 3000
+    assert during
+    assert after
 
 
 def test_delay_by_time(plc: Plc) -> None:

@@ -29,13 +29,20 @@ def test_totals_are_of_the_parts_up_to_judged(case: tuple[list[Verdict], list[in
         totals = tally.enter(part_result(number, verdicts[number - 1], external_id=str(1000 + number)))
         seen.add(number)
         upto = next(n for n in range(1, len(verdicts) + 2) if n not in seen) - 1
-        assert totals.judged == (1000 + upto if upto else 0)
+        assert totals.judged == (1000 + upto if upto else None)
         found = verdicts[:upto]
         assert (totals.passed, totals.rejected, totals.faults) == (
             found.count("pass"),
             found.count("reject"),
             found.count("fault"),
         )
+
+
+def test_parts_without_a_number_leave_judged_as_it_is() -> None:
+    tally = Tally()
+    tally.enter(part_result(1, external_id="800"))
+    assert tally.enter(part_result(2)) == Totals(2, 0, 0, 800)
+    assert tally.enter(part_result(3, external_id="A")) == Totals(3, 0, 0, 800)
 
 
 def test_counters_go_round_at_32_bits() -> None:

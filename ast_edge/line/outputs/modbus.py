@@ -10,7 +10,8 @@ unless `word_order` is "little":
     +6  +7   counter of passes (OK)      } of the parts up to `judged`, modulo 2^32; they go on from what the
     +8  +9   counter of rejects (NG)     } PLC holds when the station starts, and are written as absolute
     +10 +11  counter of faults (FAULT)   } numbers, so that nothing is lost or doubled by a broken connection
-    +12 +13  judged: the id of the last part before which every part has its verdict
+    +12 +13  judged: the id of the last part before which every part has its verdict; only ids from the
+             trigger's source count here, it stays as it is where the source gives none
     +14 +15  sequence: one more for every result; the last of the block, so that a PLC that waits for its
              change finds the rest complete
     +16      heartbeat: one more every `heartbeat_ms` while the station runs, also when no part comes
@@ -180,13 +181,13 @@ class ModbusOutput(GatedOutput):
     def _block(self, result: PartResult, totals: Totals, sequence: int) -> list[int]:
         """+0 to +15."""
         before = self._before or Totals()
-        # Where the first verdict is not the first part's, what the last run judged still holds.
-        judged = totals.judged if totals != Totals() else before.judged
+        # Until this run has judged a part that has a number, what the last run judged still holds.
+        judged = before.judged if totals.judged is None else totals.judged
         values = (
             before.passed + totals.passed,
             before.rejected + totals.rejected,
             before.faults + totals.faults,
-            judged,
+            judged or 0,
             sequence,
         )
         order = self._options.word_order
