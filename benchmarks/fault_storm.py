@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, nargs=2, help="two models for the camera's pictures")
     parser.add_argument("--weights", default="seeded", help="backbone weights for new models, or seeded")
     parser.add_argument("--disk", type=Path, help="a folder on a small file system of its own")
+    parser.add_argument("--log", type=Path, help="keep the station's log here")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
@@ -58,6 +60,8 @@ def main() -> int:
             time.sleep(SETTLE_S)
             storm.stop()
             figures = judge(storm)
+            if arguments.log is not None:
+                shutil.copy(folder / "station.log", arguments.log)
     minutes = "--once" if arguments.once else f"--minutes {arguments.minutes:g}"
     result = {
         "command": f"python benchmarks/fault_storm.py {minutes} --seed {arguments.seed}",

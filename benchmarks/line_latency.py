@@ -55,7 +55,7 @@ host = "127.0.0.1"
 port = {port}
 registers = {registers}
 coil = {coil}
-gate = {{ delay_ms = 0, pulse_ms = {pulse_ms} }}
+gate = {{ pulse_ms = {pulse_ms} }}
 [archive]
 folder = "archive"
 [log]

@@ -132,6 +132,8 @@ class Supervised(Camera):
                     self._camera, self._first_number = camera, self._next_number
                     try:
                         self._capture(camera, backoff)
+                    except Exception as exc:  # noqa: BLE001 (told before closing it takes its time)
+                        self._note_error(exc)
                     finally:
                         self._camera = None
                         with self._news:

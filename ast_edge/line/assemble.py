@@ -18,6 +18,7 @@ from ast_edge.line.outputs.mqtt import MqttOutput
 from ast_edge.line.recipes import Recipes, open_recipe
 from ast_edge.line.station import Triggering
 from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTrigger, TimerTriggerOptions
 
@@ -55,6 +56,8 @@ def trigger_source(options: AnyTrigger) -> TriggerSource | None:
     """The source of triggers; None where frames or the web interface are the triggers."""
     if isinstance(options, TimerTriggerOptions):
         return TimerTrigger(options)
+    if isinstance(options, ModbusTriggerOptions):
+        return ModbusTrigger(options)
     return MqttTrigger(options) if isinstance(options, MqttTriggerOptions) else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -149,5 +149,5 @@ class _NotRunning:
         """See `TriggerSink`."""
         return Trigger(0, at_ns or time.monotonic_ns(), time.time(), encoder, source, external_id)
 
-    def missed(self, count: int, source: str) -> None:
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
         """See `TriggerSink`."""

@@ -20,6 +20,7 @@ from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
 from ast_edge.line.timing import Timing
 from ast_edge.line.toml_file import read_toml
+from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTriggerOptions
 from ast_edge.line.web import WebOptions
@@ -106,7 +107,12 @@ class SoftwareTrigger(Options):
 
 
 AnyTrigger = Annotated[
-    FreeTrigger | CameraTrigger | SoftwareTrigger | TimerTriggerOptions | MqttTriggerOptions,
+    FreeTrigger
+    | CameraTrigger
+    | SoftwareTrigger
+    | TimerTriggerOptions
+    | ModbusTriggerOptions
+    | MqttTriggerOptions,
     Field(discriminator="kind"),
 ]
 AnyOutput = Annotated[

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 SERIAL = "LINE"
 
@@ -16,6 +19,7 @@ class FakeCamera:
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.address = address
         self._process: subprocess.Popen[str] | None = None
+        self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> FakeCamera:
         self.start()
@@ -24,10 +28,13 @@ class FakeCamera:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill()
+        self.close()
 
     def start(self) -> None:
-        """Switch the camera on. Raises RuntimeError where it does not come up."""
+        """Switch the camera on, as soon as nobody else's is. Raises RuntimeError where it does not come up."""
+        if self._lock is None:
+            self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         server = Path(__file__).with_name("camera_server.py")
         self._process = process = subprocess.Popen(
             [sys.executable, str(server), "--address", self.address, "--serial", SERIAL],
@@ -47,3 +54,10 @@ class FakeCamera:
         if process is not None:
             with process:
                 process.kill()
+
+    def close(self) -> None:
+        """Off, and others may have theirs."""
+        self.kill()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

@@ -36,7 +36,7 @@ threads = 1
 kind = "modbus"
 host = "127.0.0.1"
 port = {plc}
-register = {counter}
+counter_register = {counter}
 judged_register = {judged}
 [timing]
 deadline_ms = {deadline_ms}
@@ -46,7 +46,7 @@ host = "127.0.0.1"
 port = {plc}
 registers = {registers}
 coil = {coil}
-gate = {{ delay_ms = 0, pulse_ms = 20 }}
+gate = {{ pulse_ms = 20 }}
 [[output]]
 kind = "mqtt"
 host = "127.0.0.1"
@@ -119,7 +119,7 @@ class Storm:
                 self.station.wait()
             self.broker.close()
             self.plc.kill()
-            self.camera.kill()
+            self.camera.close()
             self.log.close()
 
     def _write_files(self) -> None:
@@ -162,7 +162,8 @@ class Storm:
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             if self.station is not None and self.station.poll() is not None:
-                raise RuntimeError(f"the station ended with {self.station.returncode}")
+                said = (self.folder / "station.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the station ended with {self.station.returncode}: {said}")
             if self.ask("GET", "/readyz")[0] == 200:
                 return
             time.sleep(0.2)

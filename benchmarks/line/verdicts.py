@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
 from line.plc import BLOCK, REJECT_COIL
 from line.storm import Storm, Window
 
@@ -41,6 +41,7 @@ def judge(storm: Storm) -> dict[str, Any]:
         "faults": dict(Counter(window.kind for window in storm.windows)),
         "parts": len(books.triggers),
         "verdicts": dict(given),
+        "fault_reasons": dict(Counter(row.reason for row in rows if row.verdict == "fault").most_common(20)),
         "told_again": sum(len(found) - 1 for found in books.verdicts.values()),
         "archive_rows": len(rows),
         "broker_parts": len({part["part_id"] for part in storm.broker.parts}),
@@ -58,11 +59,10 @@ def read_plc(storm: Storm) -> Books:
     return Books(triggers, verdicts)
 
 
-def read_archive(storm: Storm) -> list[tuple[str, str, str, float | None, float]]:
-    """External id, verdict, reason, score and threshold of every row."""
-    with sqlite3.connect(storm.disk / "archive" / "index.sqlite") as index:
-        query = "SELECT external_id, verdict, reason, score, threshold FROM parts ORDER BY run, number"
-        return list(index.execute(query))
+def read_archive(storm: Storm) -> list[ArchivedPart]:
+    """Every row."""
+    with ArchiveReader(storm.disk / "archive") as archive:
+        return list(archive.oldest_first(Query()))
 
 
 def one_each(books: Books) -> list[str]:
@@ -76,17 +76,17 @@ def one_each(books: Books) -> list[str]:
     return problems
 
 
-def agree(
-    books: Books, rows: list[tuple[str, str, str, float | None, float]], windows: list[Window]
-) -> list[str]:
+def agree(books: Books, rows: list[ArchivedPart], windows: list[Window]) -> list[str]:
     """The archive says what the PLC heard; only parts just before a kill may be missing in it."""
     problems = []
     archived: dict[int, list[str]] = defaultdict(list)
-    for external, verdict, reason, score, threshold in rows:
-        if external is not None:
-            archived[int(external)].append(verdict)
-        if verdict == "pass" and (score is None or score > threshold):
-            problems.append(f"part {external} passed with the score {score}: {reason}")
+    for row in rows:
+        if row.external_id is not None:
+            archived[int(row.external_id)].append(row.verdict)
+        if row.verdict == "pass" and (
+            row.score is None or row.threshold is None or row.score > row.threshold
+        ):
+            problems.append(f"part {row.external_id} passed with the score {row.score}: {row.reason}")
     kills = [window.start_ns for window in windows if window.kind == "SIGKILL"]
     for number, found in books.verdicts.items():
         at_ns = found[0][0]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.cameras.gi_bindings import load
@@ -28,7 +25,7 @@ def fake() -> Iterator[FakeCamera]:
         load("Aravis", "0.8")
     except CameraError as exc:
         pytest.skip(str(exc))
-    with FileLock(Path(tempfile.gettempdir()) / "ast-edge-gige.lock"), FakeCamera() as camera:
+    with FakeCamera() as camera:
         yield camera
 
 
