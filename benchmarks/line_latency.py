@@ -44,6 +44,7 @@ uri = "{camera}"
 [recipes]
 first = "nano"
 models = {{ nano = "{model}" }}
+threads = 1
 [trigger]
 kind = "timer"
 per_s = {per_s}
@@ -114,7 +115,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    seconds = 4.0 if arguments.dry_run else arguments.minutes * 60
+    seconds = 30.0 if arguments.dry_run else arguments.minutes * 60
     with tempfile.TemporaryDirectory() as name, FakeCamera(), Plc(Path(name)) as plc:
         folder = Path(name)
         model = arguments.model or train(folder, CAMERA, pictures=80, epochs=4, weights=arguments.weights)
@@ -181,7 +182,7 @@ def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, ob
         and len(written) == len(told) == len(parts)
         and all(told.get(part.number) == codes[part.verdict] for part in parts)
     )
-    pairs = paired(parts, [on for on, _ in plc.pulses()])
+    pairs = paired(parts, plc)
     total = [(on - part.at_ns) / 1e6 for part, on in pairs]
     engine = [part.engine_ms for part, _ in pairs]
     camera = [(part.frame_ns - part.at_ns) / 1e6 for part, _ in pairs if part.frame_ns is not None]
@@ -194,6 +195,10 @@ def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, ob
         "trigger_to_coil_ms": quantiles(total),
         "engine_ms": quantiles(engine),
         "camera_ms": quantiles(camera),
+        "stages_ms": {
+            stage: quantiles([part.stages_ms[stage] for part, _ in pairs])
+            for stage in (pairs[0][0].stages_ms if pairs else ())
+        },
         "trigger_to_coil_less_engine_ms": quantiles(without),
         "frame_to_coil_less_engine_ms": quantiles(station),
         "target": {
@@ -204,15 +209,22 @@ def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, ob
     }
 
 
-def paired(parts: list[Part], pulses: list[int]) -> list[tuple[Part, int]]:
-    """Every rejected part with the pulse that begins after its trigger and before the next actuated one's."""
-    actuated = sorted((part for part in parts if part.verdict != "pass"), key=lambda part: part.at_ns)
-    found = []
-    for part, following in zip(actuated, [*actuated[1:], None], strict=True):
-        end = math.inf if following is None else following.at_ns
-        on = next((at for at in pulses if part.at_ns <= at < end), None)
-        if on is not None and part.verdict == "reject":
-            found.append((part, on))
+def paired(parts: list[Part], plc: Plc) -> list[tuple[Part, int]]:
+    """Every rejected part with the moment at which the PLC had its coil.
+
+    The station writes the coil of a part and then its registers, so a part's coil is the one that was
+    switched on between the registers of the part before and its own.
+    """
+    by_number = {part.number: part for part in parts}
+    found, on = [], None
+    for event in plc.events():
+        if event["kind"] == "coil" and event["address"] == REJECT_COIL:
+            on = event["at_ns"] if event["value"] else on
+        elif event["kind"] == "registers" and event["address"] == BLOCK and len(event["values"]) == 16:
+            part = by_number[event["values"][0] << 16 | event["values"][1]]
+            if on is not None and part.verdict == "reject":
+                found.append((part, on))
+            on = None
     return found
 
 

@@ -31,7 +31,7 @@ class FakeCamera:
         self.close()
 
     def start(self) -> None:
-        """Switch the camera on, as soon as nobody else's is. Raises RuntimeError where it does not come up."""
+        """Switch on, as soon as nobody else's is. Raises RuntimeError where it does not come up."""
         if self._lock is None:
             self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
