@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,44 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ast_edge.line.part import Trigger
 from ast_edge.line.triggers.counter import step
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from line.plc import BLOCK, COUNTER, COUNTER16, ENCODER, ENCODER16, SENSOR_COIL, SENSOR_INPUT, Plc
+from tests.line.sink import Sink, counted
 from tests.waiting import free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
-
-
-class Sink:
-    """Remembers what it is given, in order."""
-
-    def __init__(self) -> None:
-        self.given: list[tuple[str, str | None]] = []
-        self.triggers: list[Trigger] = []
-
-    def trigger(
-        self,
-        at_ns: int | None = None,
-        *,
-        encoder: int | None = None,
-        source: str = "software",
-        external_id: str | None = None,
-    ) -> Trigger:
-        self.given.append(("trigger", external_id))
-        self.triggers.append(Trigger(len(self.given), at_ns or 0, 0.0, encoder, source, external_id))
-        return self.triggers[-1]
-
-    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
-        assert source == "modbus"
-        assert len(external_ids) in {0, count}
-        self.given += [("missed", name) for name in external_ids or [None] * count]  # type: ignore[list-item]
-
-    def ids(self) -> list[int]:
-        return [int(name) for _, name in self.given if name is not None]
-
-    def count(self, kind: str) -> int:
-        return sum(found == kind for found, _ in self.given)
 
 
 @pytest.fixture
@@ -70,7 +39,7 @@ def watching(port: int, **options: Any) -> Iterator[tuple[ModbusTrigger, Sink, l
             {"kind": "modbus", "host": "127.0.0.1", "port": port, **source, **options}
         )
     )
-    sink, heard = Sink(), list[Mapping[str, object]]()
+    sink, heard = Sink("modbus"), list[Mapping[str, object]]()
     trigger.told = lambda kind, details: heard.append({"kind": kind, **details})
     trigger.start(sink)
     try:
@@ -85,10 +54,6 @@ def watching(port: int, **options: Any) -> Iterator[tuple[ModbusTrigger, Sink, l
 
 def connected(trigger: ModbusTrigger) -> None:
     wait_for(lambda: trigger.status.connected)
-
-
-def counted(sink: Sink, count: int) -> None:
-    wait_for(lambda: len(sink.given) == count)
 
 
 def passed(plc: Plc) -> int:

@@ -18,19 +18,16 @@ and on their way to the gate then are not among them: the PLC must guard its gat
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.backoff import Backoff
-from ast_edge.errors import AstEdgeError
 from ast_edge.line.belt import EncoderReading
 from ast_edge.line.modbus import MOST_READ, Address, ModbusLink, ModbusOptions, Table, WordOrder, from_words
 from ast_edge.line.options import Name
-from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
-from ast_edge.line.triggers.counter import Step, step
+from ast_edge.line.triggers.counter import step
+from ast_edge.line.triggers.watched import WatchedTrigger
 
 Bits = Literal[16, 32]
 
@@ -105,75 +102,35 @@ class _Poll:
         }
 
 
-class ModbusTrigger(TriggerSource):
+class ModbusTrigger(WatchedTrigger):
     """Polls the PLC on a thread of its own; also the encoder for a reject gate (`position`)."""
 
     def __init__(self, options: ModbusTriggerOptions) -> None:
-        self.name = options.name
+        super().__init__(options.name)
         self._options = options
         self._link = ModbusLink(options)
         self._poll = _Poll(options, self._link)
-        self._closing = threading.Event()
-        self._backoff = Backoff(0.05, 1.0)
-        self._connected = False
-        self._triggers = self._missed = 0
-        self._last_error = ""
         self._counter: int | None = None
         self._bit: bool | None = None
-        self._fresh = True  # whether the next look is the first of its connection
-        self._reading: EncoderReading | None = None
-        self._sink: TriggerSink | None = None
-        self._thread = threading.Thread(target=self._run, name=f"ast-edge-trigger-{self.name}", daemon=True)
+        self._due = 0.0
 
-    def start(self, sink: TriggerSink) -> None:
-        """See `TriggerSource`."""
-        self._sink = sink
-        self._thread.start()
+    # ---- on the trigger's own thread -----------------------------------------------------------------------
 
-    @property
-    def status(self) -> TriggerStatus:
-        """See `TriggerSource`."""
-        return TriggerStatus(self._connected, self._triggers, self._missed, self._last_error)
+    def _open(self) -> None:
+        self._link.open()
+        self._due = time.monotonic()
 
-    def position(self) -> EncoderReading | None:
-        """See `EncoderSource`: as of the last poll, None without connection or encoder."""
-        return self._reading
+    def _shut(self) -> None:
+        self._link.close()
 
-    def close(self) -> None:
-        """See `TriggerSource`."""
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+    def _rest(self) -> None:
+        # No poll is made up for: what matters is the next one.
+        self._due = max(self._due + self._options.poll_ms / 1000, time.monotonic())
+        self._closing.wait(self._due - time.monotonic())
 
-    # ---- the thread ----------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._link.open()
-                self._watch()
-            except Exception as exc:  # noqa: BLE001 (whatever the PLC does, it is tried again)
-                known = isinstance(exc, AstEdgeError)
-                self._last_error = str(exc) if known else f"{type(exc).__name__}: {exc}"
-            finally:
-                self._link.close()
-                self._reading = None
-                self._set_connected(connected=False)
-            self._closing.wait(self._backoff.next_s())
-
-    def _watch(self) -> None:
-        """Poll until it is over; errors end the connection."""
-        self._fresh = True
-        due = time.monotonic()
-        while not self._closing.is_set():
-            self._look()
-            if not self._fresh:
-                self._backoff.reset()
-            self._fresh = False
-            self._set_connected(connected=True)
-            # No poll is made up for: what matters is the next one.
-            due = max(due + self._options.poll_ms / 1000, time.monotonic())
-            self._closing.wait(due - time.monotonic())
+    def _unknown(self) -> str:
+        counts = self._options.counter_register is not None
+        return "" if counts else "what came before this connection: a bit does not count"
 
     def _look(self) -> None:
         """One poll and the triggers that it shows."""
@@ -181,14 +138,15 @@ class ModbusTrigger(TriggerSource):
         bit = None if self._options.counter_register is not None else self._poll.bit()
         read_ns = sent_ns if bit is None else time.monotonic_ns()
         registers = self._poll.registers()
-        if "encoder" in registers:
-            self._reading = EncoderReading(registers["encoder"], read_ns)
+        encoder = registers.get("encoder")
+        if encoder is not None:
+            self._reading = EncoderReading(encoder, read_ns)
         if bit is None:
-            self._counted(registers["counter"], sent_ns)
+            self._counted(registers["counter"], sent_ns, encoder)
         else:
-            self._switched(sent_ns, now=bit)
+            self._switched(sent_ns, encoder, now=bit)
 
-    def _counted(self, now: int, sent_ns: int) -> None:
+    def _counted(self, now: int, sent_ns: int, encoder: int | None) -> None:
         before = self._judged() if self._counter is None else self._counter
         self._counter = now
         if before is None:
@@ -196,9 +154,10 @@ class ModbusTrigger(TriggerSource):
         found = step(before, now, bits=self._options.counter_bits, most=self._options.most_missed)
         ids = [str(value) for value in found.ids]
         seen = bool(ids) and not self._fresh and not found.why
-        self._miss(ids[:-1] if seen else ids, found)
+        unseen = ids[:-1] if seen else ids
+        self._miss(len(unseen), unseen, found.why)
         if seen:
-            self._give(sent_ns, ids[-1])
+            self._give(sent_ns, encoder=encoder, external_id=ids[-1])
 
     def _judged(self) -> int | None:
         """The counter's value up to which parts have their verdicts; None where no register says it."""
@@ -208,36 +167,12 @@ class ModbusTrigger(TriggerSource):
         words = self._link.read_registers("holding", register, 2)
         return from_words(words, self._options.word_order) % (1 << self._options.counter_bits)
 
-    def _switched(self, sent_ns: int, *, now: bool) -> None:
+    def _switched(self, sent_ns: int, encoder: int | None, *, now: bool) -> None:
         before, self._bit = self._bit, now
         if before is None or before or not now:
             return
         if self._fresh:
             # It was off before the connection broke and is on now: at least one part came unseen.
-            self._miss([None], Step((), "the sensor's bit went on while there was no connection"))
+            self._miss(1, why="the sensor's bit went on while there was no connection")
         else:
-            self._give(sent_ns, None)
-
-    def _give(self, at_ns: int, external_id: str | None) -> None:
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
-        encoder = None if self._reading is None else self._reading.count
-        self._triggers += 1
-        self._sink.trigger(at_ns, encoder=encoder, source=self.name, external_id=external_id)
-
-    def _miss(self, ids: list[str] | list[None], found: Step) -> None:
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
-        if ids:
-            self._missed += len(ids)
-            self._sink.missed(len(ids), self.name, [name for name in ids if name is not None])
-        if ids or found.why:
-            why = found.why or "they came between two polls or while there was no connection"
-            self.told("trigger", {"trigger": self.name, "missed": len(ids), "why": why})
-
-    def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if not changed:
-            return
-        details: dict[str, object] = {"trigger": self.name, "connected": connected, "error": self._last_error}
-        if connected and self._options.counter_register is None:
-            details["unknown"] = "what came before this connection: a bit does not count"
-        self.told("trigger", details)
+            self._give(sent_ns, encoder=encoder)

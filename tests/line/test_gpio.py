@@ -1,0 +1,439 @@
+"""GPIO: triggers, encoder, reject gate and signals, on the kernel's simulator and on a stand-in for it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ast_edge.errors import LineError
+from ast_edge.line.belt import EncoderReading
+from ast_edge.line.gpio import GpioInput, input_settings, request_lines
+from ast_edge.line.outputs.gpio import GpioOutput, GpioOutputOptions
+from ast_edge.line.triggers.gpio import GpioTrigger, GpioTriggerOptions
+from ast_edge.scoring import Verdict
+from tests.line.gpio_bench import ALIVE, ENCODER, FAULT, OK, READY, REJECT, SENSOR, SPARE, Bench, Scope, bench
+from tests.line.parts import StillStation, part_result
+from tests.line.sink import Sink, counted
+from tests.waiting import wait_for
+
+MS = 1_000_000
+gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install "ast-edge[line]")')
+
+
+@pytest.fixture(params=["gpio-sim", "stand-in"])
+def chip(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with bench(request.param) as found:
+        yield found
+
+
+@contextmanager
+def watching(chip: Bench, **options: Any) -> Iterator[tuple[GpioTrigger, Sink, list[Mapping[str, object]]]]:
+    sensor = {"line": "SENSOR", **options.pop("sensor", {})}
+    trigger = GpioTrigger(
+        GpioTriggerOptions.model_validate({"kind": "gpio", "chip": chip.path, "sensor": sensor, **options})
+    )
+    sink, heard = Sink("gpio"), list[Mapping[str, object]]()
+    trigger.told = lambda _, details: heard.append(details)
+    trigger.start(sink)
+    try:
+        yield trigger, sink, heard
+    finally:
+        trigger.close()
+        trigger.close()
+    assert (trigger.status.triggers, trigger.status.missed) == (sink.count("trigger"), sink.count("missed"))
+
+
+def connected(device: GpioTrigger | GpioOutput) -> None:
+    wait_for(lambda: device.status.connected)
+
+
+def pulse(chip: Bench, offset: int, times: int = 1) -> None:
+    for _ in range(times):
+        chip.pull(offset, high=True)
+        chip.pull(offset, high=False)
+
+
+# ---- triggers ----------------------------------------------------------------------------------------------
+
+
+def test_each_rising_edge_is_a_part_at_its_time(chip: Bench) -> None:
+    with watching(chip) as (trigger, sink, heard):
+        connected(trigger)
+        spans = []
+        for _ in range(3):
+            before = time.monotonic_ns()
+            chip.pull(SENSOR, high=True)
+            spans.append((before, time.monotonic_ns()))
+            chip.pull(SENSOR, high=False)
+            time.sleep(0.01)
+        counted(sink, 3)
+    for (before, after), seen in zip(spans, sink.triggers, strict=True):
+        assert before <= seen.at_ns <= after
+        assert (seen.source, seen.external_id, seen.encoder) == ("gpio", None, None)
+    assert "nobody had the line" in str(heard[0]["unknown"])
+    assert not trigger.status.connected
+
+
+@pytest.mark.parametrize(("edge", "active_low"), [("falling", False), ("rising", True)])
+def test_the_other_edge(chip: Bench, edge: str, active_low: bool) -> None:
+    chip.pull(SENSOR, high=True)
+    with watching(chip, sensor={"edge": edge, "active_low": active_low}) as (trigger, sink, _):
+        connected(trigger)
+        chip.pull(SENSOR, high=False)
+        counted(sink, 1)
+        chip.pull(SENSOR, high=True)
+        time.sleep(0.1)
+    assert len(sink.given) == 1
+
+
+def test_what_bounces_is_one_part(chip: Bench) -> None:
+    with watching(chip, sensor={"debounce_ms": 150}) as (trigger, sink, _):
+        connected(trigger)
+        pulse(chip, SENSOR, 5)
+        chip.pull(SENSOR, high=True)
+        counted(sink, 1)
+        time.sleep(0.3)
+    assert sink.given == [("trigger", None)]
+
+
+def test_a_line_by_offset(chip: Bench) -> None:
+    with watching(chip, sensor={"line": SENSOR}) as (trigger, sink, _):
+        connected(trigger)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+
+
+def test_edges_that_the_kernel_could_not_keep_are_missed(chip: Bench) -> None:
+    with watching(chip) as (trigger, sink, heard):
+        connected(trigger)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+        # The thread is kept from reading while more edges come than fit.
+        held, flooded = trigger._edge, threading.Event()
+
+        def slow(at_ns: int, sequence: int) -> None:
+            flooded.wait(60)
+            held(at_ns, sequence)
+
+        trigger._edge = slow  # type: ignore[method-assign]
+        pulse(chip, SENSOR)
+        time.sleep(0.3)
+        pulse(chip, SENSOR, 1500)
+        flooded.set()
+        counted(sink, 1502)
+    assert sink.count("missed") == 1500 - 1024
+    assert [kind for kind, _ in sink.given[:3]] == ["trigger", "trigger", "missed"]
+    assert [details["missed"] for details in heard if "missed" in details] == [1500 - 1024]
+
+
+def test_a_part_gets_the_encoders_count_at_its_edge(chip: Bench) -> None:
+    with watching(chip, encoder={"line": "ENCODER"}) as (trigger, sink, _):
+        connected(trigger)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+        pulse(chip, ENCODER, 5)
+        pulse(chip, SENSOR)
+        pulse(chip, ENCODER, 4)
+        counted(sink, 2)
+        pulse(chip, ENCODER, 3000)  # more than the buffer holds: the numbers count them
+        pulse(chip, SENSOR)
+        pulse(chip, ENCODER, 2)
+        counted(sink, 3)
+        wait_for(lambda: (reading := trigger.position()) is not None and reading.count == 3011)
+    assert [seen.encoder for seen in sink.triggers] == [0, 5, 3009]
+    assert trigger.position() is None
+
+
+def test_a_count_that_nobody_kept_is_unknown(chip: Bench) -> None:
+    """The sensor's edge is among encoder edges that were pushed out of the buffer."""
+    with watching(chip, encoder={"line": "ENCODER"}) as (trigger, sink, _):
+        connected(trigger)
+        held, flooded = trigger._encoder.read, threading.Event()
+
+        def slow() -> EncoderReading | None:
+            flooded.wait(60)
+            return held()
+
+        trigger._encoder.read = slow  # type: ignore[method-assign]
+        time.sleep(0.3)
+        pulse(chip, ENCODER, 7)
+        pulse(chip, SENSOR)
+        pulse(chip, ENCODER, 1500)
+        flooded.set()
+        counted(sink, 1)
+        pulse(chip, SENSOR)
+        counted(sink, 2)
+    assert [seen.encoder for seen in sink.triggers] == [None, 1507]
+
+
+def test_a_chip_that_is_pulled_and_comes_back(chip: Bench) -> None:
+    with watching(chip, encoder={"line": "ENCODER"}) as (trigger, sink, heard):
+        connected(trigger)
+        pulse(chip, ENCODER, 3)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+        chip.unplug()
+        wait_for(lambda: not trigger.status.connected)
+        assert trigger.position() is None
+        chip.plug()
+        connected(trigger)
+        pulse(chip, ENCODER, 2)
+        pulse(chip, SENSOR)
+        counted(sink, 2)
+    before, after = (seen.encoder for seen in sink.triggers)
+    assert before == 3
+    assert after is not None
+    assert after > 1 << 30  # a jump: what was counted before says nothing about now
+    assert sink.count("missed") == 0
+    assert [details["connected"] for details in heard] == [True, False, True, False]
+
+
+def test_a_line_that_somebody_else_has_is_waited_for(chip: Bench) -> None:
+    other = request_lines(chip.path, {"SENSOR": input_settings(GpioInput(line="SENSOR"))})
+    with watching(chip) as (trigger, sink, _):
+        wait_for(lambda: "cannot be had" in trigger.status.last_error)
+        other.release()
+        connected(trigger)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+
+
+@pytest.mark.parametrize(("line", "word"), [("NOBODY", "NOBODY"), (99, "99")])
+def test_a_line_that_there_is_not(chip: Bench, line: int | str, word: str) -> None:
+    with pytest.raises(LineError, match=f"line {word} cannot be had .*gpioinfo"):
+        request_lines(chip.path, {line: input_settings(GpioInput(line=line))})
+
+
+def test_a_chip_that_there_is_not() -> None:
+    with pytest.raises(LineError, match="/dev/gpiochip999: line 1 cannot be had"):
+        request_lines("/dev/gpiochip999", {1: input_settings(GpioInput(line=1))})
+
+
+# ---- outputs -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def driving(chip: Bench, **options: Any) -> Iterator[GpioOutput]:
+    output = GpioOutput(GpioOutputOptions.model_validate({"kind": "gpio", "chip": chip.path, **options}))
+    output.start(StillStation())
+    try:
+        yield output
+    finally:
+        output.close(5)
+        assert not output._thread.is_alive()
+
+
+def put(output: GpioOutput, *verdicts: Verdict) -> None:
+    for number, verdict in enumerate(verdicts, 1):
+        output.put(part_result(number, verdict))
+
+
+GATE = {"pulse_ms": 300, "late_ms": 5000}
+
+
+def test_rejects_and_faults_fire_and_passes_do_not_for_their_time(chip: Bench) -> None:
+    with Scope(chip, REJECT) as scope, driving(chip, reject={"line": "REJECT"}, gate=GATE) as output:
+        connected(output)
+        put(output, "pass")
+        time.sleep(0.05)
+        assert not scope.pulses
+        for count, verdict in enumerate(("reject", "fault"), 1):
+            put(output, verdict)  # type: ignore[arg-type]
+            wait_for(lambda count=count: scope.ended(count))  # type: ignore[misc]
+    assert len(scope.pulses) == 2
+    assert all(off - on > 150 * MS for on, off in scope.pulses)
+    assert output.counters == {"fired": 2, "missed": 0, "untimed": 0, "waiting": 0, "errors": 0}
+    assert output.status.delivered == 3
+
+
+def test_the_gate_is_as_far_away_as_it_is_said(chip: Bench) -> None:
+    with Scope(chip, REJECT) as scope:
+        gate = {**GATE, "delay_ms": 200}
+        with driving(chip, reject={"line": REJECT}, gate=gate) as output:
+            connected(output)
+            began = time.monotonic_ns()
+            output.put(part_result(1, "reject", at_ns=began))
+            wait_for(lambda: scope.ended(1))
+    assert scope.pulses[0][0] >= began + 200 * MS
+
+
+def test_the_gate_by_the_triggers_encoder(chip: Bench) -> None:
+    gate = {**GATE, "delay_counts": 20, "late_counts": 20}
+    with watching(chip, encoder={"line": "ENCODER"}) as (trigger, sink, _):
+        connected(trigger)
+        pulse(chip, ENCODER, 4)
+        pulse(chip, SENSOR)
+        counted(sink, 1)
+        output = GpioOutput(
+            GpioOutputOptions.model_validate(
+                {"kind": "gpio", "chip": chip.path, "reject": {"line": "REJECT"}, "gate": gate}
+            ),
+            trigger,
+        )
+        output.start(StillStation())
+        with Scope(chip, REJECT) as scope:
+            connected(output)
+            output.put(replace(part_result(1, "reject"), trigger=sink.triggers[0]))
+            pulse(chip, ENCODER, 19)
+            time.sleep(0.1)
+            assert not scope.pulses
+            pulse(chip, ENCODER, 1)
+            wait_for(lambda: scope.ended(1))
+        output.close(5)
+    assert output.counters["untimed"] == 0
+
+
+@pytest.mark.parametrize("active_low", [False, True])
+def test_signals_for_good_parts_and_faults(chip: Bench, active_low: bool) -> None:
+    lines = {
+        "ok": {"line": "OK", "active_low": active_low},
+        "fault": {"line": "FAULT", "active_low": active_low},
+    }
+    with driving(chip, signal_ms=400, **lines) as output:
+        connected(output)
+        for verdict, on, off in (("pass", OK, FAULT), ("fault", FAULT, OK)):
+            put(output, verdict)  # type: ignore[arg-type]
+            wait_for(lambda on=on: chip.level(on) != active_low)  # type: ignore[misc]
+            assert chip.level(off) == active_low
+            wait_for(lambda on=on: chip.level(on) == active_low)  # type: ignore[misc]
+        put(output, "reject")
+        wait_for(lambda: output.status.delivered == 3)
+        assert chip.level(OK) == chip.level(FAULT) == active_low
+
+
+def test_ready_is_on_while_the_next_part_would_be_judged(chip: Bench) -> None:
+    station = StillStation()
+    ready = station.now
+    assert ready.ready
+    lines = {"ready": {"line": "READY"}, "alive": {"line": "ALIVE"}}
+    output = GpioOutput(
+        GpioOutputOptions.model_validate({"kind": "gpio", "chip": chip.path, "alive_ms": 50, **lines})
+    )
+    with Scope(chip, ALIVE) as alive:
+        output.start(station)
+        wait_for(lambda: chip.level(READY))
+        wait_for(lambda: alive.ended(2))
+        station.now = replace(ready, camera="lost")
+        wait_for(lambda: not chip.level(READY))
+        wait_for(lambda: not chip.level(ALIVE))
+        quiet = len(alive.pulses)
+        time.sleep(0.3)
+        assert len(alive.pulses) == quiet
+        station.now = ready
+        wait_for(lambda: chip.level(READY))
+        output.close(5)
+    assert not chip.level(READY)
+    assert not chip.level(ALIVE)
+
+
+def test_lines_are_off_from_the_start_and_at_the_end(chip: Bench) -> None:
+    options = {"reject": {"line": "REJECT"}, "gate": {"pulse_ms": 60_000}}
+    with driving(chip, **options) as output:
+        connected(output)
+        assert not chip.level(REJECT)
+        put(output, "reject")
+        wait_for(lambda: chip.level(REJECT))
+        output.close(0.2)
+        assert not chip.level(REJECT)
+
+
+def test_a_chip_that_is_pulled_fires_no_part_too_late(chip: Bench) -> None:
+    gate = {"pulse_ms": 300, "late_ms": 50}
+    with driving(chip, reject={"line": "REJECT"}, gate=gate) as output:
+        connected(output)
+        chip.unplug()
+        put(output, "reject")
+        wait_for(lambda: not output.status.connected)
+        wait_for(lambda: output.counters["missed"] == 1)
+        chip.plug()
+        connected(output)
+        with Scope(chip, REJECT) as scope:
+            time.sleep(0.1)
+            put(output, "reject")
+            wait_for(lambda: scope.ended(1))
+    assert len(scope.pulses) == 1
+    assert output.counters["fired"] == 1
+
+
+# ---- the rest ----------------------------------------------------------------------------------------------
+
+
+def test_the_stand_in_has_the_signatures_of_the_real_one() -> None:
+    from tests.standin import gpio as standin  # noqa: PLC0415 (needs gpiod)
+
+    ours, real = inspect.signature(standin.request_lines_of({})), inspect.signature(gpiod.request_lines)
+    assert list(ours.parameters) == list(real.parameters)
+    assert [p.default for p in ours.parameters.values()] == [p.default for p in real.parameters.values()]
+    for name in ("release", "set_value", "wait_edge_events", "read_edge_events"):
+        own = inspect.signature(getattr(standin.StandInRequest, name))
+        theirs = inspect.signature(getattr(gpiod.LineRequest, name))
+        assert list(own.parameters) == list(theirs.parameters), name
+        assert [p.default for p in own.parameters.values()] == [p.default for p in theirs.parameters.values()]
+
+
+def test_the_stand_in_refuses_what_the_real_one_refuses(chip: Bench) -> None:
+    from gpiod.line import Value  # noqa: PLC0415 (skips where it is missing)
+
+    request = request_lines(chip.path, {"SPARE": input_settings(GpioInput(line="SPARE"))})
+    with pytest.raises(PermissionError):
+        request.set_value("SPARE", Value.ACTIVE)
+    with pytest.raises(ValueError, match="unknown line name"):
+        request.set_value("OK", Value.ACTIVE)
+    with pytest.raises(OSError, match="Invalid argument"):
+        request.set_value(OK, Value.ACTIVE)
+    assert not request.wait_edge_events(0)
+    with pytest.raises(OSError, match="busy"):
+        gpiod.request_lines(chip.path, {SPARE: None})
+    with pytest.raises(ValueError, match="exactly once"):
+        gpiod.request_lines(chip.path, {"OK": None, OK: None})
+    request.release()
+    request.release()
+    with pytest.raises(gpiod.RequestReleasedError):
+        request.set_value("SPARE", Value.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ok": {"line": 1}, "fault": {"line": 1}},
+        {"ok": {"line": -1}},
+        {"ok": {"line": ""}},
+        {"ok": 5},
+        {"ok": {"line": 1}, "chip": "gpiochip0"},
+        {"ok": {"line": 1}, "chip": "/etc/passwd"},
+        {"ok": {"line": 1}, "pulse_ms": 5},
+    ],
+)
+def test_output_options_that_cannot_be(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GpioOutputOptions.model_validate({"kind": "gpio", **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sensor": {"line": 1, "edge": "both"}},
+        {"sensor": {"line": 1, "debounce_ms": -1}},
+        {"sensor": {"line": 1}, "encoder": {"line": 1}},
+        {"sensor": {"line": 1, "bias": "up"}},
+    ],
+)
+def test_trigger_options_that_cannot_be(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GpioTriggerOptions.model_validate({"kind": "gpio", **options})
+
+
+def test_delay_by_encoder_needs_one() -> None:
+    options = {"kind": "gpio", "reject": {"line": 1}, "gate": {"delay_counts": 5, "late_counts": 5}}
+    with pytest.raises(LineError, match="needs an encoder"):
+        GpioOutput(GpioOutputOptions.model_validate(options))
