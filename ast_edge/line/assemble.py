@@ -13,11 +13,14 @@ from ast_edge.line.config import AnyOutput, AnyTrigger, LineConfig
 from ast_edge.line.events import Told
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.outputs.gated import GatedOutput
+from ast_edge.line.outputs.gpio import GpioOutput, GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
-from ast_edge.line.outputs.mqtt import MqttOutput
+from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
+from ast_edge.line.outputs.webhook import WebhookOutput
 from ast_edge.line.recipes import Recipes, open_recipe
 from ast_edge.line.station import Triggering
 from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.triggers.gpio import GpioTrigger, GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTrigger, TimerTriggerOptions
@@ -58,7 +61,9 @@ def trigger_source(options: AnyTrigger) -> TriggerSource | None:
         return TimerTrigger(options)
     if isinstance(options, ModbusTriggerOptions):
         return ModbusTrigger(options)
-    return MqttTrigger(options) if isinstance(options, MqttTriggerOptions) else None
+    if isinstance(options, MqttTriggerOptions):
+        return MqttTrigger(options)
+    return GpioTrigger(options) if isinstance(options, GpioTriggerOptions) else None
 
 
 def encoder_of(source: TriggerSource | None) -> EncoderSource | None:
@@ -70,7 +75,11 @@ def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
     """One output; nothing is opened yet."""
     if isinstance(options, ModbusOutputOptions):
         return ModbusOutput(options, encoder)
-    return MqttOutput(options)
+    if isinstance(options, GpioOutputOptions):
+        return GpioOutput(options, encoder)
+    if isinstance(options, MqttOutputOptions):
+        return MqttOutput(options)
+    return WebhookOutput(options)
 
 
 def outputs(config: LineConfig, encoder: EncoderSource | None) -> list[Output]:

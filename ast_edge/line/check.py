@@ -11,7 +11,7 @@ from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.errors import AstEdgeError, CameraError, LineError
 from ast_edge.line import assemble
-from ast_edge.line.config import LineConfig
+from ast_edge.line.config import AnyOutput, LineConfig
 from ast_edge.line.ledger import Balance
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import Trigger
@@ -101,18 +101,29 @@ def _judged(config: LineConfig, recipe: Recipe, frame: Frame) -> str:
 def _counterparts(config: LineConfig, first: Recipe | None) -> Iterator[Finding]:
     """Whoever gives triggers and takes results."""
     bench = _NotRunning(config, first.inspector.spec.threshold.value if first is not None else 0.0)
-    if source := assemble.trigger_source(config.trigger):
-        source.start(bench)
-        try:
-            yield _attempt(f"trigger {source.name}", partial(_connected, source))
-        finally:
-            source.close()
-    for output in assemble.outputs(config, None):
-        output.start(bench)
-        try:
-            yield _attempt(f"output {output.name}", partial(_connected, output))
-        finally:
-            output.close(1.0)
+    yield _attempt(f"trigger {config.trigger.kind}", lambda: _trigger(config, bench))
+    for options in config.output:
+        yield _attempt(f"output {options.name}", partial(_output, options, bench))
+
+
+def _trigger(config: LineConfig, bench: _NotRunning) -> str:
+    source = assemble.trigger_source(config.trigger)
+    if source is None:
+        return "nothing to connect to"
+    source.start(bench)
+    try:
+        return _connected(source)
+    finally:
+        source.close()
+
+
+def _output(options: AnyOutput, bench: _NotRunning) -> str:
+    output = assemble.output(options, None)
+    output.start(bench)
+    try:
+        return _connected(output)
+    finally:
+        output.close(1.0)
 
 
 def _connected(counterpart: TriggerSource | Output) -> str:

@@ -16,10 +16,13 @@ from ast_edge.line.audit import AuditOptions
 from ast_edge.line.drift import DriftOptions
 from ast_edge.line.logs import LogOptions
 from ast_edge.line.options import Milliseconds, Name, Options, Seconds
+from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
+from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.timing import Timing
 from ast_edge.line.toml_file import read_toml
+from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTriggerOptions
@@ -112,11 +115,12 @@ AnyTrigger = Annotated[
     | SoftwareTrigger
     | TimerTriggerOptions
     | ModbusTriggerOptions
-    | MqttTriggerOptions,
+    | MqttTriggerOptions
+    | GpioTriggerOptions,
     Field(discriminator="kind"),
 ]
 AnyOutput = Annotated[
-    ModbusOutputOptions | MqttOutputOptions,
+    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions,
     Field(discriminator="kind"),
 ]
 
@@ -160,6 +164,14 @@ class LineConfig(Options):
                 f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} asks for no frame: "
                 "the camera would wait for ever"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_have_names(self) -> LineConfig:
+        names = [output.name for output in self.output]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two outputs are called {name!r}; give them different names with name = ")
         return self
 
     def watch(self) -> Watch:
