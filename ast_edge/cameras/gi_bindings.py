@@ -17,6 +17,7 @@ from ast_edge.errors import CameraError
 _SYSTEM = Path("/usr/lib/python3/dist-packages")
 _PACKAGES = {
     "Gst": "python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0",
+    "GstVideo": "python3-gi gir1.2-gst-plugins-base-1.0",
     "Aravis": "python3-gi gir1.2-aravis-0.8",
 }
 
