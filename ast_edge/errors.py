@@ -47,5 +47,9 @@ class CameraError(AstEdgeError):
     """A camera cannot be opened, or cannot go on."""
 
 
+class LostFrameError(CameraError):
+    """One frame cannot be had; the camera goes on."""
+
+
 class LineError(AstEdgeError):
     """A station's configuration is refused, or one of its parts failed."""

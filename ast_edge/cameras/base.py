@@ -59,7 +59,11 @@ class Camera(ABC):
 
     @abstractmethod
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame, waiting at most `timeout_s`. Raises CameraError when the camera cannot go on."""
+        """The next frame, waiting at most `timeout_s`.
+
+        Raises LostFrameError for one frame that cannot be had: its number is left out, and the next may be
+        read. Raises CameraError when the camera cannot go on.
+        """
 
     @property
     @abstractmethod

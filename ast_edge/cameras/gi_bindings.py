@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 import warnings
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -22,13 +23,21 @@ _PACKAGES = {
 }
 
 
-@cache
+_loading = threading.RLock()  # half a package is in sys.modules while it is imported from an odd place
+
+
 def load(namespace: str, version: str) -> Any:
     """The namespace `namespace` of this version, as `gi.repository` gives it; GStreamer is initialised.
 
     A virtual environment without the system's packages gets PyGObject all the same, and nothing else of them,
     where its compiled part fits this Python. Raises CameraError with the packages that are missing.
     """
+    with _loading:
+        return _loaded(namespace, version)
+
+
+@cache
+def _loaded(namespace: str, version: str) -> Any:
     gi = _gi(namespace)
     try:
         gi.require_version(namespace, version)

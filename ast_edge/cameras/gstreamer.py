@@ -1,73 +1,55 @@
 """Whatever GStreamer can show, through the system's bindings.
 
 gst:///PIPELINE                          the text of gst-launch-1.0 without a sink, as gst:///videotestsrc
-rtsp://user@host:554/path?password_env=NAME&latency_ms=50&transport=tcp
 csi://0?width=1280&height=720&fps=60     a CSI camera of a Jetson by its sensor number
 
 Frames in BGR, RGB, grey, Bayer, NV12 and YUY2 are taken as they come, others are converted to one of these.
-Of frames that nobody takes in time the oldest go. A password stands in the environment variable
-`password_env`, or in the URI, and never in a message.
+Of a live source's frames that nobody takes in time the oldest are dropped, and counted; a file waits.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.gi_bindings import load
-from ast_edge.cameras.uri import CameraUri, whole
+from ast_edge.cameras.gst_frames import CAPS, pixels_of
+from ast_edge.cameras.uri import CameraUri, masked, secrets_in, whole
 from ast_edge.errors import CameraError, UsageError
-from ast_edge.pixel_formats import Colour
 
-_FORMATS: dict[str, Colour] = {
-    "BGR": "bgr",
-    "RGB": "rgb",
-    "GRAY8": "mono",
-    "NV12": "nv12",
-    "YUY2": "yuyv",
-    "rggb": "bayer_rggb",
-    "bggr": "bayer_bggr",
-    "grbg": "bayer_grbg",
-    "gbrg": "bayer_gbrg",
-}
-_BAYER = ",".join(name for name in _FORMATS if name.islower())
-# YUV in the one colorimetry that `ast_edge.pixel_formats` decodes: BT.601 in limited range.
-_CAPS = (
-    "video/x-raw,format=(string){BGR,RGB,GRAY8};"
-    "video/x-raw,format=(string){NV12,YUY2},colorimetry=(string)bt601;"
-    f"video/x-bayer,format=(string){{{_BAYER}}}"
-)
-_SINK = f'appsink name=ast_edge_sink max-buffers=4 drop=true caps="{_CAPS}"'
+SINK = f'appsink name=ast_edge_sink max-buffers=1 emit-signals=true caps="{CAPS}"'
 _KEPT = 4
 _POLL_S = 0.05
 _OPEN_S = 15.0
-_SERVER_S = 5.0
 
 
 class GStreamerCamera(Camera):
-    """Frames of a pipeline that ends in an appsink called `ast_edge_sink`.
+    """Frames of a pipeline that ends in `SINK`.
 
-    Raises CameraError where it does not start. A `live` source never ends: its end is an error. `secrets` are
+    Raises CameraError where it does not start. A live source never ends: its end is an error. `secrets` are
     taken out of every message.
     """
 
-    def __init__(self, uri: str, pipeline: Any, *, live: bool, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, uri: str, pipeline: Any, *, secrets: Sequence[str] = ()) -> None:
         self.uri = uri
         self._gst = load("Gst", "1.0")
-        self._live, self._secrets = live, [secret for secret in secrets if secret]
+        self._live = False
+        self._secrets = [secret for secret in secrets if secret]
         self._pipeline = pipeline
         self._sink = pipeline.get_by_name("ast_edge_sink")
         self._bus = pipeline.get_bus()
+        self._arrived: deque[tuple[Any, int, int]] = deque()
+        self._news = threading.Condition()
+        self._count = {"frames": 0, "dropped": 0}
         self._number = 0
+        self._ended = False
         self._closed = threading.Event()
         self._lock = threading.Lock()
+        self._listening = self._sink.connect("new-sample", self._on_sample)
         try:
             self._play()
         except BaseException:
@@ -81,11 +63,15 @@ class GStreamerCamera(Camera):
             if self._closed.is_set():
                 raise CameraError(f"{self.uri}: the camera was closed.")
             left_s = max(min(end - time.monotonic(), _POLL_S), 0.0)
-            sample = self._sink.emit("try-pull-sample", int(left_s * 1e9))
-            if sample is not None:
-                return self._frame(sample, time.monotonic_ns())
-            if (ended := self._looked_at_bus()) is not None:
-                return ended
+            with self._news:
+                self._news.wait_for(lambda: self._arrived, left_s)
+                arrived = self._arrived.popleft() if self._arrived else None
+                self._news.notify_all()
+            if arrived is not None:
+                return self._frame(*arrived)
+            self._look_at_bus()
+            if self._ended and not self._arrived:
+                return NoFrame.END
             if time.monotonic() >= end:
                 return NoFrame.TIMEOUT
 
@@ -97,86 +83,86 @@ class GStreamerCamera(Camera):
     @property
     def counters(self) -> Mapping[str, int]:
         """See `Camera`."""
-        return {"frames": self._number}
+        return dict(self._count)
 
     def close(self) -> None:
         """See `Camera`."""
         with self._lock:
             if not self._closed.is_set():
                 self._closed.set()
+                with self._news:
+                    self._news.notify_all()
                 self._pipeline.set_state(self._gst.State.NULL)
+                self._sink.disconnect(self._listening)
+
+    # ---- GStreamer's threads -------------------------------------------------------------------------------
+
+    def _on_sample(self, sink: Any) -> Any:
+        """A frame has arrived; the oldest goes where there is no room, or a file waits for it."""
+        host_ns = time.monotonic_ns()
+        sample = sink.emit("pull-sample")
+        with self._news:
+            if not self._live:
+                self._news.wait_for(lambda: len(self._arrived) < _KEPT or self._closed.is_set())
+            if sample is None or self._closed.is_set():
+                return self._gst.FlowReturn.EOS
+            while len(self._arrived) >= _KEPT:
+                self._arrived.popleft()
+                self._count["dropped"] += 1
+            self._arrived.append((sample, host_ns, self._number))
+            self._number += 1
+            self._news.notify_all()
+        return self._gst.FlowReturn.OK
+
+    # ---- pieces --------------------------------------------------------------------------------------------
 
     def _play(self) -> None:
         """Start, and wait until it plays or says why not."""
-        gst = self._gst
-        self._pipeline.set_state(gst.State.PLAYING)
+        states, changes = self._gst.State, self._gst.StateChangeReturn
+        self._live = self._reach(states.PAUSED) == changes.NO_PREROLL
+        if self._live:
+            # Shown when it comes, and not when its time has come.
+            self._sink.set_property("sync", False)  # noqa: FBT003 (GObject's signature)
+        self._reach(states.PLAYING)
+
+    def _reach(self, state: Any) -> Any:
+        """Go to a state; how GStreamer says that it went."""
+        changes = self._gst.StateChangeReturn
+        change = self._pipeline.set_state(state)
         end = time.monotonic() + _OPEN_S
-        while self._pipeline.get_state(int(_POLL_S * 1e9))[0] == gst.StateChangeReturn.ASYNC:
-            self._looked_at_bus()
+        while change == changes.ASYNC and not self._ended:
+            self._look_at_bus()
             if time.monotonic() > end:
                 raise CameraError(f"{self.uri}: no frame within {_OPEN_S:g} s of the start.")
-        self._looked_at_bus(ends=False)
+            change = self._pipeline.get_state(int(_POLL_S * 1e9))[0]
+        if change == changes.FAILURE:
+            self._look_at_bus()
+            raise CameraError(f"{self.uri}: GStreamer cannot start the pipeline and does not say why.")
+        return change
 
-    def _looked_at_bus(self, *, ends: bool = True) -> NoFrame | None:
-        """END where there is no more; CameraError with GStreamer's words. With `ends` an end is taken."""
+    def _look_at_bus(self) -> None:
+        """Notes the end. Raises CameraError with GStreamer's words, and for the end of what is live."""
         kinds = self._gst.MessageType
-        message = self._bus.pop_filtered(kinds.ERROR | kinds.EOS if ends else kinds.ERROR)
+        message = self._bus.pop_filtered(kinds.ERROR | kinds.EOS)
         if message is None:
-            return None
+            return
         if message.type == kinds.EOS:
             if self._live:
                 raise CameraError(f"{self.uri}: the stream has ended.")
-            return NoFrame.END
+            self._ended = True
+            return
         error, details = message.parse_error()
         source = "" if message.src is None else f"{message.src.get_name()}: "
         last = (details or "").strip().splitlines()[-1:]
-        raise CameraError(self._clean(f"{self.uri}: {source}{error.message} {' '.join(last)}".strip()))
+        words = f"{self.uri}: {source}{error.message} {' '.join(last)}".strip()
+        raise CameraError(masked(words, self._secrets))
 
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-    def _frame(self, sample: Any, host_ns: int) -> Frame:
-        structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
-        name = structure.get_string("format")
-        width, height = structure.get_int("width")[1], structure.get_int("height")[1]
-        planes = _planes(name, width, height, sample.get_caps(), buffer)
-        data = np.frombuffer(buffer.extract_dup(0, buffer.get_size()), np.uint8)
-        pixels = _pixels(data, name, width, planes)
-        number, self._number = self._number, self._number + 1
-        pts = buffer.pts
+    def _frame(self, sample: Any, host_ns: int, number: int) -> Frame:
+        pixels, colour = pixels_of(sample)
+        self._count["frames"] += 1
+        pts = sample.get_buffer().pts
         device_ns = None if pts == self._gst.CLOCK_TIME_NONE else int(pts)
-        return Frame(pixels, _FORMATS[name], number, device_ns, host_ns, self.uri)
-
-
-Plane = tuple[int, int, int]  # where it begins in the buffer, bytes from row to row, rows
-
-
-def _planes(name: str, width: int, height: int, caps: Any, buffer: Any) -> list[Plane]:
-    """Where the rows are: rows may be longer than the picture is wide."""
-    if name.islower():  # Bayer patterns have no video info; rows are filled up to four bytes
-        return [(0, -(-width // 4) * 4, height)]
-    video = load("GstVideo", "1.0")
-    meta = video.buffer_get_video_meta(buffer)
-    info = video.VideoInfo.new_from_caps(caps) if meta is None else meta
-    rows = (height, -(-height // 2)) if name == "NV12" else (height,)
-    return [(int(info.offset[at]), int(info.stride[at]), count) for at, count in enumerate(rows)]
-
-
-def _pixels(data: NDArray[np.uint8], name: str, width: int, planes: Sequence[Plane]) -> NDArray[np.uint8]:
-    """The picture without what fills the rows up; raises CameraError for too few bytes."""
-    depth = {"BGR": 3, "RGB": 3, "YUY2": 2}.get(name, 1)
-    used = width * depth
-    parts = []
-    for start, stride, rows in planes:
-        need = start + stride * (rows - 1) + used
-        if stride < used or need > data.size:
-            raise CameraError(f"a frame of {data.size} bytes, where {name} needs {need}.")
-        view = np.lib.stride_tricks.as_strided(data[start:], (rows, used), (stride, 1), writeable=False)
-        parts.append(view)
-    flat = np.concatenate(parts)
-    return flat.reshape(flat.shape[0], width, depth) if depth > 1 else flat
+        return Frame(pixels, colour, number, device_ns, host_ns, self.uri)
 
 
 def pipeline_camera(uri: CameraUri) -> GStreamerCamera:
@@ -187,13 +173,11 @@ def pipeline_camera(uri: CameraUri) -> GStreamerCamera:
         raise UsageError(f"{uri.public}: there is no pipeline after gst:///.")
     try:
         # What the sink takes as it is goes through videoconvert untouched; only Bayer is unknown to it.
-        return GStreamerCamera(
-            uri.public, _parsed(uri.public, f"{text} ! videoconvert ! {_SINK}"), live=False
-        )
+        return _parsed(uri, f"{text} ! videoconvert ! {SINK}")
     except CameraError as exc:
         if "not-negotiated" not in str(exc) and "could not link" not in str(exc):
             raise
-    return GStreamerCamera(uri.public, _parsed(uri.public, f"{text} ! {_SINK}"), live=False)
+    return _parsed(uri, f"{text} ! {SINK}")
 
 
 def csi_camera(uri: CameraUri) -> GStreamerCamera:
@@ -204,7 +188,7 @@ def csi_camera(uri: CameraUri) -> GStreamerCamera:
             f"{uri.public}: GStreamer has no element nvarguscamerasrc here; CSI cameras need a Jetson with "
             "JetPack's multimedia packages (nvidia-l4t-gstreamer)."
         )
-    return GStreamerCamera(uri.public, _parsed(uri.public, f"{text} ! {_SINK}"), live=True)
+    return _parsed(uri, f"{text} ! {SINK}")
 
 
 def csi_pipeline(uri: CameraUri) -> str:
@@ -220,75 +204,12 @@ def csi_pipeline(uri: CameraUri) -> str:
     )
 
 
-def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
-    """rtsp://. Raises CameraError where the server is not there, refuses, or has no video."""
-    uri.check_keys("password_env", "latency_ms", "transport")
-    gst = load("Gst", "1.0")
-    secret = _password(uri)
-    pipeline = gst.Pipeline.new(None)
-    source, decoder = _element(gst, "rtspsrc"), _element(gst, "decodebin")
-    convert, sink = _element(gst, "videoconvert"), gst.parse_launch(_SINK)
-    settings = {
-        "location": uri.public,
-        "latency": uri.option("latency_ms", whole, 50),
-        "timeout": int(_SERVER_S * 1e6),
-        "tcp-timeout": int(_SERVER_S * 1e6),
-    }
-    for name, value in settings.items():
-        source.set_property(name, value)
-    gst.util_set_object_arg(source, "protocols", uri.option("transport", _transport, "tcp"))
-    if uri.user is not None:
-        source.set_property("user-id", uri.user)
-        source.set_property("user-pw", secret)
-    sink.set_property("sync", False)  # noqa: FBT003 (GObject's signature)
-    for element in (source, decoder, convert, sink):
-        pipeline.add(element)
-    convert.link(sink)
-    source.connect("pad-added", lambda _, pad: _link(pad, decoder))
-    decoder.connect("pad-added", lambda _, pad: _link(pad, convert))
-    return GStreamerCamera(uri.public, pipeline, live=True, secrets=[secret])
-
-
-def _link(pad: Any, element: Any) -> None:
-    """A new pad of pictures to the next element; sound and the like stay open."""
-    target = element.get_static_pad("sink")
-    caps = pad.get_current_caps() or pad.query_caps(None)
-    kind = caps.get_structure(0)
-    if not target.is_linked() and (kind.get_string("media") or kind.get_name()).startswith("video"):
-        pad.link(target)
-
-
-def _element(gst: Any, name: str) -> Any:
-    made = gst.ElementFactory.make(name, None)
-    if made is None:
-        raise CameraError(
-            f"GStreamer has no element {name} here; Debian, Ubuntu: sudo apt install "
-            "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav."
-        )
-    return made
-
-
-def _parsed(uri: str, text: str) -> Any:
-    gst = load("Gst", "1.0")
+def _parsed(uri: CameraUri, text: str) -> GStreamerCamera:
+    """The camera of a pipeline's text."""
+    gst, secrets = load("Gst", "1.0"), secrets_in(uri.place)
     try:
-        return gst.parse_launch(text)
-    except Exception as exc:
-        raise CameraError(f"{uri}: GStreamer: {getattr(exc, 'message', exc)}.") from exc
-
-
-def _password(uri: CameraUri) -> str:
-    variable = uri.options.get("password_env")
-    if variable is None:
-        return uri.password or ""
-    if uri.password is not None or uri.user is None:
-        raise UsageError(f"{uri.public}: with password_env give a user and no password in the URI.")
-    value = os.environ.get(variable, "")
-    if not value:
-        raise CameraError(f"{uri.public}: the environment variable {variable} is empty or not set.")
-    return value
-
-
-def _transport(text: str) -> str:
-    if text not in {"tcp", "udp"}:
-        raise ValueError("expected tcp or udp")
-    return text
+        pipeline = gst.parse_launch(text)
+    except Exception as exc:  # noqa: BLE001 (GLib's; not chained, it may quote an account)
+        words = masked(str(getattr(exc, "message", exc)), secrets)
+        raise CameraError(f"{uri.public}: GStreamer: {words}.") from None
+    return GStreamerCamera(uri.public, pipeline, secrets=secrets)

@@ -19,7 +19,7 @@ _KINDS = {
     "v4l2": "v4l2:V4l2Camera",
     "gige": "gige:GigeCamera",
     "gst": "gstreamer:pipeline_camera",
-    "rtsp": "gstreamer:rtsp_camera",
+    "rtsp": "rtsp:rtsp_camera",
     "csi": "gstreamer:csi_camera",
 }
 _VIDEO_DEVICES = Path("/sys/class/video4linux")

@@ -20,14 +20,29 @@ from typing import Any
 import numpy as np
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.opencv import opencv
 from ast_edge.cameras.uri import CameraUri, positive, share, whole, yes_or_no
-from ast_edge.errors import AstEdgeError, CameraError
+from ast_edge.errors import AstEdgeError, CameraError, LostFrameError
+
+_SLOWEST, _USUAL, _FASTEST = (
+    0.01,
+    25.0,
+    1000.0,
+)  # what a video may say of its frames per second, else the usual
 
 
 def _trigger(text: str) -> bool:
     if text not in {"software", "off"}:
         raise ValueError("expected software or off")
     return text == "software"
+
+
+def _size(text: str) -> int:
+    from ast_edge.synthetic.part import LARGEST, SMALLEST  # noqa: PLC0415 (OpenCV)
+
+    if not SMALLEST <= (size := whole(text)) <= LARGEST:
+        raise ValueError(f"expected {SMALLEST} to {LARGEST}")
+    return size
 
 
 class Recorded(Camera):
@@ -81,7 +96,7 @@ class Recorded(Camera):
 
     @abstractmethod
     def _next(self, number: int) -> Frame | None:
-        """The frame with this number, None after the last; CameraError for one that cannot be read."""
+        """The frame with this number, None after the last; LostFrameError for one that cannot be read."""
 
     @property
     def state(self) -> State:
@@ -128,15 +143,14 @@ class FolderCamera(Recorded):
                 depth = read_xyz(xyz_beside(path))
             return Frame(read_image(path), "rgb", number, None, 0, str(path), depth)
         except AstEdgeError as exc:
-            raise CameraError(str(exc)) from exc
+            raise LostFrameError(str(exc)) from exc
 
 
 class VideoCamera(Recorded):
     """A video file, decoded by OpenCV."""
 
     def __init__(self, uri: CameraUri) -> None:
-        import cv2  # noqa: PLC0415 (not everybody has it)
-
+        cv2 = opencv(uri)
         uri.check_keys("loop", "pace", "trigger")
         self._path = Path(uri.place)
         if not self._path.is_file():
@@ -144,33 +158,38 @@ class VideoCamera(Recorded):
         self._video: Any = cv2.VideoCapture(str(self._path))
         if not self._video.isOpened():
             raise CameraError(f"{uri.public}: OpenCV cannot read {self._path} as a video.")
-        rate = float(self._video.get(cv2.CAP_PROP_FPS)) or 25.0
+        rate = float(self._video.get(cv2.CAP_PROP_FPS))
+        rate = rate if _SLOWEST <= rate <= _FASTEST else _USUAL
         super().__init__(uri, rate if uri.option("pace", yes_or_no, True) else None)  # noqa: FBT003
         self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
         self._start = cv2.CAP_PROP_POS_FRAMES
+        self._decoding = threading.Lock()  # OpenCV must not be closed while it decodes
 
     def _next(self, number: int) -> Frame | None:
-        there, pixels = self._video.read()
-        if not there and self._loop:
-            self._video.set(self._start, 0)
+        with self._decoding:
             there, pixels = self._video.read()
+            if not there and self._loop:
+                self._video.set(self._start, 0)
+                there, pixels = self._video.read()
         return Frame(pixels, "bgr", number, None, 0, str(self._path)) if there else None
 
     def close(self) -> None:
         """See `Camera`."""
         super().close()
-        self._video.release()
+        with self._decoding:
+            self._video.release()
 
 
 class SyntheticCamera(Recorded):
     """Generated parts, some of them defective; `source` tells the truth about each."""
 
     def __init__(self, uri: CameraUri) -> None:
+        opencv(uri)
         uri.check_keys("seed", "defects", "rate", "size", "trigger")
         super().__init__(uri, uri.option("rate", positive, 10.0))
         self._seed = uri.option("seed", whole, 0)
         self._defects = uri.option("defects", share, 0.2)
-        self._size = uri.option("size", whole, 256)
+        self._size = uri.option("size", _size, 256)
 
     def _next(self, number: int) -> Frame | None:
         from ast_edge.synthetic.part import DEFECTS, render  # noqa: PLC0415 (OpenCV)

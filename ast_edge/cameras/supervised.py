@@ -1,7 +1,8 @@
-"""A camera that is watched: read by a thread of its own, opened anew when it dies or falls silent."""
+"""A camera that is watched: read by a thread of its own, opened anew when it dies, hangs or falls silent."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import zlib
@@ -12,11 +13,14 @@ from typing import Literal
 
 from ast_edge.backoff import Backoff
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.link import Link
 from ast_edge.errors import AstEdgeError, CameraError
 
 Policy = Literal["latest", "every"]
-_POLL_S = 0.1
-_CLOSE_S = 5.0
+_WATCH_S = 0.05
+_OPEN_S = 60.0
+_MOST_HUNG = 3  # threads that never returned; with so many no further one is risked
+_COUNTED = ("frames", "dropped", "repeated", "incomplete", "errors", "reconnects", "hung")
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,12 @@ class Watch:
     """When a camera counts as stalled and as lost, in seconds without a frame, and what is kept.
 
     A camera that waits for triggers (`triggered`) owes no frame until `trigger()` asks it for one; where a
-    line of its own triggers it, nobody here knows when it owes one, and only its errors tell.
+    line of its own triggers it, nobody here knows when it owes one, and only its errors tell. While a frame
+    that was asked for is on its way, for at most `answer_s`, no other can be asked for: which of two came
+    could not be told.
 
     Policy "latest" keeps the newest frame alone, "every" keeps up to `kept` of them; what finds no room
-    pushes out the oldest, and every frame pushed out is counted as dropped.
+    pushes out the oldest, and every frame pushed out is counted as dropped. A camera has `close_s` to close.
     """
 
     stall_s: float = 2.0
@@ -35,14 +41,17 @@ class Watch:
     policy: Policy = "every"
     kept: int = 16
     triggered: bool = False
+    answer_s: float = 0.5
+    close_s: float = 5.0
 
 
 class Supervised(Camera):
     """`read` gives the next frame, TIMEOUT while there is none for whatever reason, END after the last one.
 
     A camera that raises is closed and opened again with growing waits, for ever; its frames' numbers go on
-    where they were. The state tells what is the matter, also while the camera's own library hangs, and
-    `last_error` the camera's own words; `told` hears of every change of state, on the camera's thread.
+    where they were. One whose library does not return is left to itself, and another opened. The state tells
+    what is the matter and `last_error` the camera's own words; `told` hears of every change of state, on the
+    supervisor's thread.
     """
 
     def __init__(
@@ -58,17 +67,19 @@ class Supervised(Camera):
         self._told = told
         self._ring: deque[Frame] = deque()
         self._news = threading.Condition()
-        self._count = Counter(dict.fromkeys(("frames", "dropped", "repeated", "errors", "reconnects"), 0))
+        self._count = Counter(dict.fromkeys(_COUNTED, 0))
         self._earlier: Counter[str] = Counter()  # what cameras that were closed had counted themselves
         self._state: State = "connecting"
         self._ended = False
         self._closing = threading.Event()
-        self._camera: Camera | None = None
+        self._stir = threading.Event()  # the supervisor need not wait any longer
+        self._link: Link | None = None
+        self._hung: list[Link] = []
         self._first_number = self._next_number = 0
         self._seen: tuple[int | None, int] | None = None
         self._last_ns: int | None = None
         self._owed_since: float | None = None  # since when the camera owes a frame
-        self._turned = time.monotonic()
+        self._asked_at: float | None = None  # when the frame was asked for that is on its way
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="ast-edge-camera", daemon=True)
         self._thread.start()
@@ -84,29 +95,40 @@ class Supervised(Camera):
             return NoFrame.END if self._ended else NoFrame.TIMEOUT
 
     def trigger(self) -> None:
-        """Ask the camera for a frame. Raises CameraError while there is none."""
-        camera = self._camera
-        if camera is None:
-            raise CameraError(f"{self.uri}: the camera is {self.state}: {self.last_error or 'not open yet'}")
-        if self._owed_since is None:
-            self._owed_since = time.monotonic()
+        """Ask the camera for a frame. Raises CameraError while there is none, or another is on its way."""
+        with self._news:
+            link, now = self._link, time.monotonic()
+            camera = None if link is None or link.over.is_set() else link.camera
+            if camera is None or self._state == "lost":
+                why = self.last_error or "not open yet"
+                raise CameraError(f"{self.uri}: the camera is {self._state}: {why}")
+            if self._asked_at is not None and now - self._asked_at < self._watch.answer_s:
+                raise CameraError(
+                    f"{self.uri}: the frame asked for {(now - self._asked_at) * 1e3:.0f} ms ago has not come "
+                    "yet, and a second could not be told from it."
+                )
+            self._asked_at = now
+            if self._owed_since is None:
+                self._owed_since = now
         camera.trigger()
 
     @property
     def state(self) -> State:
-        """See `Camera`; "stalled" and then "lost" too where the camera's own library does not return."""
-        hung_s = time.monotonic() - self._turned - _POLL_S
-        if self._state not in ("live", "stalled") or hung_s < self._watch.stall_s:
-            return self._state
-        return "lost" if hung_s > self._watch.lost_s else "stalled"
+        """See `Camera`."""
+        return self._state
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Frames, dropped, repeated, errors, reconnects, and what the camera itself counts, over all."""
-        camera = self._camera
-        own = camera.counters if camera is not None else {}
+        """Frames, dropped, repeated, incomplete, errors, reconnects, hung, and what the camera itself counts.
+
+        All since the beginning; `incomplete` came in part or could not be read, `hung` are libraries that did
+        not return.
+        """
         with self._news:
-            return {**(self._earlier + Counter(own)), **self._count}
+            own = Counter(self._earlier)
+            if self._link is not None:
+                own.update(self._link.counted)
+            return {**own, **self._count}
 
     @property
     def frame_age_s(self) -> float | None:
@@ -114,88 +136,137 @@ class Supervised(Camera):
         return None if self._last_ns is None else (time.monotonic_ns() - self._last_ns) / 1e9
 
     def close(self) -> None:
-        """See `Camera`; waits for the thread, but not for ever where the camera's library hangs."""
+        """See `Camera`; waits for the threads, but not for ever where the camera's library hangs."""
         self._closing.set()
+        self._stir.set()
         with self._news:
             self._news.notify_all()
-        self._thread.join(_CLOSE_S)
-        if self._thread.is_alive():
-            self.last_error = f"{self.uri}: the camera's library does not return."
-        self._state = "closed"
+        self._thread.join()
+
+    # ---- the supervisor's thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         backoff = Backoff()
-        while not self._closing.is_set() and not self._ended:
-            self._turned = time.monotonic()
-            try:
-                with self._factory() as camera:
-                    self._camera, self._first_number = camera, self._next_number
-                    try:
-                        self._capture(camera, backoff)
-                    except Exception as exc:  # noqa: BLE001 (told before closing it takes its time)
-                        self._note_error(exc)
-                    finally:
-                        self._camera = None
-                        with self._news:
-                            self._earlier.update(camera.counters)
-            except Exception as exc:  # noqa: BLE001 (any error of a camera is a reason to open it again)
-                self._note_error(exc)
-            if not self._ended and not self._closing.is_set():
-                self._count["reconnects"] += 1
-                self._closing.wait(backoff.next_s())
+        self._live_once(backoff)
+        while not self._ended and not self._closing.wait(backoff.next_s()):
+            if self._may_open():
+                self._add("reconnects")
+                self._live_once(backoff)
         self._become("closed")
 
-    def _capture(self, camera: Camera, backoff: Backoff) -> None:
-        """Read until the camera ends, dies or is silent for too long."""
-        self._owed_since = None if self._watch.triggered else time.monotonic()
-        if self._watch.triggered:
-            self._become("live")
-        while not self._closing.is_set():
-            self._turned = time.monotonic()
-            found = camera.read(_POLL_S)
-            if found is NoFrame.END:
-                with self._news:
-                    self._ended = True
-                    self._news.notify_all()
-                return
-            if isinstance(found, Frame):
-                self._owed_since = None if self._watch.triggered else time.monotonic()
-                self._keep(found)
-                self._become("live")
-                backoff.reset()
-                continue
-            self._look_at_silence()
+    def _may_open(self) -> bool:
+        """Whether another thread may be risked on a library that hung before."""
+        self._hung = [link for link in self._hung if not link.join(0)]
+        return len(self._hung) < _MOST_HUNG
 
-    def _look_at_silence(self) -> None:
-        silent_s = 0.0 if self._owed_since is None else time.monotonic() - self._owed_since
-        if silent_s > self._watch.lost_s:
-            raise CameraError(f"{self.uri}: no frame for {silent_s:.1f} s.")
-        if silent_s > self._watch.stall_s:
-            self._become("stalled", f"no frame for {silent_s:.1f} s")
-
-    def _keep(self, frame: Frame) -> None:
-        frame = replace(frame, number=self._first_number + frame.number)
-        self._next_number = frame.number + 1
-        seen = frame.pixels if frame.pixels is not None else frame.depth_m
-        digest = 0 if seen is None else zlib.crc32(seen[::8].tobytes())
-        room = 1 if self._watch.policy == "latest" else self._watch.kept
+    def _live_once(self, backoff: Backoff) -> None:
+        """Open the camera and watch it until it is over with it."""
+        link = Link(self._factory, self._take, self._lose)
         with self._news:
-            self._count["frames"] += 1
-            self._count["repeated"] += (frame.device_ns, digest) == self._seen
-            self._seen = (frame.device_ns, digest)
-            self._last_ns = frame.host_ns
-            while len(self._ring) >= room:
-                self._ring.popleft()
-                self._count["dropped"] += 1
-            self._ring.append(frame)
-            self._news.notify_all()
+            self._link, self._first_number = link, self._next_number
+            self._owed_since = self._asked_at = None
+        link.start()
+        try:
+            self._watch_over(link, backoff)
+        except CameraError as exc:
+            self._note_error(exc)
+        link.leave()
+        if not link.join(self._watch.close_s):
+            self._hung.append(link)
+            self._add("hung")
+            self.last_error = f"{self.uri}: the camera's library does not return."
+        with self._news:
+            self._earlier.update(link.counted)
+            self._link = None
+
+    def _watch_over(self, link: Link, backoff: Backoff) -> None:
+        """Until the camera ends or dies; raises CameraError when it hangs, or is silent for too long."""
+        end_of_opening = time.monotonic() + _OPEN_S
+        while not self._closing.is_set():
+            self._stir.wait(_WATCH_S)
+            self._stir.clear()
+            if link.over.is_set():
+                self._end_of(link)
+                return
+            if link.camera is not None:
+                self._look_at(link)
+                if link.taken:
+                    backoff.reset()
+            elif time.monotonic() > end_of_opening:
+                raise CameraError(f"{self.uri}: the camera does not open within {_OPEN_S:g} s.")
+
+    def _end_of(self, link: Link) -> None:
+        """What came of it: no more frames, or an error."""
+        if link.error is not None:
+            self._note_error(link.error)
+        elif link.ended:
+            with self._news:
+                self._ended = True
+                self._news.notify_all()
+
+    def _look_at(self, link: Link) -> None:
+        """Live, stalled, or lost."""
+        with self._news:
+            if self._owed_since is None and not self._watch.triggered:
+                self._owed_since = time.monotonic()  # it was opened just now; opening is no silence
+            silent_s = 0.0 if self._owed_since is None else time.monotonic() - self._owed_since
+        hung_s = link.hung_s
+        longest_s = max(silent_s, hung_s)
+        what = "its library does not return" if hung_s > self._watch.stall_s / 2 else "no frame"
+        if longest_s > self._watch.lost_s:
+            raise CameraError(f"{self.uri}: {what} for {longest_s:.1f} s.")
+        if longest_s > self._watch.stall_s:
+            self._become("stalled", f"{what} for {longest_s:.1f} s")
+        elif link.taken or self._watch.triggered:
+            self._become("live")
 
     def _note_error(self, exc: Exception) -> None:
-        self._count["errors"] += 1
+        self._add("errors")
         self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
         self._become("lost", self.last_error)
 
     def _become(self, state: State, why: str = "") -> None:
         changed, self._state = state != self._state, state
         if changed:
-            self._told(state, why)
+            with contextlib.suppress(Exception):  # who listens must not end the watch
+                self._told(state, why)
+
+    # ---- the reading thread --------------------------------------------------------------------------------
+
+    def _take(self, link: Link, frame: Frame) -> None:
+        with self._news:
+            if link is not self._link:
+                return  # it hung, and another took its place
+            frame = replace(frame, number=self._first_number + frame.number)
+            self._next_number = frame.number + 1
+            link.taken += 1
+            self._owed_since = None if self._watch.triggered else time.monotonic()
+            self._asked_at = None
+            if self._state != "live":
+                self._stir.set()
+            self._count["frames"] += 1
+            self._last_ns = frame.host_ns
+            while len(self._ring) >= (1 if self._watch.policy == "latest" else self._watch.kept):
+                self._ring.popleft()
+                self._count["dropped"] += 1
+            self._ring.append(frame)
+            self._news.notify_all()
+        # Looked at when the frame is on its way already.
+        picture = frame.pixels if frame.pixels is not None else frame.depth_m
+        seen = (frame.device_ns, 0 if picture is None else zlib.crc32(picture[::8].tobytes()))
+        if seen == self._seen:
+            self._add("repeated")
+        self._seen = seen
+
+    def _lose(self, link: Link, why: str) -> None:
+        with self._news:
+            if link is self._link:
+                self._asked_at = None
+                if self._watch.triggered:
+                    self._owed_since = None
+                self._count["incomplete"] += 1
+                self.last_error = why
+
+    def _add(self, what: str) -> None:
+        with self._news:
+            self._count[what] += 1

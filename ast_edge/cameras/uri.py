@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,14 +12,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ast_edge.errors import UsageError
 
 _Value = TypeVar("_Value")
+_ACCOUNT = re.compile(r"([^/\s\"@:=]*:[^/\s\"@]+)@")
+_PROPERTY = re.compile(
+    r"\b(?:user-id|user-pw|proxy-id|proxy-pw|password|passwd)\s*=\s*(\"[^\"]*\"|[^\s!\"]+)"
+)
 
 
 @dataclass(frozen=True)
 class CameraUri:
-    """The parts of a URI; `public` is without user name and password."""
+    """The parts of a URI; `public` is without user name and password, of a pipeline too."""
 
     scheme: str
-    place: str
+    place: str = field(repr=False)
     options: Mapping[str, str]
     public: str
     user: str | None = None
@@ -44,11 +50,18 @@ class CameraUri:
 
 def parse_uri(text: str) -> CameraUri:
     """Split a URI. Raises UsageError for one without a scheme or with a key twice."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as exc:
+        raise UsageError(f"camera {_public(text)!r}: is no URI ({exc}).") from exc
     if not parts.scheme or "://" not in text:
-        raise UsageError(f"camera {text!r}: expected a URI, as in dir:///pictures or v4l2:///dev/video0.")
+        raise UsageError(
+            f"camera {_public(text)!r}: expected a URI, as in dir:///pictures or v4l2:///dev/video0."
+        )
     where = parts.netloc.rpartition("@")[2]
-    public = f"{parts.scheme}://{where}{parts.path}"
+    public = _public(f"{parts.scheme}://{where}{parts.path}")
+    if "#" in text:
+        raise UsageError(f"{public}: what follows # would be left out; write %23 for a # in a name.")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) < len(pairs):
@@ -64,11 +77,39 @@ def parse_uri(text: str) -> CameraUri:
     )
 
 
+def secrets_in(text: str) -> list[str]:
+    """Accounts in a text without percent-encoding: `user:password` of a URI, and properties of elements."""
+    accounts = [found[1] for found in _ACCOUNT.finditer(text)]
+    passwords = [account.partition(":")[2] for account in accounts]
+    return [secret for secret in (*accounts, *passwords, *_PROPERTY.findall(text)) if secret.strip('"')]
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """The text with *** for each secret."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _public(text: str) -> str:
+    """As it is where there is no account in it, else decoded and without it."""
+    found = secrets_in(unquote(text))
+    return masked(unquote(text), found) if found else text
+
+
 def positive(text: str) -> float:
     """A number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise ValueError("expected a number above 0")
+    return value
+
+
+def finite(text: str) -> float:
+    """Any number that is one."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("expected a number")
     return value
 
 

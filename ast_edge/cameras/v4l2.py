@@ -8,12 +8,14 @@ value that the driver does not take is refused.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.opencv import opencv
 from ast_edge.cameras.uri import CameraUri, positive
 from ast_edge.errors import CameraError
 
@@ -24,8 +26,7 @@ class V4l2Camera(Camera):
     """One device. Raises CameraError where it is missing, in use, or refuses a setting."""
 
     def __init__(self, uri: CameraUri) -> None:
-        import cv2  # noqa: PLC0415 (not everybody has it)
-
+        cv2 = opencv(uri)
         uri.check_keys("width", "height", "fps", "exposure")
         self.uri = uri.public
         device = Path(uri.place)
@@ -35,6 +36,7 @@ class V4l2Camera(Camera):
         self._video: Any = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
         self._number = 0
         self._closed = False
+        self._reading = threading.Lock()  # OpenCV must not be closed while it reads
         if not self._video.isOpened():
             raise CameraError(
                 f"{self.uri}: {device} is no camera or in use, or you are not in the group video."
@@ -47,17 +49,18 @@ class V4l2Camera(Camera):
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """See `Camera`; OpenCV's own wait for a frame ends after ten seconds, whatever `timeout_s` says."""
-        if self._closed:
-            raise CameraError(f"{self.uri}: the camera was closed.")
         started = time.monotonic()
-        there, pixels = self._video.read()
-        host_ns = time.monotonic_ns()
+        with self._reading:
+            if self._closed:
+                raise CameraError(f"{self.uri}: the camera was closed.")
+            there, pixels = self._video.read()
+            host_ns = time.monotonic_ns()
+            device_ns = int(self._video.get(self._cv2.CAP_PROP_POS_MSEC) * 1e6) or None
         if not there:
             if time.monotonic() - started >= timeout_s:
                 return NoFrame.TIMEOUT
             raise CameraError(f"{self.uri}: the camera gives no frame any more; check its cable.")
         number, self._number = self._number, self._number + 1
-        device_ns = int(self._video.get(self._cv2.CAP_PROP_POS_MSEC) * 1e6) or None
         return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri)
 
     @property
@@ -72,8 +75,8 @@ class V4l2Camera(Camera):
 
     def close(self) -> None:
         """See `Camera`."""
-        if not self._closed:
-            self._closed = True
+        self._closed = True
+        with self._reading:
             self._video.release()
 
     def _set_up(self, uri: CameraUri) -> None:
@@ -81,6 +84,9 @@ class V4l2Camera(Camera):
         self._video.set(cv2.CAP_PROP_BUFFERSIZE, _ONE_BUFFER)
         if "exposure" in uri.options:
             self._video.set(cv2.CAP_PROP_AUTO_EXPOSURE, _MANUAL)
+            # Without an automatic there is nothing to read back.
+            if (found := float(self._video.get(cv2.CAP_PROP_AUTO_EXPOSURE))) > 0 and found != _MANUAL:
+                raise CameraError(f"{self.uri}: exposure= needs the automatic off, the camera keeps it on.")
         for name, key in (
             ("width", cv2.CAP_PROP_FRAME_WIDTH),
             ("height", cv2.CAP_PROP_FRAME_HEIGHT),

@@ -178,7 +178,9 @@ class LineConfig(Options):
         """How the camera is watched."""
         camera = self.camera
         policy: Policy = "latest" if self.trigger.kind == "free" else "every"
-        return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered)
+        # A frame that comes after its part's deadline must not be taken for the next part's.
+        answer_s = max(Watch.answer_s, self.timing.deadline_ms / 1e3)
+        return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered, answer_s)
 
 
 def read_config(path: Path) -> LineConfig:

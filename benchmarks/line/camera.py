@@ -14,10 +14,13 @@ SERIAL = "LINE"
 
 
 class FakeCamera:
-    """Aravis' fake camera on loopback; the standard fixes its port, so one machine has one."""
+    """Aravis' fake camera on loopback; the standard fixes its port, so one machine has one.
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        self.address = address
+    Of its packets `lost_share` are never sent.
+    """
+
+    def __init__(self, address: str = "127.0.0.1", *, lost_share: float = 0.0) -> None:
+        self.address, self.lost_share = address, lost_share
         self._process: subprocess.Popen[str] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -37,7 +40,10 @@ class FakeCamera:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         server = Path(__file__).with_name("camera_server.py")
         self._process = process = subprocess.Popen(
-            [sys.executable, str(server), "--address", self.address, "--serial", SERIAL],
+            [
+                *(sys.executable, str(server), "--address", self.address, "--serial", SERIAL),
+                *("--lost-share", str(self.lost_share)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

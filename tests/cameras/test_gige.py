@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
@@ -12,7 +15,7 @@ from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gige import list_devices
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cameras.supervised import Supervised, Watch
-from ast_edge.errors import CameraError, UsageError
+from ast_edge.errors import CameraError, LostFrameError, UsageError
 from line.camera import FakeCamera
 from tests.waiting import wait_for
 
@@ -20,11 +23,15 @@ TRIGGERED = "gige://127.0.0.1?trigger=software&exposure_us=10000&packet_size=900
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeCamera]:
+def aravis() -> None:
     try:
         load("Aravis", "0.8")
     except CameraError as exc:
         pytest.skip(str(exc))
+
+
+@pytest.fixture
+def fake(aravis: None) -> Iterator[FakeCamera]:
     with FakeCamera() as camera:
         yield camera
 
@@ -44,6 +51,12 @@ def shot(camera: Camera) -> Frame:
             return frame
         assert camera.counters["incomplete"] > 0, "a trigger without a frame"
     raise AssertionError("five frames in a row were incomplete")
+
+
+def read_on(camera: Camera) -> None:
+    """Until it raises, or long enough."""
+    for _ in range(100):
+        camera.read(0.2)
 
 
 def test_a_software_trigger_gives_one_frame(fake: FakeCamera) -> None:
@@ -133,3 +146,94 @@ def test_a_camera_that_dies_in_mid_stream_comes_back_by_itself(fake: FakeCamera)
     assert states[:1] == ["live"]
     assert states[-2:] == ["live", "closed"]
     assert "lost" in states
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("gain=nan", "expected a number"),
+        ("exposure_us=inf", "expected a number above 0"),
+        ("buffers=0", "expected 1 to 256"),
+        ("packet_size=-1", "expected 0 or more"),
+        ("rate=10&trigger=software", "means nothing with trigger=software"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_opened(query: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        open_camera(f"gige://127.0.0.1?{query}")
+
+
+def test_values_are_read_back(fake: FakeCamera) -> None:
+    with open_camera("gige://127.0.0.1?packet_size=auto&exposure_us=5000&gain=3&trigger=line0") as camera:
+        assert camera.read(0.2) is NoFrame.TIMEOUT, "its input is never raised"
+    with pytest.raises(CameraError, match="packet_size=100000 is not possible, the camera took"):
+        open_camera("gige://127.0.0.1?packet_size=100000")
+    with pytest.raises(CameraError, match="trigger=line3"):
+        open_camera("gige://127.0.0.1?trigger=line3")
+
+
+def test_a_dead_camera_is_seen_without_being_asked_for_a_frame(fake: FakeCamera) -> None:
+    """By its pulse: Aravis' own heartbeat would say it in other words, after five seconds."""
+    with open_camera("gige://127.0.0.1?trigger=line0") as camera:
+        assert camera.read(0.5) is NoFrame.TIMEOUT
+        fake.kill()
+        with pytest.raises(CameraError, match="does not answer any more"):
+            read_on(camera)
+        assert camera.state == "lost"
+        started = time.monotonic()
+    assert time.monotonic() - started < 2.4, "a single question of Aravis to a dead camera takes 2.5 s"
+
+
+def test_a_camera_that_was_switched_off_and_on_does_not_know_the_station(fake: FakeCamera) -> None:
+    with open_camera("gige://127.0.0.1?trigger=line0") as camera:
+        fake.kill()
+        fake.start()
+        with pytest.raises(CameraError, match=r"was switched off and on|does not answer|is gone"):
+            read_on(camera)
+
+
+def test_a_camera_may_be_opened_while_its_former_life_is_being_let_go_of(fake: FakeCamera) -> None:
+    camera = open_camera(TRIGGERED)
+    fake.kill()
+    camera.close()
+    fake.start()
+    # Aravis goes on for about ten seconds to ask the dead one; that must not take the new one's control away.
+    with open_camera(TRIGGERED) as camera:
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            camera.trigger()
+            frame_of(camera)
+            time.sleep(0.1)
+
+
+def test_incomplete_frames_are_counted_and_never_given(aravis: None) -> None:
+    frames: list[Frame] = []
+    lost = 0
+    with FakeCamera(lost_share=0.01), open_camera("gige://127.0.0.1?packet_size=9000&rate=50") as camera:
+        while len(frames) < 5 or lost < 3:
+            with contextlib.suppress(LostFrameError):
+                lost += 1
+                frames.append(frame_of(camera))
+                lost -= 1
+        assert camera.counters["incomplete"] == lost
+        assert camera.counters["missing_packets"] > 0
+        assert camera.counters["frames"] == len(frames)
+        assert frames[-1].number - frames[0].number >= len(frames) - 1 + lost - 3
+    for frame in frames:
+        assert frame.pixels is not None
+        # Aravis' picture is a ramp; a packet that is missing would be a black band in it.
+        steps = np.diff(frame.pixels.astype(int), axis=1)
+        assert set(np.unique(steps)) <= {1, -254}
+
+
+def test_incomplete_frames_under_supervision_are_gaps_in_the_numbers(aravis: None) -> None:
+    uri = "gige://127.0.0.1?packet_size=9000&rate=50"
+    with FakeCamera(lost_share=0.01), Supervised(uri, lambda: open_camera(uri)) as camera:
+        numbers = [frame_of(camera).number]
+        while camera.counters["incomplete"] < 3 or len(numbers) < 5:
+            numbers.append(frame_of(camera).number)
+        assert camera.counters["reconnects"] == 0
+        numbers += [frame_of(camera).number for _ in range(5)]
+    gaps = [after - before - 1 for before, after in itertools.pairwise(numbers)]
+    assert min(gaps) == 0
+    assert sum(gaps) >= 2

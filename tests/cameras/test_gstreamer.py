@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +18,7 @@ import pytest
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.cameras.gi_bindings import load
-from ast_edge.cameras.gstreamer import csi_pipeline
+from ast_edge.cameras.gstreamer import GStreamerCamera, csi_pipeline
 from ast_edge.cameras.opening import list_cameras, open_camera
 from ast_edge.cameras.supervised import Supervised, Watch
 from ast_edge.cameras.uri import parse_uri
@@ -244,3 +247,92 @@ def test_a_server_that_is_not_there() -> None:
 
 def test_listing_cameras_never_fails() -> None:
     assert isinstance(list_cameras(), list)
+
+
+LIVE = "videotestsrc is-live=true {} ! video/x-raw,width=64,height=48,framerate=100/1"
+
+
+def test_the_end_of_a_live_source_is_an_error_and_of_a_file_an_end() -> None:
+    with open_camera("gst:///" + LIVE.format("num-buffers=3")) as camera:
+        with pytest.raises(CameraError, match="the stream has ended"):
+            read_on(camera)
+        assert camera.counters["frames"] == 3
+    with open_camera("gst:///videotestsrc num-buffers=3 ! video/x-raw,width=64,height=48") as camera:
+        while camera.read(1) is not NoFrame.END:
+            pass
+        assert camera.read(0.1) is NoFrame.END
+        assert camera.counters["frames"] == 3
+
+
+def test_of_a_live_source_the_newest_are_kept_and_the_others_counted() -> None:
+    with open_camera("gst:///" + LIVE.format("")) as camera:
+        frame_of(camera)
+        wait_for(lambda: camera.counters["dropped"] >= 10)
+        held = [frame_of(camera) for _ in range(4)]
+        now = time.monotonic_ns()
+        assert held[0].number >= 10
+        numbers = [frame.number for frame in held]
+        assert numbers == list(range(numbers[0], numbers[0] + 4))
+        # They arrived when they did, not when they were read.
+        arrived = [frame.host_ns for frame in held]
+        assert arrived == sorted(arrived)
+        assert arrived[-1] - arrived[0] > 10_000_000
+        assert arrived[0] < now - 20_000_000
+
+
+def test_a_file_waits_for_a_slow_reader(tmp_path: Path) -> None:
+    with open_camera(
+        "gst:///videotestsrc num-buffers=12 ! video/x-raw,width=64,height=48,framerate=100/1"
+    ) as camera:
+        time.sleep(0.5)
+        numbers = []
+        while isinstance(found := camera.read(5), Frame):
+            numbers.append(found.number)
+        assert found is NoFrame.END
+        assert numbers == list(range(12))
+        assert camera.counters["dropped"] == 0
+
+
+def test_closing_ends_a_read_that_waits_and_a_file_that_does() -> None:
+    before = threading.active_count()
+    for pipeline in ("videotestsrc ! video/x-raw,width=64,height=48", LIVE.format("")):
+        camera = open_camera(f"gst:///{pipeline}")
+        timer = threading.Timer(0.2, camera.close)
+        timer.start()
+        with pytest.raises(CameraError, match="was closed"):
+            read_on(camera)
+        timer.join()
+    camera = open_camera("gst:///fakesrc is-live=true do-timestamp=true num-buffers=0 ! video/x-raw,width=8")
+    camera.close()
+    assert threading.active_count() <= before
+
+
+def test_a_pipeline_does_not_outlive_its_camera() -> None:
+    camera = open_camera("gst:///" + LIVE.format(""))
+    assert isinstance(camera, GStreamerCamera)
+    pipeline = camera._pipeline.weak_ref()
+    frame_of(camera)
+    camera.close()
+    assert pipeline() is not None
+    del camera
+    gc.collect()
+    assert pipeline() is None
+
+
+def test_an_account_within_a_pipeline_is_not_told() -> None:
+    for text in (
+        f"rtspsrc location=rtsp://ann:s3cr3t-word@127.0.0.1:{free_port()}/cam ! decodebin",
+        f"rtspsrc location=rtsp://127.0.0.1:{free_port()}/cam user-id=ann user-pw=s3cr3t-word ! decodebin",
+        "rtspsrc location=rtsp://ann:s3cr3t-word@127.0.0.1/cam ! nosuchelement",
+        "rtspsrc user-pw=s3cr3t-word user-pw= ! ! decodebin",
+    ):
+        for uri in (f"gst:///{text}", f"gst:///{quote(text)}"):
+            with pytest.raises(CameraError) as caught, open_camera(uri) as camera:
+                read_on(camera)
+            assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+            assert "s3cr3t" not in caught.value.args[0]
+
+
+def test_the_path_of_a_stream_may_have_a_query() -> None:
+    with Server() as server, open_camera(f"rtsp://127.0.0.1:{server.port}/cam%3Fchannel=1%26a=2") as camera:
+        frame_of(camera)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,9 @@ from PIL import Image
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
-from ast_edge.errors import CameraError, UsageError
+from ast_edge.cameras.supervised import Supervised
+from ast_edge.errors import CameraError, LostFrameError, UsageError
+from tests.waiting import wait_for
 
 
 def frames(camera: Camera, count: int, within_s: float = 20.0) -> list[Frame]:
@@ -59,9 +62,16 @@ def test_a_loop_goes_on_and_a_rate_is_kept(pictures: Path) -> None:
 def test_an_unreadable_picture_is_told_and_the_next_one_read(pictures: Path) -> None:
     (pictures / "a.png").write_bytes(b"no picture")
     with open_camera(f"dir://{pictures}") as camera:
-        with pytest.raises(CameraError, match=r"a\.png"):
+        with pytest.raises(LostFrameError, match=r"a\.png"):
             camera.read(1)
         assert [frame.number for frame in frames(camera, 2)] == [1, 2]
+    # Under supervision, too: beginning anew with the first picture would never come to the others.
+    with Supervised("dir://", lambda: open_camera(f"dir://{pictures}")) as camera:
+        wait_for(lambda: camera.counters["frames"] == 2)
+        assert [frame.number for frame in frames(camera, 2)] == [1, 2]
+        wait_for(lambda: camera.read(0.1) is NoFrame.END)
+        assert camera.counters["incomplete"] == 1
+        assert camera.counters["reconnects"] == 0
 
 
 def test_depth_comes_from_beside_the_pictures(product: Path) -> None:
@@ -114,6 +124,9 @@ def test_generated_parts_are_the_same_for_a_seed_and_tell_the_truth() -> None:
         ("file:///nowhere.mp4", CameraError, "there is no file"),
         ("synthetic://?sead=1", UsageError, "there is no option sead"),
         ("synthetic://?defects=2", UsageError, "defects=2 is not possible"),
+        ("synthetic://?size=10", UsageError, "size=10 is not possible"),
+        ("dir:///parts#2", UsageError, "write %23"),
+        ("gige://[::1", UsageError, "is no URI"),
         ("synthetic://?rate=0", UsageError, "rate=0 is not possible"),
         ("synthetic://?rate=nan", UsageError, "rate=nan is not possible"),
         ("synthetic://?seed=1&seed=2", UsageError, "given twice"),
@@ -165,3 +178,32 @@ def test_closing_ends_a_read_that_waits_for_a_trigger() -> None:
     assert camera.read(30) is NoFrame.TIMEOUT
     assert time.monotonic() - started < 15
     timer.join()
+
+
+def test_a_video_may_be_closed_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "part.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 50.0, (640, 480))
+    for index in range(10):
+        writer.write(np.full((480, 640, 3), 20 * index, np.uint8))
+    writer.release()
+    for _ in range(20):
+        camera = open_camera(f"file://{path}?pace=0&loop=1")
+        timer = threading.Timer(0.02, camera.close)
+        timer.start()
+        with pytest.raises(CameraError, match="was closed"):
+            read_on(camera)
+        timer.join()
+
+
+def read_on(camera: Camera) -> None:
+    """Until it raises; a video that is closed while it is read has no next frame."""
+    while True:
+        camera.read(1)
+
+
+def test_without_opencv_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    (tmp_path / "part.avi").write_bytes(b"")
+    for uri in (f"file://{tmp_path}/part.avi", "synthetic://?seed=1", "v4l2:///dev/video0"):
+        with pytest.raises(CameraError, match=r'needs OpenCV.*pip install "ast-edge\[cpu\]"'):
+            open_camera(uri)

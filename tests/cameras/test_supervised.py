@@ -11,7 +11,7 @@ import pytest
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
-from ast_edge.errors import CameraError
+from ast_edge.errors import CameraError, LostFrameError
 from tests.waiting import wait_for
 
 
@@ -138,25 +138,147 @@ def test_a_camera_that_waits_for_triggers_owes_nothing_until_it_is_asked() -> No
         wait_for(lambda: camera.state == "live")
 
 
-def test_a_library_that_never_returns_is_seen_and_does_not_keep_the_station() -> None:
+def test_counters_never_go_back_and_zeros_are_shown() -> None:
+    seen: list[int] = []
+    with Supervised("scripted://", lambda: Scripted([1, CameraError("dead")])) as camera:
+        while camera.counters["reconnects"] < 2:
+            counters = camera.counters
+            assert counters["dropped"] == counters["incomplete"] == counters["hung"] == 0
+            seen.append(counters.get("packets", 0))
+        assert seen == sorted(seen)
+        assert camera.counters["packets"] >= 14
+
+
+class Asked(Scripted):
+    """Gives what the test puts into `script`, and notes every trigger."""
+
+    def __init__(self, script: list[int | Exception | NoFrame]) -> None:
+        super().__init__(script)
+        self.triggers = 0
+
+    def trigger(self) -> None:
+        self.triggers += 1
+
+
+def test_a_second_frame_is_not_asked_for_while_the_first_is_on_its_way() -> None:
+    """A frame that comes late is not taken for the next part's, which would have its verdict from it."""
+    script: list[int | Exception | NoFrame] = []
+    asked = Asked(script)
+    with Supervised("scripted://", lambda: asked, Watch(triggered=True, answer_s=60)) as camera:
+        wait_for(lambda: camera.state == "live")
+        camera.trigger()
+        with pytest.raises(CameraError, match=r"asked for \d+ ms ago has not come"):
+            camera.trigger()
+        script.append(1)
+        next_frame(camera)
+        camera.trigger()
+        script.append(LostFrameError("came incomplete"))
+        wait_for(lambda: camera.counters["incomplete"] == 1)
+        camera.trigger()
+        assert asked.triggers == 3
+        assert camera.counters["reconnects"] == 0
+        assert camera.last_error == "came incomplete"
+
+
+def test_a_frame_that_never_comes_is_not_waited_for_for_ever() -> None:
+    asked = Asked([])
+    with Supervised("scripted://", lambda: asked, Watch(triggered=True, answer_s=0.2)) as camera:
+        wait_for(lambda: camera.state == "live")
+        camera.trigger()
+        time.sleep(0.3)
+        camera.trigger()
+        assert asked.triggers == 2
+
+
+def test_a_camera_that_gives_nothing_whole_is_not_live() -> None:
+    changes: list[str] = []
+
+    class Broken(Scripted):
+        def read(self, timeout_s: float) -> Frame | NoFrame:  # noqa: ARG002
+            time.sleep(0.01)
+            raise LostFrameError("came incomplete")
+
+    watch = Watch(stall_s=0.2, lost_s=0.5)
+    with Supervised(
+        "scripted://", lambda: Broken([]), watch, lambda state, _: changes.append(state)
+    ) as camera:
+        wait_for(lambda: "lost" in changes)
+        assert changes[:2] == ["stalled", "lost"]
+        assert camera.counters["incomplete"] > 5
+
+
+def test_a_library_that_never_returns_is_left_to_itself_and_another_life_begun() -> None:
     release = threading.Event()
+    lives: list[Scripted] = []
+    changes: list[tuple[str, str]] = []
 
     class Hanging(Scripted):
         def read(self, timeout_s: float) -> Frame | NoFrame:
             if not self._script:
                 release.wait(60)
+                return Frame(np.zeros((4, 4), np.uint8), "mono", 99, None, time.monotonic_ns())
             return super().read(timeout_s)
 
-    camera = Supervised("scripted://", lambda: Hanging([1]), Watch(stall_s=0.2, lost_s=0.5))
-    next_frame(camera)
-    wait_for(lambda: camera.state == "stalled")
-    wait_for(lambda: camera.state == "lost")
+    def factory() -> Camera:
+        lives.append(Hanging([1]) if not lives else Scripted([2]))
+        return lives[-1]
+
+    watch = Watch(stall_s=0.2, lost_s=0.5)
+    with Supervised("scripted://", factory, watch, lambda *change: changes.append(change)) as camera:
+        next_frame(camera)
+        second = next_frame(camera)
+        assert second.number == 1
+        assert second.pixels is not None
+        assert second.pixels.max() == 2
+        assert [state for state, _ in changes[:3]] == ["live", "stalled", "lost"]
+        assert "its library does not return" in changes[1][1]
+        assert camera.counters["hung"] == 1
+        release.set()
+        wait_for(lambda: lives[0].closed)
+        assert camera.counters["frames"] == 2, "what the first life gives now is nobody's"
+
+
+def test_a_library_that_hangs_does_not_keep_the_station_from_stopping() -> None:
+    release = threading.Event()
+
+    def factory() -> Camera:
+        release.wait(60)
+        return Scripted([])
+
+    camera = Supervised("scripted://", factory)
+    with pytest.raises(CameraError, match="connecting: not open yet"):
+        camera.trigger()
     started = time.monotonic()
     camera.close()
-    assert time.monotonic() - started < 30
-    assert "does not return" in camera.last_error
+    assert time.monotonic() - started < 40
+    assert camera.state == "closed"
     release.set()
-    camera._thread.join()
+
+
+def test_threads_that_hang_are_bounded() -> None:
+    release = threading.Event()
+    lives: list[Scripted] = []
+
+    class Hanging(Scripted):
+        def read(self, timeout_s: float) -> Frame | NoFrame:  # noqa: ARG002
+            release.wait(60)
+            return NoFrame.END
+
+        def close(self) -> None:
+            super().close()
+            release.wait(60)
+
+    def factory() -> Camera:
+        lives.append(Hanging([]))
+        return lives[-1]
+
+    with Supervised("scripted://", factory, Watch(stall_s=0.1, lost_s=0.2, close_s=0.1)) as camera:
+        wait_for(lambda: camera.counters["hung"] == 3)
+        time.sleep(1.5)
+        assert len(lives) == 3
+        assert camera.state == "lost"
+        release.set()
+        wait_for(lambda: len(lives) > 3)
 
 
 def test_the_newest_frame_wins_and_the_others_are_counted() -> None:

@@ -1,0 +1,86 @@
+"""One life of a camera: opened, read and closed on a thread of its own, which may hang and harms nobody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.errors import LostFrameError
+
+_POLL_S = 0.1
+
+
+class Link:
+    """Reads until the camera ends or raises, or `let_go` is called; then closes it.
+
+    `take` gets every frame and `lost` the words of every frame that cannot be had, on the link's thread.
+    `error` is what the camera raised; `counted` what it has counted so far.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Camera],
+        take: Callable[[Link, Frame], None],
+        lost: Callable[[Link, str], None],
+    ) -> None:
+        self._factory, self._take, self._lost = factory, take, lost
+        self._leaving = threading.Event()
+        self.camera: Camera | None = None
+        self.counted: Mapping[str, int] = {}
+        self.error: Exception | None = None
+        self.ended = False
+        self.taken = 0  # whole frames
+        self.over = threading.Event()  # no frame comes any more; closing may take its time
+        self._turned = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="ast-edge-camera-read", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def hung_s(self) -> float:
+        """For how long the camera's library has not come back from reading; 0 while it is opened."""
+        if self.camera is None or self.over.is_set():
+            return 0.0
+        return max(time.monotonic() - self._turned - _POLL_S, 0.0)
+
+    def leave(self) -> None:
+        """Read no more; does not wait."""
+        self._leaving.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the camera is closed; False where its library does not return in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with self._factory() as camera:
+                self._turned = time.monotonic()
+                self.camera = camera
+                try:
+                    self._read(camera)
+                except Exception as exc:  # noqa: BLE001 (known before closing takes its time)
+                    self.error = exc
+                finally:
+                    self.over.set()
+        except Exception as exc:  # noqa: BLE001 (whatever a camera does, the station hears of it)
+            self.error = self.error or exc
+        finally:
+            self.over.set()
+
+    def _read(self, camera: Camera) -> None:
+        while not self._leaving.is_set() and not self.ended:
+            self._turned = time.monotonic()
+            try:
+                found = camera.read(_POLL_S)
+                if isinstance(found, Frame):
+                    self._take(self, found)
+                self.ended = found is NoFrame.END
+            except LostFrameError as exc:
+                self._lost(self, str(exc))
+            finally:
+                self.counted = camera.counters

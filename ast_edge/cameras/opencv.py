@@ -1,0 +1,20 @@
+"""OpenCV, where there is one."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ast_edge.cameras.uri import CameraUri
+from ast_edge.errors import CameraError
+
+
+def opencv(uri: CameraUri) -> ModuleType:
+    """The module. Raises CameraError where it is missing or does not load."""
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as exc:
+        raise CameraError(
+            f"{uri.public}: needs OpenCV, which is not installed or does not load ({exc}); "
+            'run: pip install "ast-edge[cpu]" (on a Jetson use the OpenCV of JetPack).'
+        ) from exc
