@@ -39,16 +39,16 @@ private:
 
 class PendingFuture : public Pending {
 public:
-    explicit PendingFuture(std::future<Inspection> future) : future_(std::move(future)) {}
+    explicit PendingFuture(std::future<Outcome> future) : future_(std::move(future)) {}
 
     bool wait(std::chrono::milliseconds timeout) override {
         if (timeout.count() < 0) future_.wait();
         return timeout.count() < 0 || future_.wait_for(timeout) == std::future_status::ready;
     }
-    Inspection take() override { return future_.get(); }
+    Inspection take() override { return inspection_of(future_.get()); }
 
 private:
-    std::future<Inspection> future_;
+    std::future<Outcome> future_;
 };
 
 }  // namespace
@@ -88,14 +88,10 @@ std::vector<Outcome> CpuEngine::inspect_all(const std::vector<Part>& parts, doub
 
 std::unique_ptr<Pending> CpuEngine::submit(const Part& part, double threshold) {
     if (part.on_gpu) throw usage_error("The CPU engine cannot read a GPU's memory; hand over a part in host memory.");
-    auto promise = std::make_shared<std::promise<Inspection>>();
+    auto promise = std::make_shared<std::promise<Outcome>>();
     auto pending = std::make_unique<PendingFuture>(promise->get_future());
     worker_.submit([this, promise, own = std::make_shared<const OwnPart>(part), threshold] {
-        try {
-            promise->set_value(inspect(own->part(), threshold));
-        } catch (...) {  // raised where the part is waited for
-            promise->set_exception(std::current_exception());
-        }
+        promise->set_value(outcome_of([&] { return inspect(own->part(), threshold); }));
     });
     return pending;
 }

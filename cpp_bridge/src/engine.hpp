@@ -4,10 +4,13 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ast_edge/ast_edge.h"
+#include "error.hpp"
 #include "part.hpp"
 #include "verdict.hpp"
 
@@ -20,6 +23,31 @@ struct Outcome {
     Inspection inspection;
     ast_edge_status status = AST_EDGE_OK;
 };
+
+// What `inspect` gives or throws, as a value: exceptions do not travel from thread to thread.
+template <typename Inspect>
+Outcome outcome_of(Inspect inspect) noexcept {
+    Outcome outcome;
+    try {
+        return {inspect(), AST_EDGE_OK};
+    } catch (const Error& error) {
+        outcome.status = error.status();
+        outcome.inspection.reason = error.what();
+    } catch (const std::bad_alloc&) {
+        outcome.status = AST_EDGE_MEMORY;
+    } catch (const std::exception& error) {
+        outcome.status = AST_EDGE_INTERNAL;
+        outcome.inspection.reason = error.what();
+    }
+    return outcome;
+}
+
+// The inspection; throws what the status says.
+inline Inspection inspection_of(Outcome outcome) {
+    if (outcome.status == AST_EDGE_MEMORY) throw std::bad_alloc();
+    if (outcome.status != AST_EDGE_OK) throw Error(outcome.status, outcome.inspection.reason);
+    return std::move(outcome.inspection);
+}
 
 // A part on its way.
 class Pending {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ struct Answer {
 
 struct Inspection {
     Verdict verdict = Verdict::fault;
-    double score, threshold, p_value;
+    double score = std::numeric_limits<double>::quiet_NaN(), threshold = score, p_value = score;
     std::string reason;
     std::vector<float> map;
     std::optional<GreyLevels> levels;
