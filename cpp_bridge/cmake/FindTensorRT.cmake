@@ -1,16 +1,13 @@
 # TensorRT 8.5 to 11 and the CUDA driver's interface. TensorRT_ROOT names the folder that holds include/NvInfer.h;
 # CUDAToolkit_ROOT the one that holds include/cuda.h. Where the headers are there without the libraries (to prove that
-# the code compiles), TensorRT_COMPILE_ONLY=ON is enough.
+# the code compiles), TensorRT_COMPILE_ONLY=ON is enough; CUDA_EXTRA_INCLUDE_DIRS names further folders of CUDA's.
 #
-# Sets TensorRT_FOUND, TensorRT_VERSION, TensorRT_INCLUDE_DIR, TensorRT_LIBRARY, CUDA_DRIVER_INCLUDE_DIR and
-# CUDA_DRIVER_LIBRARY.
+# Sets TensorRT_FOUND, TensorRT_VERSION, TensorRT_INCLUDE_DIR, TensorRT_LIBRARY and CUDA_DRIVER_INCLUDE_DIR.
 
 find_path(TensorRT_INCLUDE_DIR NvInfer.h PATH_SUFFIXES include
   HINTS /usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 find_library(TensorRT_LIBRARY NAMES nvinfer PATH_SUFFIXES lib lib64)
 find_path(CUDA_DRIVER_INCLUDE_DIR cuda.h PATH_SUFFIXES include targets/${CMAKE_SYSTEM_PROCESSOR}-linux/include
-  HINTS ${CUDAToolkit_ROOT} /usr/local/cuda)
-find_library(CUDA_DRIVER_LIBRARY NAMES cuda PATH_SUFFIXES lib64/stubs lib/stubs nvidia tegra
   HINTS ${CUDAToolkit_ROOT} /usr/local/cuda)
 
 set(TensorRT_VERSION "")
@@ -26,7 +23,7 @@ endif()
 
 set(needed TensorRT_INCLUDE_DIR CUDA_DRIVER_INCLUDE_DIR)
 if(NOT TensorRT_COMPILE_ONLY)
-  list(APPEND needed TensorRT_LIBRARY CUDA_DRIVER_LIBRARY)
+  list(APPEND needed TensorRT_LIBRARY)
 endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(TensorRT REQUIRED_VARS ${needed} VERSION_VAR TensorRT_VERSION)

@@ -5,6 +5,11 @@ find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 
 set(AST_EDGE_KERNELS "${PROJECT_SOURCE_DIR}/../ast_edge/cuda/preprocess.cu")
+# As ast_edge/cuda/compile.py takes it: of the source and of the options that `ast-edge build-engine` compiles it with.
+set_property(DIRECTORY "${PROJECT_SOURCE_DIR}" APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${AST_EDGE_KERNELS}")
+file(READ "${AST_EDGE_KERNELS}" kernels)
+string(SHA256 kernels_sha256 "${kernels}-cubin -O3 -fmad=false -std=c++14")
+set(AST_EDGE_KERNELS_SHA256 "${kernels_sha256}" CACHE INTERNAL "Which kernels the library runs on a GPU")
 
 add_library(ast_edge_objects OBJECT
   src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/host_kernels.cpp src/json.cpp

@@ -137,7 +137,11 @@ std::vector<int> version_numbers(const std::string& text) {
 std::string wrong_tensorrt(const EngineInfo& info, const BuiltFor& machine) {
     const std::string& built = info.built_for.tensorrt;
     if (!info.build.version_compatible) {
-        if (machine.tensorrt == built) return "";
+        // The library tells three numbers, the Python package has a fourth since 10.x.
+        std::vector<int> have = version_numbers(machine.tensorrt), need = version_numbers(built);
+        have.resize(3);
+        need.resize(3);
+        if (have == need) return "";
         return words("it was built with TensorRT ", built, ", this machine has ", machine.tensorrt);
     }
     std::vector<int> have = version_numbers(machine.tensorrt), need = version_numbers(built);

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ast_edge.cuda.compile import source_sha256
 from ast_edge.inspector import Inspector
 from tests import tiny
 from tests.cpp.bridge import ROOT, SOURCE
@@ -71,3 +72,8 @@ def test_the_command_line_tells_what_python_tells(build: Path, tiny_rgb: Path, t
     assert lines[1]["score"] == pytest.approx(expected.score, rel=1e-4)
     assert lines[1]["reason"] == expected.reason
     assert np.isnan(float("nan" if lines[2]["score"] is None else lines[2]["score"]))
+
+
+def test_the_kernels_of_an_engine_are_told_by_the_digest_that_python_writes(build: Path) -> None:
+    cache = (build / "CMakeCache.txt").read_text()
+    assert f"AST_EDGE_KERNELS_SHA256:INTERNAL={source_sha256()}\n" in cache
