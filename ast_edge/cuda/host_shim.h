@@ -14,8 +14,14 @@
 #include <utility>
 #include <vector>
 
+// Processors with AVX2 get kernels of their own, chosen when the program is loaded. What they call must be inlined.
+#ifdef AST_EDGE_CLONES
+#define __global__ __attribute__((target_clones("avx2", "default")))
+#define __device__ static inline __attribute__((always_inline))
+#else
 #define __global__
 #define __device__ static inline
+#endif
 #define __restrict__ __restrict
 
 namespace ast_edge_host {
@@ -25,6 +31,8 @@ struct Index {
 };
 
 #ifdef AST_EDGE_ONE_THREAD
+
+#define AST_EDGE_TOGETHER 32
 
 inline thread_local Index block_index;
 inline thread_local unsigned char* shared_memory = nullptr;
@@ -37,6 +45,8 @@ inline thread_local unsigned char* shared_memory = nullptr;
 static inline void __syncthreads() {}
 
 #else
+
+#define AST_EDGE_TOGETHER 3  // not 1, as on a GPU, and no divisor of what the tests resize
 
 class Barrier {
 public:

@@ -15,8 +15,13 @@ add_library(ast_edge_objects OBJECT
   src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/host_kernels.cpp src/json.cpp
   src/manifest.cpp src/model.cpp src/model_file.cpp src/numbers.cpp src/part.cpp src/plan.cpp src/preparer.cpp
   src/references.cpp src/sha256.cpp src/tables.cpp src/verdict.cpp src/wire.cpp src/worker.cpp)
+set(definitions "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\"")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT AST_EDGE_SANITIZE)
+  list(APPEND definitions AST_EDGE_CLONES)
+endif()
+# Frames are prepared by these loops, in debug builds too.
 set_source_files_properties(src/host_kernels.cpp PROPERTIES
-  COMPILE_DEFINITIONS "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\""
+  COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "$<$<NOT:$<BOOL:${AST_EDGE_SANITIZE}>>:-O3>"
   OBJECT_DEPENDS "${AST_EDGE_KERNELS}")
 
 if(OpenVINO_FOUND)

@@ -3,6 +3,7 @@
 #include <ast_edge/ast_edge.hpp>
 #include <chrono>
 #include <cmath>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -17,23 +18,23 @@ using Times = std::vector<double>;
 
 constexpr int kSchemaVersion = 1;
 constexpr const char* kUsage =
-    "usage: ast_edge_bench MODEL [--frame WIDTHxHEIGHT] [--iterations N] [--threads N] [--serve]\n"
+    "usage: ast_edge_bench MODEL [--frame WIDTHxHEIGHT] [--iterations N] [--threads N] [--raw FILE] [--serve]\n"
+    "--raw takes the RGB pixels of the frame from a file; without it they are noise, which trained models may not "
+    "judge.\n"
     "--serve inspects one frame for every line read and answers with a line: total_ms preprocess_ms engine_ms "
     "score_ms.\n";
 
 struct Settings {
-    std::string model;
+    std::string model, raw;
     std::uint32_t width = 400, height = 400;
     int iterations = 200, threads = 0;
     bool serve = false;
 };
 
-// A grey level that every model was trained near, with noise, so that nothing is cut short.
 struct Pixels {
     explicit Pixels(const Settings& settings)
         : rgb(std::size_t{3} * settings.width * settings.height), depth(std::size_t{settings.width} * settings.height) {
-        std::mt19937 random(0);
-        for (unsigned char& value : rgb) value = static_cast<unsigned char>(96 + random() % 64);
+        read_or_make(settings);
         for (std::size_t y = 0; y < settings.height; ++y)
             for (std::size_t x = 0; x < settings.width; ++x) {
                 const bool part = settings.height / 4 < y && y < settings.height * 3 / 4 && settings.width / 4 < x &&
@@ -41,6 +42,17 @@ struct Pixels {
                 depth[y * settings.width + x] = part ? 0.48f : 0.50f;
             }
     }
+    void read_or_make(const Settings& settings) {
+        if (settings.raw.empty()) {
+            std::mt19937 random(0);
+            for (unsigned char& value : rgb) value = static_cast<unsigned char>(96 + random() % 64);
+            return;
+        }
+        std::ifstream file(settings.raw, std::ios::binary);
+        if (!file.read(reinterpret_cast<char*>(rgb.data()), static_cast<std::streamsize>(rgb.size())))
+            throw std::runtime_error(settings.raw + ": cannot be read, or has fewer bytes than the frame");
+    }
+
     std::vector<unsigned char> rgb;
     std::vector<float> depth;
 };
@@ -132,7 +144,9 @@ Settings parsed(int argc, char** argv) {
         }
         if (i + 1 == argc) throw std::invalid_argument(kUsage);
         const std::string value = argv[++i];
-        if (word == "--iterations")
+        if (word == "--raw")
+            settings.raw = value;
+        else if (word == "--iterations")
             settings.iterations = std::max(1, std::stoi(value));
         else if (word == "--threads")
             settings.threads = std::stoi(value);
