@@ -68,6 +68,23 @@ step_fuzz() {
     -max_len=40000 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus seeds)
 }
 
+# Compiles the TensorRT half against the headers below every folder of AST_EDGE_TENSORRT_ROOTS (separated by colons);
+# AST_EDGE_CUDA_INCLUDES names CUDA's folders (cuda.h, crt/), separated by semicolons.
+step_tensorrt() {
+  [[ -n ${AST_EDGE_TENSORRT_ROOTS:-} ]] || { echo "left out: AST_EDGE_TENSORRT_ROOTS names no headers"; return 0; }
+  local root number=0
+  for root in ${AST_EDGE_TENSORRT_ROOTS//:/ }; do
+    number=$((number + 1))
+    local folder=$build/tensorrt$number
+    rm -rf "$folder"
+    cmake -S "$here" -B "$folder" -DAST_EDGE_WERROR=ON -DTensorRT_ROOT="$root" -DTensorRT_COMPILE_ONLY=ON \
+      -DCMAKE_INCLUDE_PATH="${AST_EDGE_CUDA_INCLUDES:-}" -DCUDA_EXTRA_INCLUDE_DIRS="${AST_EDGE_CUDA_INCLUDES:-}" \
+      -DAST_EDGE_BUILD_PROGRAMS=OFF | grep 'ast_edge: OpenVINO'
+    cmake --build "$folder" -j"$(nproc)" --target ast_edge_objects ast_edge_test_gpu >"$folder.log" 2>&1 ||
+      { grep -E -A5 'error|warning' "$folder.log"; return 1; }
+  done
+}
+
 step_aarch64() {
   has aarch64-linux-gnu-g++ || return 0
   make_in aarch64 -DCMAKE_TOOLCHAIN_FILE="$here/cmake/aarch64.cmake" -DAST_EDGE_WITHOUT_ENGINE=ON \
@@ -75,7 +92,7 @@ step_aarch64() {
   file -L "$build/aarch64/libast_edge.so" | grep -o 'ELF.*aarch64'
 }
 
-for step in ${*:-format release address thread valgrind fuzz aarch64}; do
+for step in ${*:-format release address thread valgrind fuzz aarch64 tensorrt}; do
   started=$SECONDS
   say "$step"
   "step_$step"
