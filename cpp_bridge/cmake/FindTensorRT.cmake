@@ -8,7 +8,7 @@ find_path(TensorRT_INCLUDE_DIR NvInfer.h PATH_SUFFIXES include
   HINTS /usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 find_library(TensorRT_LIBRARY NAMES nvinfer PATH_SUFFIXES lib lib64)
 find_path(CUDA_DRIVER_INCLUDE_DIR cuda.h PATH_SUFFIXES include targets/${CMAKE_SYSTEM_PROCESSOR}-linux/include
-  HINTS ${CUDAToolkit_ROOT} /usr/local/cuda)
+  HINTS ${CUDAToolkit_ROOT} /usr/local/cuda ${AST_EDGE_CUDA_WHEEL})
 
 set(TensorRT_VERSION "")
 if(TensorRT_INCLUDE_DIR AND EXISTS "${TensorRT_INCLUDE_DIR}/NvInferVersion.h")

@@ -2,9 +2,9 @@
 
 if(NOT AST_EDGE_WITHOUT_ENGINE)
   find_package(OpenVINO QUIET COMPONENTS Runtime)
+  # Wheels from PyPI carry headers and CMake package: look where the Python of this shell or of `make` has them.
+  find_program(AST_EDGE_PYTHON NAMES python3 python HINTS "${PROJECT_SOURCE_DIR}/../.venv/bin")
   if(NOT OpenVINO_FOUND AND NOT CMAKE_CROSSCOMPILING)
-    # The wheel from PyPI carries headers and CMake package: look where the Python of this shell or of `make` has it.
-    find_program(AST_EDGE_PYTHON NAMES python3 python HINTS "${PROJECT_SOURCE_DIR}/../.venv/bin")
     if(AST_EDGE_PYTHON)
       execute_process(
         COMMAND "${AST_EDGE_PYTHON}" -c
@@ -15,6 +15,13 @@ if(NOT AST_EDGE_WITHOUT_ENGINE)
     if(AST_EDGE_OPENVINO_WHEEL)
       find_package(OpenVINO QUIET COMPONENTS Runtime PATHS "${AST_EDGE_OPENVINO_WHEEL}/cmake" NO_DEFAULT_PATH)
     endif()
+  endif()
+  if(AST_EDGE_PYTHON)
+    execute_process(
+      COMMAND "${AST_EDGE_PYTHON}" -c
+              "import importlib.util as u; s = u.find_spec('nvidia.cuda_runtime'); print(s.submodule_search_locations[0] if s else '')"
+      OUTPUT_VARIABLE AST_EDGE_CUDA_WHEEL
+      OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   endif()
   list(APPEND CMAKE_MODULE_PATH "${CMAKE_CURRENT_LIST_DIR}")
   find_package(TensorRT QUIET)

@@ -19,9 +19,11 @@ set(definitions "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\"")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT AST_EDGE_SANITIZE)
   list(APPEND definitions AST_EDGE_CLONES)
 endif()
-# Frames are prepared by these loops, in debug builds too.
+if(NOT AST_EDGE_SANITIZE)
+  set(optimised -O3)  # frames are prepared by these loops, in debug builds too
+endif()
 set_source_files_properties(src/host_kernels.cpp PROPERTIES
-  COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "$<$<NOT:$<BOOL:${AST_EDGE_SANITIZE}>>:-O3>"
+  COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "${optimised}"
   OBJECT_DEPENDS "${AST_EDGE_KERNELS}")
 
 if(OpenVINO_FOUND)

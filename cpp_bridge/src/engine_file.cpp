@@ -159,7 +159,7 @@ EngineFile read_engine_file(const std::string& path) {
     EngineInfo info = read_sidecar(read_file(sidecar, kMostSidecarBytes, "the engine's sidecar", kMadeBy), sidecar);
     const std::string command = build_command(path, info.source);
     std::string plan = checked(path, info.plan, "the plan", command), kernels;
-    if (info.kernels) kernels = checked(path + ".cubin", *info.kernels, "the kernels", command);
+    if (info.kernels) kernels = checked(path + ".cubin", info.kernels->file, "the kernels", command);
     check_source(path, info, command);
     return {path, std::move(info), std::move(plan), std::move(kernels)};
 }

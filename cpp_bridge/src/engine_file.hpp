@@ -12,11 +12,12 @@ namespace ast_edge_impl {
 
 // Size and SHA-256 of a file.
 struct Content {
-    std::uint64_t bytes;
+    std::uint64_t bytes = 0;
     std::string sha256;
 };
 
-struct KernelsContent : Content {
+struct KernelsContent {
+    Content file;
     std::string source_sha256, architecture;
 };
 

@@ -103,7 +103,7 @@ TensorRtEngine::~TensorRtEngine() {
 void TensorRtEngine::load(const EngineFile& file) {
     std::vector<TensorSpec> specs = wiring_.inputs;
     specs.insert(specs.end(), wiring_.outputs.begin(), wiring_.outputs.end());
-    plan_ = std::make_unique<LoadedPlan>(file.plan, file.info.build, specs);
+    plan_ = load_plan(file.plan, file.info.build, specs);
     kernels_ = std::make_unique<Kernels>(file.kernels);
     // TensorRT 8 wants a profile of its own for every context of a free batch.
     const int count = wiring_.fixed_batch ? AST_EDGE_IN_FLIGHT : 1;

@@ -1,6 +1,11 @@
+// TensorRT 8.5 to 11: what this file uses is in all of them, or asked for where it is.
 #include "runtime.hpp"
 
+#include <NvInferRuntime.h>
+
 #include <algorithm>
+#include <deque>
+#include <mutex>
 
 #include "../error.hpp"
 
@@ -8,6 +13,49 @@ namespace ast_edge_impl {
 namespace {
 
 constexpr std::size_t kKept = 8;
+
+// TensorRT's messages: kept for the sentence of an error. TensorRT calls it from several threads.
+class Log : public nvinfer1::ILogger {
+public:
+    void log(Severity severity, const char* message) noexcept override;
+    // The errors so far in one line; forgets them.
+    std::string words();
+
+private:
+    std::mutex mutex_;
+    std::deque<std::string> errors_;
+};
+
+class TrtExecution : public Execution {
+public:
+    TrtExecution(std::unique_ptr<nvinfer1::IExecutionContext> context, Log& log)
+        : context_(std::move(context)), log_(log) {}
+
+    void set_shape(const TensorSpec& spec, int batch) override;
+    void set_address(const std::string& name, CUdeviceptr address) override;
+    void enqueue(CUstream stream) override;
+
+private:
+    void check(bool accepted, const std::string& what);
+
+    std::unique_ptr<nvinfer1::IExecutionContext> context_;
+    Log& log_;
+};
+
+class TrtPlan : public LoadedPlan {
+public:
+    TrtPlan(const std::string& plan, const BuildFacts& build, const std::vector<TensorSpec>& specs);
+
+    std::unique_ptr<Execution> execution() override;
+
+private:
+    void check_tensors(const std::vector<TensorSpec>& specs) const;
+
+    // Destroyed in the order that TensorRT wants: the engine, the runtime, the log.
+    Log log_;
+    std::unique_ptr<nvinfer1::IRuntime> runtime_;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+};
 
 nvinfer1::Dims dims_of(const TensorSpec& spec, int batch) {
     nvinfer1::Dims dims{};
@@ -31,8 +79,6 @@ void allow_host_code([[maybe_unused]] nvinfer1::IRuntime& runtime) {
 #endif
 }
 
-}  // namespace
-
 void Log::log(Severity severity, const char* message) noexcept {
     if (severity > Severity::kERROR) return;
     try {
@@ -52,33 +98,33 @@ std::string Log::words() {
     return text.empty() ? "TensorRT gave no reason" : text;
 }
 
-void Execution::set_shape(const TensorSpec& spec, int batch) {
+void TrtExecution::set_shape(const TensorSpec& spec, int batch) {
     check(context_->setInputShape(spec.name.c_str(), dims_of(spec, batch)), "the shape of '" + spec.name + "'");
 }
 
-void Execution::set_address(const std::string& name, CUdeviceptr address) {
+void TrtExecution::set_address(const std::string& name, CUdeviceptr address) {
     check(context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(address)), "the address of '" + name + "'");
 }
 
-void Execution::enqueue(CUstream stream) { check(context_->enqueueV3(stream), "the execution"); }
+void TrtExecution::enqueue(CUstream stream) { check(context_->enqueueV3(stream), "the execution"); }
 
-void Execution::check(bool accepted, const std::string& what) {
-    if (!accepted) throw backend_error("TensorRT refused ", what, ": ", log_->words(), ".");
+void TrtExecution::check(bool accepted, const std::string& what) {
+    if (!accepted) throw backend_error("TensorRT refused ", what, ": ", log_.words(), ".");
 }
 
-LoadedPlan::LoadedPlan(const std::string& plan, const BuildFacts& build, const std::vector<TensorSpec>& specs) {
+TrtPlan::TrtPlan(const std::string& plan, const BuildFacts& build, const std::vector<TensorSpec>& specs) {
     runtime_ = made(nvinfer1::createInferRuntime(log_), "the runtime", log_);
     if (build.version_compatible) allow_host_code(*runtime_);
     engine_ = made(runtime_->deserializeCudaEngine(plan.data(), plan.size()), "an engine of the plan", log_);
     check_tensors(specs);
 }
 
-std::unique_ptr<Execution> LoadedPlan::execution() {
+std::unique_ptr<Execution> TrtPlan::execution() {
     auto context = made(engine_->createExecutionContext(), "an execution context (is there memory left?)", log_);
-    return std::make_unique<Execution>(context.release(), log_);
+    return std::make_unique<TrtExecution>(std::move(context), log_);
 }
 
-void LoadedPlan::check_tensors(const std::vector<TensorSpec>& specs) const {
+void TrtPlan::check_tensors(const std::vector<TensorSpec>& specs) const {
     std::vector<TensorSpec> found;
     for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
         const char* name = engine_->getIOTensorName(i);
@@ -94,6 +140,13 @@ void LoadedPlan::check_tensors(const std::vector<TensorSpec>& specs) const {
         if (std::find(found.begin(), found.end(), spec) == found.end())
             throw backend_error("the plan has other tensors than its model says: expected ", describe(spec),
                                 ", which it has not; build the engine again.");
+}
+
+}  // namespace
+
+std::unique_ptr<LoadedPlan> load_plan(const std::string& plan, const BuildFacts& build,
+                                      const std::vector<TensorSpec>& specs) {
+    return std::make_unique<TrtPlan>(plan, build, specs);
 }
 
 std::string tensorrt_version() {
