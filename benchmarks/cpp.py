@@ -5,7 +5,8 @@
 BUILD is the build tree of cpp_bridge. The engine is held against every model's reference vectors. Models of
 mode rgb are timed too: every round inspects the frame once with each side, and waits a moment before each, so
 that no threads of the other are still spinning. `outside_engine_ms` is everything but the engine: preparation
-of the frame, verdict, and the call itself; `beside_stages_ms` is the call alone.
+of the frame, verdict, and the call itself; `beside_stages_ms` is the call alone. The tables in the README
+of cpp_bridge are written too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ from ast_edge.inspector import Inspector
 from ast_edge.model_file import read_model_file
 
 Pixels = NDArray[np.uint8]
+
+README = Path(__file__).parent.parent / "cpp_bridge" / "README.md"
 
 SCHEMA_VERSION = 1
 WARM_UP = 10
@@ -124,7 +128,40 @@ def main() -> int:
         "machine": machine.facts(),
     }
     write_text(options.output, json.dumps(result, indent=1) + "\n")
+    write_text(README, with_tables(README.read_text(encoding="utf-8"), result))
     return 0
+
+
+def with_tables(text: str, result: dict[str, Any]) -> str:
+    """The README `text` of cpp_bridge with the tables of a result."""
+    for name, table in (("parity", _parity_table(result)), ("times", _times_table(result))):
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def _parity_table(result: dict[str, Any]) -> str:
+    rows = ["| model | score, relative | allowed | flipped verdicts |", "|---|---|---|---|"]
+    for name, model in result["models"].items():
+        found = model["parity"]
+        figures = (f"{found['max_relative_score_error']:.1e}", f"{found['tolerance']:.0e}")
+        rows.append(f"| {name} | {' | '.join(figures)} | {found['flipped_verdicts']} |")
+    return "\n".join(rows)
+
+
+def _times_table(result: dict[str, Any]) -> str:
+    head = ("model", "side", "preparation", "the call itself", "outside the engine")
+    rows = [f"| {' | '.join(head)} |", "|---|---|---|---|---|"]
+    for name, model in result["models"].items():
+        for side, label in (("cpp", "C++"), ("python", "Python")):
+            if side in model:
+                found = model[side]
+                preparation = found["stages_ms"]["preprocess"]
+                times = (preparation, found["beside_stages_ms"], found["outside_engine_ms"])
+                figures = (f"{time['min']:.3g} / {time['p50']:.3g}" for time in times)
+                rows.append(f"| {name} | {label} | {' | '.join(figures)} |")
+    return "\n".join(rows)
 
 
 def _parity(build: Path, model: Path) -> object:

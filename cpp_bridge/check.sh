@@ -35,12 +35,12 @@ step_format() {
 step_release() { make_in release && tests_in release; }
 
 step_address() {
-  make_in address -DCMAKE_BUILD_TYPE=RelWithDebInfo -DAST_EDGE_SANITIZE=address,undefined
+  make_in address -DCMAKE_BUILD_TYPE=Debug -DAST_EDGE_SANITIZE=address,undefined -DAST_EDGE_BUILD_PROGRAMS=OFF
   LSAN_OPTIONS=suppressions=$here/tests/lsan.supp tests_in address
 }
 
 step_thread() {
-  make_in thread -DCMAKE_BUILD_TYPE=RelWithDebInfo -DAST_EDGE_SANITIZE=thread -DAST_EDGE_BUILD_PROGRAMS=OFF
+  make_in thread -DCMAKE_BUILD_TYPE=Debug -DAST_EDGE_SANITIZE=thread -DAST_EDGE_BUILD_PROGRAMS=OFF
   TSAN_OPTIONS=suppressions=$here/tests/tsan.supp:halt_on_error=1:report_mutex_bugs=0 tests_in thread
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cpp
 from ast_edge.cuda.compile import source_sha256
 from ast_edge.inspector import Inspector
 from tests import tiny
@@ -23,6 +25,12 @@ def test_the_readme_shows_the_example_that_is_compiled() -> None:
     example = (SOURCE / "examples" / "inspect_frame.cpp").read_text()
     assert f"```cpp\n{example}```" in README.read_text()
     assert len(example.splitlines()) <= 30
+
+
+def test_the_tables_are_those_of_the_result_file() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "cpp.json").read_text())
+    text = README.read_text()
+    assert cpp.with_tables(text, result) == text
 
 
 def test_one_version() -> None:
@@ -77,3 +85,14 @@ def test_the_command_line_tells_what_python_tells(build: Path, tiny_rgb: Path, t
 def test_the_kernels_of_an_engine_are_told_by_the_digest_that_python_writes(build: Path) -> None:
     cache = (build / "CMakeCache.txt").read_text()
     assert f"AST_EDGE_KERNELS_SHA256:INTERNAL={source_sha256()}\n" in cache
+
+
+def test_without_an_engine_the_build_says_what_to_install(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    absent = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in ("OpenVINO", "TensorRT")]
+    done = subprocess.run(
+        ["cmake", "-S", SOURCE, "-B", tmp_path, *absent], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "pip install openvino" in " ".join(done.stderr.split())
