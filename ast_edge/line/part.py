@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from ast_edge.cameras.base import Frame
@@ -52,6 +52,11 @@ class PartResult:
     frame: Frame | None = field(default=None, repr=False)
     inspection: Inspection | None = field(default=None, repr=False)
     spec: ModelSpec | None = field(default=None, repr=False)
+
+    def without_pictures(self) -> PartResult:
+        """The same result for whoever has to wait with it: a queue of pictures fills the memory."""
+        frame = None if self.frame is None else replace(self.frame, pixels=None, depth_m=None)
+        return replace(self, frame=frame, inspection=None)
 
     @property
     def number(self) -> int:

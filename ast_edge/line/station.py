@@ -145,11 +145,12 @@ class Station:
                 self._to_fire.put(trigger)
         return trigger
 
-    def missed(self, count: int, source: str) -> None:
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
         """Triggers that somebody knows to have been lost: parts that went by unseen."""
-        for _ in range(count):
-            now = time.monotonic_ns()
-            self._fault(self.ledger.enter(now, time.time(), None, source), "the trigger was lost on the way")
+        for at in range(count):
+            external_id = external_ids[at] if at < len(external_ids) else None
+            trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
+            self._fault(trigger, "the trigger was lost on the way")
 
     def balance(self) -> Balance:
         """The books."""
@@ -159,6 +160,11 @@ class Station:
     def busy_s(self) -> float:
         """Seconds since the inspection last looked for a part: long where the engine or a driver hangs."""
         return (time.monotonic_ns() - self._turned_ns) / 1e9
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its own, all of which live while it runs."""
+        return tuple(self._threads)
 
     @property
     def ended(self) -> bool:

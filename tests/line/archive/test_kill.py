@@ -19,7 +19,7 @@ from tests.line.archive.bench import archiving, check_file, check_whole, part, r
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent.parent.parent
-KILLS = 8
+KILLS = 4
 
 
 def killed_after(folder: Path, run: str, seconds: float, sync: str) -> dict[int, float]:

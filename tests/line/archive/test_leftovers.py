@@ -13,8 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ast_edge.line.archive.clock import ArchiveClock
+from ast_edge.line.archive.index import Index
 from ast_edge.line.archive.pictures import part_file
 from ast_edge.line.archive.reading import ArchivedPart
+from ast_edge.line.archive.retention import remove_files
+from ast_edge.line.archive.row import row_of
+from ast_edge.line.archive.schema import look
 from tests.line.archive.bench import Opened, archiving, check_whole, part, rows
 from tests.waiting import wait_for
 
@@ -108,6 +113,26 @@ def test_a_removal_that_was_begun_is_ended(archive: Path) -> None:
     found = started_again(archive).heard.found()
     assert (found["missing"], found["removed"]) == (1, 3)
     assert [one.picture_state for one in of_first(archive)[1:3]] == ["missing", "expired"]
+    check_whole(archive)
+
+
+def test_a_picture_that_a_power_failure_tore_is_not_adopted(archive: Path) -> None:
+    picture = archive / str(of_first(archive)[2].files.picture)
+    sql(archive, "DELETE FROM parts WHERE number = 3")
+    picture.write_bytes(picture.read_bytes()[:-100])
+    assert started_again(archive).heard.found()["damaged"] == 1
+    assert [found.number for found in of_first(archive)] == [1, 2, 4, 5, 6]
+
+
+def test_a_removal_that_stops_half_way_leaves_no_whole_part(archive: Path) -> None:
+    files = of_first(archive)[0].files
+    (archive / str(files.picture)).unlink()
+    (archive / str(files.picture)).mkdir()  # cannot be removed as a file
+    with pytest.raises(OSError, match="directory"):
+        remove_files(archive, files)
+    assert not (archive / str(files.json)).exists()
+    (archive / str(files.picture)).rmdir()
+    assert started_again(archive).heard.found()["missing"] == 1
     check_whole(archive)
 
 
@@ -222,7 +247,7 @@ def test_an_empty_index_is_a_new_one(archive: Path) -> None:
 
 
 def test_only_so_many_damaged_indices_are_kept(archive: Path) -> None:
-    for number in range(12):
+    for number in range(11):
         garbage(archive / "index.sqlite")
         started_again_as(archive, f"run{number}")
     assert len(list(archive.glob("index.sqlite.aside-*"))) == 9
@@ -230,7 +255,7 @@ def test_only_so_many_damaged_indices_are_kept(archive: Path) -> None:
 
 def test_an_index_damaged_while_it_is_written_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "archive"
-    with archiving(folder) as opened:
+    with archiving(folder, overlay=False) as opened:
         for number in range(1, 400):
             opened.archive.put(part(number, "pass" if number % 8 else "reject"))
         wait_for(lambda: opened.archive.counts.kept > 40)
@@ -250,6 +275,22 @@ def test_an_index_damaged_while_it_is_written_is_replaced(tmp_path: Path) -> Non
     assert (folder / "index.sqlite.aside-1").exists()
 
 
+def test_damage_anywhere_in_the_index_is_seen_at_the_start(tmp_path: Path) -> None:
+    """Also where nobody would look for a long time."""
+    path = tmp_path / "index.sqlite"
+    index = Index(path, "normal", ArchiveClock())
+    row = row_of(part(1, "pass"), "none")
+    index.write([row._replace(number=number) for number in range(1, 3000)], [])
+    index.close()
+    assert look(path) == "ours"
+    content = path.read_bytes()
+    for page in range(1, len(content) // 4096, 7):
+        spoilt = bytearray(content)
+        spoilt[4096 * page : 4096 * page + 64] = b"\xa5" * 64
+        path.write_bytes(spoilt)
+        assert look(path) == "damaged", page
+
+
 @given(st.text(max_size=60))
 def test_names_of_files(name: str) -> None:
     found = part_file(name)
@@ -259,7 +300,7 @@ def test_names_of_files(name: str) -> None:
     assert part_file("run-0000001" + name) is None or "/" not in name
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(st.data())
 def test_a_damaged_index_never_stops_the_archive(made: Path, tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "archive"

@@ -114,7 +114,7 @@ def test_the_archives_time_never_runs_back_and_never_jumps(saved: float, wall: f
     resumed = resumed_s(saved, wall, now)
     assert saved <= resumed <= saved + 7 * DAY
     if 0 <= now - wall <= 7 * DAY:
-        assert resumed == pytest.approx(saved + now - wall)
+        assert resumed == pytest.approx(saved + (now - wall))
 
 
 def test_the_archives_time_goes_on_between_runs(tmp_path: Path) -> None:

@@ -1,0 +1,274 @@
+"""Results to a web server: an HTTP POST per part, tried again until it is taken, from a spool on disk."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from ast_edge.backoff import Backoff
+from ast_edge.errors import AstEdgeError, LineError
+from ast_edge.line.options import Name, Options, Seconds, Secret
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.posting import Limit, Poster
+from ast_edge.line.spool import Entry, Spool
+from ast_edge.line.status import StationView
+from ast_edge.line.tls import TlsOptions
+from ast_edge.scoring import Verdict
+
+_ROOM = 1000
+_AGAIN = (408, 429)  # of 4xx, what is worth another try: too slow, too many
+_FIRST_S = 0.5
+
+
+class WebhookOptions(Options):
+    """An HTTP POST per part to `url` (http or https), its body the part's JSON.
+
+    `verdicts`: of which parts. `token`: sent as bearer token. `tls`: whom to trust, for https. `timeout_s`:
+    a request that is not answered by then has failed. `retry_s`: the longest wait before the next try, all in
+    seconds. `spool`: a folder for this output alone, in which parts wait; `spool_entries` of them at most,
+    which take `spool_bytes` of the disk at most; then the oldest is given up and counted.
+    """
+
+    kind: Literal["webhook"]
+    name: Name = "webhook"
+    url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[!-~]+$")]
+    verdicts: Annotated[tuple[Verdict, ...], Field(min_length=1)] = ("reject", "fault")
+    token: Secret | None = None
+    tls: TlsOptions | None = None
+    timeout_s: Annotated[Seconds, Field(le=120)] = 10.0
+    retry_s: Seconds = 60.0
+    spool: Path
+    spool_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    spool_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("there is no host, or no usable port")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("credentials do not belong into a URL; use token")
+        if parts.fragment:
+            raise ValueError("a fragment is never sent")
+        return url
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> WebhookOptions:
+        if self.tls is not None and not self.url.startswith("https:"):
+            raise ValueError("tls is given, but the url is not https")
+        return self
+
+
+class WebhookOutput(Output):
+    """A part is delivered when the server has answered with 2xx.
+
+    Answers of 5xx, 408 and 429, and everything that is no answer, are tried again with growing waits, and
+    parts behind wait with them, in their order. Any other answer is final: the part is undelivered. A part
+    may arrive twice (an answer that was lost, a kill -9 before it was noted): the header `Idempotency-Key` is
+    its part_id, every time. What waits in the spool when the station ends is sent after the next start.
+    """
+
+    def __init__(self, options: WebhookOptions) -> None:
+        """Raises LineError for a token or certificate that cannot be read."""
+        self.name = options.name
+        self._options = options
+        what = f"output {options.name}"
+        tls = options.tls or TlsOptions()
+        self._poster = Poster(options.url, tls.context(what) if options.url.startswith("https:") else None)
+        self._headers = {"Content-Type": "application/json", "User-Agent": "ast-edge"}
+        if options.token is not None:
+            self._headers["Authorization"] = f"Bearer {_token(options.token, what)}"
+        self._spool = Spool(options.spool, options.spool_entries, options.spool_bytes)
+        self._backoff = Backoff(min(_FIRST_S, options.retry_s), options.retry_s)
+        self._queue: deque[PartResult] = deque()
+        self._news = threading.Condition()
+        self._end: float | None = None
+        self._spooled = False  # nothing more comes into the spool
+        self._connected = False
+        self._delivered = self._undelivered = 0
+        self._last_error = self._spool_error = ""
+        self._threads = [
+            threading.Thread(target=work, name=f"ast-edge-{self.name}-{what}", daemon=True)
+            for work, what in ((self._keep, "spool"), (self._send, "post"))
+        ]
+
+    # ---- Output --------------------------------------------------------------------------------------------
+
+    def start(self, station: StationView) -> None:  # noqa: ARG002 (it tells of parts only)
+        """See `Output`."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`; parts with other verdicts are not meant for this output and not counted."""
+        if result.verdict not in self._options.verdicts:
+            return
+        with self._news:
+            if self._end is not None:
+                self._undelivered += 1
+                return
+            if len(self._queue) >= _ROOM:
+                self._queue.popleft()
+                self._undelivered += 1
+            self._queue.append(result)
+            self._news.notify_all()
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`; queued is also what waits in the spool, undelivered what the spool gave up."""
+        counts = self._spool.counts
+        with self._news:
+            return OutputStatus(
+                self._connected,
+                self._delivered,
+                self._undelivered + counts.dropped + counts.damaged,
+                len(self._queue) + counts.waiting,
+                "; ".join(error for error in (self._last_error, counts.error) if error),
+            )
+
+    @property
+    def spool(self) -> Spool:
+        """What waits, and what became of what waited."""
+        return self._spool
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`; what is in the spool by then stays there for the next start."""
+        with self._news:
+            if self._end is None:
+                self._end = time.monotonic() + timeout_s
+            self._news.notify_all()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(self._end - time.monotonic(), 0.0) + self._options.timeout_s + 1.0)
+        with self._news:
+            self._undelivered += len(self._queue)
+            self._queue.clear()
+        lost = self._spool.close()
+        with self._news:
+            self._undelivered += lost
+
+    # ---- the thread that fills the spool -------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        self._spool.open()
+        self._tell_spool()
+        while True:
+            with self._news:
+                self._news.notify_all()
+                while not self._queue and self._end is None:
+                    self._news.wait()
+                if not self._queue:
+                    self._spooled = True
+                    self._news.notify_all()
+                    return
+                result = self._queue[0]
+            self._keep_one(result)
+
+    def _keep_one(self, result: PartResult) -> None:
+        """From the queue into the spool; it is in one of them at any time, for a moment in both."""
+        lost = 0
+        try:
+            self._spool.add(result.part_id, result.as_json().encode())
+        except Exception as exc:  # noqa: BLE001 (one part that cannot be kept must not stop the others)
+            lost, self._last_error = 1, _words(exc)
+        with self._news:
+            self._undelivered += lost
+            if self._queue and self._queue[0] is result:
+                self._queue.popleft()
+            else:
+                self._undelivered -= 1  # the queue overflowed meanwhile, but this one is safe
+        self._tell_spool()
+
+    def _tell_spool(self) -> None:
+        error = self._spool.counts.error
+        if error != self._spool_error:
+            self._spool_error = error
+            self.told("output", {"output": self.name, "spool": error or "in use"})
+
+    # ---- the thread that sends -----------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        while not self._over():
+            try:
+                self._send_one()
+            except Exception as exc:  # noqa: BLE001, PERF203 (whatever the server does, it is tried again)
+                self._last_error = _words(exc)
+                self._set_connected(connected=False)
+                self._wait(self._backoff.next_s())
+
+    def _send_one(self) -> None:
+        """Send the oldest entry, or wait until there is one, looking for the server meanwhile."""
+        found = self._spool.first()
+        if found is not None:
+            entry, body = found
+            headers = {**self._headers, "Idempotency-Key": entry.part_id}
+            self._settle(entry, self._poster.post(body, headers, self._limit()))
+        elif not self._connected:
+            self._poster.probe(self._limit())
+            self._set_connected(connected=True)
+            self._backoff.reset()
+        else:
+            self._wait(3600.0, for_news=True)
+
+    def _settle(self, entry: Entry, code: int) -> None:
+        """What an answer means for the entry."""
+        if code < 200 or code >= 500 or code in _AGAIN:
+            raise LineError(f"{self._poster.where}: answers {code}; the part is sent again later.")
+        self._backoff.reset()
+        taken = 200 <= code < 300
+        with self._news:
+            self._delivered += taken
+            self._undelivered += not taken
+        self._spool.remove(entry)
+        if taken:
+            self._last_error = ""
+        else:
+            self._last_error = (
+                f"{self._poster.where}: answers {code} to part {entry.part_id}, which is final."
+            )
+            self.told("output", {"output": self.name, "refused": entry.part_id, "status": code})
+        self._set_connected(connected=True)
+
+    def _limit(self) -> Limit:
+        end = time.monotonic() + self._options.timeout_s
+        return Limit(end if self._end is None else min(end, self._end), self._over)
+
+    def _over(self) -> bool:
+        """Whether `close` was called and nothing waits any more, or its time is up."""
+        if self._end is None:
+            return False
+        return time.monotonic() >= self._end or (self._spooled and not self._spool.counts.waiting)
+
+    def _wait(self, seconds: float, *, for_news: bool = False) -> None:
+        """Sleep, or less when `close` comes, or, `for_news`, an entry."""
+        end = time.monotonic() + seconds
+        with self._news:
+            while (left := end - time.monotonic()) > 0 and not self._over():
+                if for_news and self._spool.counts.waiting:
+                    return
+                self._news.wait(left if self._end is None else min(left, 0.05))
+
+    def _set_connected(self, *, connected: bool) -> None:
+        changed, self._connected = connected != self._connected, connected
+        if changed:
+            self.told("output", {"output": self.name, "connected": connected, "error": self._last_error})
+
+
+def _token(secret: Secret, what: str) -> str:
+    token = secret.read(f"{what}: token")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise LineError(f"{what}: the token has characters that no HTTP header can carry.")
+    return token
+
+
+def _words(exc: Exception) -> str:
+    return str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"

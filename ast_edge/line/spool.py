@@ -1,0 +1,262 @@
+"""What has to be sent waits in a folder: a file per entry, written whole, in order, and bounded.
+
+It survives a kill -9. Where the disk does not take an entry it is held in memory, which is counted and said.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ast_edge.errors import LineError
+from ast_edge.files import write_bytes
+
+MAX_ENTRY_BYTES = 64 * 1024
+_NAME = re.compile(r"([0-9]{12})-([A-Za-z0-9_.-]{1,128})\.json")
+_TORN = re.compile(r"\.[0-9]{12}-[A-Za-z0-9_.-]{1,128}\.json\..*\.tmp")
+_LOCK = ".lock"
+_BLOCK_BYTES = 4096
+_HELD_IN_MEMORY = 1000
+_TRY_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Something to send; in the file `path`, or, where that is None, in `body`."""
+
+    part_id: str
+    room_bytes: int
+    path: Path | None
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Entries that wait, on disk and in memory; given up because there was no room; found unreadable; files
+    in the folder that are not ours, or were not finished; and why the disk is not used, if it is not.
+    """
+
+    waiting: int
+    in_memory: int
+    dropped: int
+    damaged: int
+    foreign: int
+    error: str
+
+
+class Spool:
+    """Entries in the order of `add`, also over restarts; one thread adds, one takes.
+
+    At most `max_entries`, which take at most `max_bytes` of the disk, are kept: then the oldest is given up.
+    Only one process uses a folder at a time.
+    """
+
+    def __init__(self, folder: Path, max_entries: int, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque()
+        self._bytes = self._in_memory = 0
+        self._dropped = self._damaged = self._foreign = 0
+        self._next = 1
+        self._error = ""
+        self._claim: IO[bytes] | None = None
+        self._tried_at = -_TRY_AGAIN_S
+
+    @property
+    def counts(self) -> Counts:
+        """From any thread, without waiting for the disk."""
+        with self._lock:
+            return Counts(
+                len(self._entries),
+                self._in_memory,
+                self._dropped,
+                self._damaged,
+                self._foreign,
+                self._error,
+            )
+
+    # ---- for the thread that adds --------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Claim the folder and find what waits there; whether that was possible. `add` tries again."""
+        if self._claim is not None:
+            return True
+        if time.monotonic() - self._tried_at < _TRY_AGAIN_S:
+            return False
+        self._tried_at = time.monotonic()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._claim = self._claimed()
+            found = self._find()
+        except OSError as exc:
+            self._let_go()
+            self._set_error(f"the spool {self._folder} cannot be used ({exc}); entries wait in memory alone.")
+            return False
+        # They are older than what waits in memory since the start.
+        self._insert(found, in_front=True)
+        self._set_error("")
+        return True
+
+    def add(self, part_id: str, body: bytes) -> None:
+        """Keep an entry, on disk if possible. Raises LineError for one that is too large to be one."""
+        if len(body) > MAX_ENTRY_BYTES:
+            raise LineError(f"part {part_id}: {len(body)} bytes to send, at most {MAX_ENTRY_BYTES} are.")
+        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", part_id)[:128] or "_"
+        entry = self._written(safe, body) if self.open() else None
+        self._insert([entry or Entry(safe, 0, None, body)])
+
+    # ---- for the thread that takes -------------------------------------------------------------------------
+
+    def first(self) -> tuple[Entry, bytes] | None:
+        """The oldest entry and its content; it stays until `remove`. What cannot be read is counted."""
+        while True:
+            with self._lock:
+                if not self._entries:
+                    return None
+                entry = self._entries[0]
+            if entry.path is None:
+                return entry, entry.body
+            body = _read(entry.path, entry.part_id)
+            if body is not None:
+                return entry, body
+            with self._lock:
+                # It may have been given up meanwhile, and was counted then.
+                self._damaged += self._forget(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """This entry was sent, or never will be."""
+        with self._lock:
+            if not self._forget(entry):
+                self._dropped -= 1  # given up while it was on its way, where it arrived
+        self._unlink(entry)
+
+    def close(self) -> int:
+        """Let go of the folder; how many entries were only in memory and are lost."""
+        with self._lock:
+            lost = self._in_memory
+            self._entries = deque(entry for entry in self._entries if entry.path is not None)
+            self._in_memory = 0
+        self._let_go()
+        return lost
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    def _claimed(self) -> IO[bytes]:
+        claim = (self._folder / _LOCK).open("ab")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            claim.close()
+            raise OSError("another output or process uses it") from exc
+        except BaseException:
+            claim.close()
+            raise
+        return claim
+
+    def _find(self) -> list[Entry]:
+        """What waits in the folder, oldest first; remains of writes that were cut off are deleted."""
+        found: list[tuple[int, Entry]] = []
+        foreign = 0
+        with os.scandir(self._folder) as files:
+            for file in files:
+                match = _NAME.fullmatch(file.name)
+                if match and file.is_file(follow_symlinks=False):
+                    room = _room(file.stat(follow_symlinks=False).st_size)
+                    found.append((int(match[1]), Entry(match[2], room, Path(file.path))))
+                elif file.name != _LOCK:
+                    foreign += 1
+                    if _TORN.fullmatch(file.name):
+                        Path(file.path).unlink()
+        found.sort(key=lambda numbered: numbered[0])
+        self._next = max(self._next, found[-1][0] + 1 if found else 1)
+        with self._lock:
+            self._foreign += foreign
+        return [entry for _, entry in found]
+
+    def _written(self, part_id: str, body: bytes) -> Entry | None:
+        path = self._folder / f"{self._next:012d}-{part_id}.json"
+        try:
+            write_bytes(path, body)
+        except OSError as exc:
+            self._set_error(f"the spool {self._folder} takes nothing ({exc}); entries wait in memory alone.")
+            return None
+        self._next += 1
+        self._set_error("")
+        return Entry(part_id, _room(len(body)), path)
+
+    def _insert(self, entries: list[Entry], *, in_front: bool = False) -> None:
+        """Take entries in, and give up the oldest where that makes too many."""
+        surplus = []
+        with self._lock:
+            if in_front:
+                self._entries.extendleft(reversed(entries))
+            else:
+                self._entries.extend(entries)
+            self._bytes += sum(entry.room_bytes for entry in entries)
+            self._in_memory += sum(entry.path is None for entry in entries)
+            while (entry := self._surplus()) is not None:
+                self._forget(entry)
+                self._dropped += 1
+                surplus.append(entry)
+        for entry in surplus:
+            self._unlink(entry)
+
+    def _surplus(self) -> Entry | None:
+        if self._in_memory > _HELD_IN_MEMORY:
+            return next(entry for entry in self._entries if entry.path is None)
+        if len(self._entries) > self._max_entries or (
+            self._bytes > self._max_bytes and len(self._entries) > 1
+        ):
+            return self._entries[0]
+        return None
+
+    def _forget(self, entry: Entry) -> bool:
+        """Whether it was still known."""
+        if entry not in self._entries:
+            return False
+        self._entries.remove(entry)
+        self._bytes -= entry.room_bytes
+        self._in_memory -= entry.path is None
+        return True
+
+    def _unlink(self, entry: Entry) -> None:
+        try:
+            if entry.path is not None:
+                entry.path.unlink(missing_ok=True)
+        except OSError as exc:
+            self._set_error(f"the spool {self._folder} keeps what was sent ({exc}); it will be sent again.")
+
+    def _set_error(self, error: str) -> None:
+        with self._lock:
+            self._error = error
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+
+def _room(size: int) -> int:
+    """What a file of this size takes of the disk."""
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
+def _read(path: Path, part_id: str) -> bytes | None:
+    """The content, None if it is not what was written there."""
+    try:
+        with path.open("rb") as stream:
+            body = stream.read(MAX_ENTRY_BYTES + 1)
+        told = json.loads(body)
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = len(body) <= MAX_ENTRY_BYTES and isinstance(told, dict) and isinstance(told.get("part_id"), str)
+    return body if whole and re.sub(r"[^A-Za-z0-9_.-]", "_", told["part_id"])[:128] == part_id else None

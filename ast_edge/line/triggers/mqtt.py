@@ -1,0 +1,283 @@
+"""Triggers from an MQTT broker: every message on a topic is a part, and none of them two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from ast_edge.backoff import Backoff
+from ast_edge.errors import AstEdgeError, LineError
+from ast_edge.line.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
+from ast_edge.line.options import Name
+from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.waker import Waker
+
+MAX_PAYLOAD_BYTES = 1024
+_MAX_ID_CHARS = 64
+_ENCODER_LIMIT = 2**63
+_KEPT_S = 3600
+_REMEMBERED = 16
+
+
+class MqttTriggerOptions(MqttConnection):
+    """Every message on `topic` is a part.
+
+    The message is empty, or a JSON object of at most 1024 bytes with `id` (a number or up to 64 printable
+    characters) and `encoder` (a whole number, the conveyor's count), both optional. Publish with QoS 1.
+    """
+
+    kind: Literal["mqtt"]
+    name: Name = "mqtt"
+    topic: Topic
+
+
+@dataclass(frozen=True)
+class TriggerMessage:
+    """What a message says about its part."""
+
+    id: str | None = None
+    encoder: int | None = None
+
+
+def read_trigger(payload: bytes) -> TriggerMessage:
+    """Read a message. Raises LineError for anything but an empty message or the object that is described."""
+    if not payload.strip():
+        return TriggerMessage()
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise LineError(f"the message has {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} are read.")
+    try:
+        told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as exc:
+        raise LineError(f"the message is no JSON ({exc}).") from exc
+    if not isinstance(told, dict) or not told.keys() <= {"id", "encoder"}:
+        raise LineError('the message is no JSON object with "id" and "encoder" alone.')
+    return TriggerMessage(_read_id(told.get("id")), _read_encoder(told.get("encoder")))
+
+
+def _read_id(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if not 0 < len(text) <= _MAX_ID_CHARS or not text.isprintable():
+        raise LineError(f"id is no whole number and no text of 1 to {_MAX_ID_CHARS} printable characters.")
+    return text
+
+
+def _read_encoder(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not -_ENCODER_LIMIT <= value < _ENCODER_LIMIT:
+        raise LineError("encoder is no whole number of 64 bits.")
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    told = dict(pairs)
+    if len(told) != len(pairs):
+        raise ValueError("a key stands twice")
+    return told
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number")
+
+
+class MqttTrigger(TriggerSource):
+    """A trigger is a trigger: a message that cannot be read is a part that was there, and becomes a fault.
+
+    - Retained messages are never triggers.
+    - The broker keeps what comes while the connection is down (for an hour, if it was published with QoS 1).
+      Those parts went by unseen: when the connection is back each becomes a fault (`missed`). What was
+      there before the station started is no part of this run.
+    - QoS 1 may bring a message twice. The same id twice in a row is one part, and so is a message that the
+      broker sends again with an id among the last 16; both are counted in `ignored`. So ids of parts that
+      follow each other must differ; without ids a message that is sent again is a part more, a fault.
+    """
+
+    def __init__(self, options: MqttTriggerOptions) -> None:
+        """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
+        self.name = options.name
+        self._options = options
+        self._broker = Broker(options, f"trigger {options.name}")
+        # Known again after a new connection; two stations that wait for the same topic on one machine need
+        # a client_id of their own.
+        own = hashlib.sha256(f"{platform.node()}\n{options.topic}".encode()).hexdigest()[:12]
+        self._client_id = options.client_id or f"ast-edge-trigger-{own}"
+        self._sink: TriggerSink | None = None
+        self._waker = Waker()
+        self._backoff = Backoff(0.1, 5.0)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"ast-edge-trigger-{self.name}", daemon=True)
+        self._lock = threading.Lock()
+        self._connected = self._forgotten = False
+        self._kept, self._quiet = False, True  # see _listen
+        self._triggers = self._missed = self._ignored = 0
+        self._recent: deque[str] = deque(maxlen=_REMEMBERED)
+        self._last_id: str | None = None
+        self._last_error = ""
+
+    # ---- TriggerSource -------------------------------------------------------------------------------------
+
+    def start(self, sink: TriggerSink) -> None:
+        """See `TriggerSource`."""
+        self._sink = sink
+        self._thread.start()
+
+    @property
+    def status(self) -> TriggerStatus:
+        """See `TriggerSource`."""
+        with self._lock:
+            return TriggerStatus(self._connected, self._triggers, self._missed, self._last_error)
+
+    @property
+    def ignored(self) -> int:
+        """Messages that were known already, or retained."""
+        with self._lock:
+            return self._ignored
+
+    def close(self) -> None:
+        """See `TriggerSource`; tells the broker to keep nothing for us."""
+        self._closing.set()
+        self._waker.wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._waker.close()
+
+    # ---- the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._connection()
+            except Exception as exc:  # noqa: BLE001 (whatever the broker does, it is tried again)
+                self._note_error(exc)
+            self._set_connected(connected=False)
+            self._closing.wait(self._backoff.next_s())
+
+    def _connection(self) -> None:
+        """One connection, from its beginning to its end."""
+        if not self._forgotten:
+            self._forget()
+        link = Link(self._broker, Session(self._client_id, kept_s=_KEPT_S, fresh=False), self._waker)
+        try:
+            link.open(self._closing.is_set)
+            if not link.resumed and self._triggers + self._missed:
+                self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
+            self._listen(link)
+            link.unsubscribe(self._options.topic)
+            link.close()
+        except OversizeError as exc:
+            self._lose(str(exc))
+            self._forgotten = False  # else the broker sends it again
+            raise
+        finally:
+            link.drop()
+
+    def _forget(self) -> None:
+        """Have the broker throw away what it kept for us before this run."""
+        link = Link(self._broker, Session(self._client_id), self._waker)
+        try:
+            link.open(self._closing.is_set)
+            link.close()
+        finally:
+            link.drop()
+        self._forgotten = True
+
+    def _listen(self, link: Link) -> None:
+        """Take messages; those that the broker kept for us come before an answer to a subscription does.
+
+        The broker sends them as fast as we acknowledge them, so the last has come when nothing came between
+        a subscription and its answer.
+        """
+        self._kept, self._quiet = link.resumed, True
+        link.subscribe(self._options.topic)
+        while not self._closing.is_set():
+            try:
+                link.turn(1.0)
+            finally:
+                # Also what came together with the end: it was there.
+                self._hear(link)
+
+    def _hear(self, link: Link) -> None:
+        while link.inbox:
+            found = link.inbox.popleft()
+            if isinstance(found, Message):
+                self._quiet = self._quiet and found.retained  # these come with every subscription
+                self._take(found)
+                link.accept(found)
+                continue
+            self._check_granted(found.refused)
+            if self._kept and not self._quiet:
+                self._quiet = True
+                link.subscribe(self._options.topic)
+            else:
+                self._kept = False
+                self._backoff.reset()
+                self._set_connected(connected=True)
+
+    def _check_granted(self, refused: str) -> None:
+        if refused:
+            raise LineError(
+                f"{self._broker.where}: the subscription of {self._options.topic} with QoS 1 was refused "
+                f"({refused}); allow it at the broker."
+            )
+
+    # ---- messages ------------------------------------------------------------------------------------------
+
+    def _take(self, message: Message) -> None:
+        """One message: a trigger, a part that was missed, or nothing new."""
+        at_ns = time.monotonic_ns()
+        if message.retained:
+            self._ignore()
+            return
+        try:
+            told = read_trigger(message.payload)
+        except LineError as exc:
+            self._last_id = None
+            self._lose(f"{self._broker.where}: {self._options.topic}: {exc}")
+            return
+        if told.id is not None and self._known(told.id, again=message.again):
+            self._ignore()
+            return
+        self._last_id = told.id
+        if told.id is not None:
+            self._recent.append(told.id)
+        if self._kept:
+            self._lose(f"{self._broker.where}: a trigger came while the connection was down.")
+            return
+        with self._lock:
+            self._triggers += 1
+        self._listener().trigger(at_ns, encoder=told.encoder, source=self.name, external_id=told.id)
+
+    def _known(self, part_id: str, *, again: bool) -> bool:
+        return part_id == self._last_id or (again and part_id in self._recent)
+
+    def _ignore(self) -> None:
+        with self._lock:
+            self._ignored += 1
+
+    def _lose(self, why: str) -> None:
+        with self._lock:
+            self._missed += 1
+            self._last_error = why
+        self.told("trigger", {"trigger": self.name, "missed": 1, "error": why})
+        self._listener().missed(1, self.name)
+
+    def _listener(self) -> TriggerSink:
+        if self._sink is None:
+            raise LineError(f"trigger {self.name}: it was not started; this is a bug of ast-edge.")
+        return self._sink
+
+    def _set_connected(self, *, connected: bool) -> None:
+        changed, self._connected = connected != self._connected, connected
+        if changed:
+            self.told("trigger", {"trigger": self.name, "connected": connected, "error": self._last_error})
+
+    def _note_error(self, exc: Exception) -> None:
+        self._last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"

@@ -1,0 +1,377 @@
+"""Triggers from a real broker: each message one part, whatever it says and whatever the connection does."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from pydantic import ValidationError
+
+from ast_edge.errors import LineError
+from ast_edge.line.part import Trigger
+from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions, TriggerMessage, read_trigger
+from tests.line.brokers import Listener, broker, listening, proxy, raw_server
+from tests.line.rig import rig
+from tests.waiting import wait_for
+
+TOPIC = "hall/7/trigger"
+
+
+class Sink:
+    """Takes triggers and remembers them."""
+
+    def __init__(self) -> None:
+        self.triggers: list[Trigger] = []
+        self.missed_count = 0
+
+    def trigger(
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
+    ) -> Trigger:
+        assert at_ns is not None
+        self.triggers.append(
+            Trigger(len(self.triggers) + 1, at_ns, time.time(), encoder, source, external_id)
+        )
+        return self.triggers[-1]
+
+    def missed(self, count: int, source: str) -> None:
+        assert source == "mqtt"
+        self.missed_count += count
+
+    @property
+    def ids(self) -> list[str | None]:
+        return [trigger.external_id for trigger in self.triggers]
+
+
+@contextmanager
+def mqtt_trigger(
+    port: int, sink: Any, *, connected: bool = True, told: Any = None, **options: Any
+) -> Iterator[MqttTrigger]:
+    """A trigger source that listens while the block runs."""
+    given_options = {"kind": "mqtt", "host": "127.0.0.1", "port": port, "topic": TOPIC, **options}
+    source = MqttTrigger(MqttTriggerOptions(**given_options))
+    if told is not None:
+        source.told = told
+    source.start(sink)
+    try:
+        wait_for(lambda: source.status.connected or not connected)
+        yield source
+    finally:
+        source.close()
+        source.close()
+        assert "ast-edge-trigger-mqtt" not in {thread.name for thread in threading.enumerate()}
+        assert not source.status.connected
+
+
+def say(listener: Listener, *messages: object) -> None:
+    for message in messages:
+        listener.say(TOPIC, message if isinstance(message, bytes) else json.dumps(message).encode())
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_every_message_is_a_part(tmp_path: Path, protocol: str) -> None:
+    sink, before_ns = Sink(), time.monotonic_ns()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        mqtt_trigger(mosquitto.port, sink, protocol=protocol) as source,
+    ):
+        say(listener, b"", {"id": "A7", "encoder": -12}, {"encoder": 2**40}, {}, b" \n", {"id": 8})
+        listener.say(TOPIC, qos=0)
+        listener.say(f"{TOPIC}/other")
+        listener.say(TOPIC, retain=True)  # somebody hears it as it is said: no old message
+        wait_for(lambda: len(sink.triggers) == 8)
+        assert source.status.triggers == 8
+        assert (source.status.missed, source.ignored, source.status.last_error) == (0, 0, "")
+    assert sink.ids == [None, "A7", None, None, None, "8", None, None]
+    assert [trigger.encoder for trigger in sink.triggers] == [None, -12, 2**40, *[None] * 5]
+    assert {trigger.source for trigger in sink.triggers} == {"mqtt"}
+    assert sink.triggers == sorted(sink.triggers, key=lambda trigger: trigger.at_ns)
+    assert before_ns < sink.triggers[0].at_ns <= time.monotonic_ns()
+    assert sink.missed_count == 0
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_retained_message_is_no_part(tmp_path: Path, protocol: str) -> None:
+    sink = Sink()
+    with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
+        listener.say(TOPIC, b'{"id": 1}', retain=True)
+        with mqtt_trigger(mosquitto.port, sink, protocol=protocol):
+            say(listener, {"id": 2})
+            wait_for(lambda: sink.triggers)
+    assert sink.ids == ["2"]
+    assert sink.missed_count == 0
+
+
+def test_a_message_that_cannot_be_read_is_a_part_that_was_there(tmp_path: Path) -> None:
+    sink, told = Sink(), []
+
+    def hear(kind: str, details: Mapping[str, object]) -> None:
+        told.append((kind, details.get("missed")))
+
+    rubbish = [b"\xff", b"7", b"[]", b'{"id": 1, "x": 2}', b'{"id": ""}', b" " * 2000 + b"1", b"[" * 1024]
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        mqtt_trigger(mosquitto.port, sink, told=hear) as source,
+    ):
+        say(listener, *rubbish, b"x" * 500_000, {"id": 5})
+        wait_for(lambda: sink.triggers)
+        assert source.status.missed == len(rubbish) + 1
+        assert "bytes" in source.status.last_error
+    assert sink.missed_count == len(rubbish) + 1
+    assert told.count(("trigger", 1)) == len(rubbish) + 1
+
+
+def test_the_same_id_twice_in_a_row_is_one_part(tmp_path: Path) -> None:
+    sink = Sink()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        mqtt_trigger(mosquitto.port, sink) as source,
+    ):
+        say(listener, *({"id": each} for each in (1, 1, 2, 1, 1, 1, 3)), b"", b"", {"id": 3})
+        wait_for(lambda: len(sink.triggers) == 7)
+        assert source.ignored == 3
+    assert sink.ids == ["1", "2", "1", "3", None, None, "3"]
+    assert sink.missed_count == 0
+
+
+def cut_and_back(told: Callable[[], object], source: MqttTrigger, line: Any) -> None:
+    """The connection dies, something happens, and the connection is back."""
+    line.cut()
+    wait_for(lambda: not source.status.connected)
+    told()
+    line.broken = False
+    wait_for(lambda: source.status.connected)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_parts_that_went_by_while_the_connection_was_down_are_faults(tmp_path: Path, protocol: str) -> None:
+    """More than the broker sends at once, so that they come in several portions."""
+    sink = Sink()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        proxy(mosquitto.port) as line,
+        mqtt_trigger(line.port, sink, protocol=protocol) as source,
+    ):
+        say(listener, {"id": "before"})
+        wait_for(lambda: sink.triggers)
+        cut_and_back(lambda: say(listener, *({"id": each} for each in range(70))), source, line)
+        assert (sink.missed_count, source.status.missed) == (70, 70)
+        say(listener, {"id": "after"})
+        wait_for(lambda: len(sink.triggers) == 2)
+    assert sink.ids == ["before", "after"]
+    assert sink.missed_count == 70
+
+
+def test_what_the_broker_sends_again_is_the_same_part(tmp_path: Path) -> None:
+    """The broker does not hear the acknowledgements, then the connection dies: it sends all again."""
+    sink = Sink()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        proxy(mosquitto.port) as line,
+        mqtt_trigger(line.port, sink) as source,
+    ):
+        line.deaf = True
+        say(listener, *({"id": each} for each in range(10)), {"encoder": 5})
+        wait_for(lambda: len(sink.triggers) == 11)
+
+        def hear_again() -> None:
+            line.deaf = False
+
+        cut_and_back(hear_again, source, line)
+        assert source.ignored == 10
+        say(listener, {"id": "after"})
+        wait_for(lambda: len(sink.triggers) == 12)
+    # Without an id nobody can tell: it is taken for a part more, and that is a fault.
+    assert sink.missed_count == 1
+    assert sink.ids == [*map(str, range(10)), None, "after"]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_what_came_before_the_station_started_is_no_part_of_this_run(tmp_path: Path, protocol: str) -> None:
+    sink = Sink()
+    with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
+        with proxy(mosquitto.port) as line, mqtt_trigger(line.port, Sink(), protocol=protocol) as before:
+            line.cut()
+            wait_for(lambda: not before.status.connected)
+        say(listener, b"", b"", b"")
+        with mqtt_trigger(mosquitto.port, sink, protocol=protocol):
+            say(listener, {"id": "after"})
+            wait_for(lambda: sink.triggers)
+    assert sink.ids == ["after"]
+    assert sink.missed_count == 0
+
+
+@pytest.mark.parametrize("how", ["orderly", "cut"])
+def test_an_orderly_end_leaves_nothing_at_the_broker(tmp_path: Path, how: str) -> None:
+    with broker(tmp_path) as mosquitto, proxy(mosquitto.port) as line:
+        port = line.port if how == "cut" else mosquitto.port
+        with mqtt_trigger(port, Sink(), client_id="station-7") as source:
+            if how == "cut":
+                line.cut()
+                wait_for(lambda: not source.status.connected)
+        present: list[bool] = []
+        client = Client(CallbackAPIVersion.VERSION2, "station-7", protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_connect = lambda _c, _d, flags, *_: present.append(flags.session_present)
+        client.connect("127.0.0.1", mosquitto.port, clean_start=False)
+        client.loop_start()
+        wait_for(lambda: present)
+        client.disconnect()
+        client.loop_stop()
+    assert present == [how == "cut"]
+
+
+def test_a_broker_that_dies_and_forgets_is_taken_again(tmp_path: Path) -> None:
+    sink = Sink()
+    with broker(tmp_path) as mosquitto:
+        mosquitto.kill()
+        with mqtt_trigger(mosquitto.port, sink, connected=False) as source:
+            wait_for(lambda: "cannot be reached" in source.status.last_error)
+            for number in range(2):
+                mosquitto.start()
+                wait_for(lambda: source.status.connected)
+                with listening(mosquitto.port) as listener:
+                    say(listener, {"id": number})
+                wait_for(lambda: str(number) in sink.ids)  # noqa: B023 (called at once)
+                mosquitto.kill()
+                wait_for(lambda: not source.status.connected)
+            mosquitto.start()
+            wait_for(lambda: source.status.connected)
+            assert "has forgotten us" in source.status.last_error
+    assert sink.ids == ["0", "1"]
+
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+COUNTERPARTS = {
+    "silence": (b"", "did not answer in time"),
+    "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is it an MQTT broker?"),
+    "a refused subscription": (CONNACK + b"\x90\x04\x00\x01\x00\x87", "Not authorized"),
+    "a subscription with QoS 0": (CONNACK + b"\x90\x04\x00\x01\x00\x00", "Granted QoS 0"),
+    "QoS 2": (CONNACK + b"\x34\x06\x00\x01t\x00\x01\x00", "QoS 2"),
+    "a topic that is no text": (CONNACK + b"\x32\x07\x00\x01\xff\x00\x01\x00x", ""),
+}
+
+
+@pytest.mark.parametrize(("bytes_", "error"), COUNTERPARTS.values(), ids=COUNTERPARTS.keys())
+def test_a_counterpart_that_talks_rubbish_is_left(bytes_: bytes, error: str) -> None:
+    with (
+        raw_server(lambda client: answer(client, bytes_)) as port,
+        mqtt_trigger(port, Sink(), connected=False, connect_timeout_s=0.3) as source,
+    ):
+        wait_for(lambda: source.status.last_error)
+        wait_for(lambda: error in source.status.last_error)
+
+
+def test_a_packet_of_256_megabytes_is_a_part_that_nobody_reads() -> None:
+    sink = Sink()
+    announced = CONNACK + b"\x30\xff\xff\xff\x7f\x00\x01t"
+    with (
+        raw_server(lambda client: answer(client, announced)) as port,
+        mqtt_trigger(port, sink, connected=False) as source,
+    ):
+        wait_for(lambda: sink.missed_count)
+        assert source.status.missed >= 1
+
+
+def answer(client: socket.socket, bytes_: bytes) -> None:
+    """Say it once the client said something, then listen until it goes; forgetting is answered properly."""
+    first = client.recv(1000)
+    client.sendall(CONNACK if first and wants_to_forget(first) else bytes_)
+    while client.recv(1000):
+        pass
+
+
+def wants_to_forget(connect: bytes) -> bool:
+    """Whether this CONNECT of MQTT 5 has the flag clean start."""
+    return bool(connect[9] & 2)
+
+
+def test_from_message_to_verdict(tmp_path: Path) -> None:
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        rig(software_trigger=True, deadline_ms=10_000.0) as bench,
+        mqtt_trigger(mosquitto.port, bench.station),
+    ):
+        for number in range(20):
+            say(listener, {"id": number, "encoder": number * 10})
+            bench.settle(number + 1)
+        say(listener, b"rubbish")
+        bench.settle(21)
+    found = [(each.trigger.external_id, each.trigger.encoder, each.verdict) for each in bench.results[:20]]
+    assert found == [(str(each), each * 10, "pass") for each in range(20)]
+    assert bench.results[20].verdict == "fault"
+
+
+@given(st.binary(max_size=1100))
+@example(b"[" * 1024)
+@example(b'{"encoder": ' + b"9" * 1000 + b"}")
+@example(b'{"id": "\\ud800"}')
+@example(b'{"encoder": NaN}')
+@example(b'{"encoder": 1e2}')
+@example(b'{"encoder": true}')
+@example(b'{"id": 1, "id": 2}')
+@example(b"\xef\xbb\xbf{}")
+def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
+    try:
+        told = read_trigger(payload)
+    except LineError:
+        return
+    assert told == TriggerMessage() or json.loads(payload).keys() <= {"id", "encoder"}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["id", "encoder", "x"]), values))
+def test_any_object_is_read_as_it_is_or_refused(told: dict[str, Any]) -> None:
+    try:
+        found = read_trigger(json.dumps(told).encode())
+    except LineError:
+        assert told.keys() - {"id", "encoder"} or not (good_id(told) and good_encoder(told))
+        return
+    assert found.encoder == told.get("encoder")
+    assert found.id == (None if told.get("id") is None else str(told["id"]))
+    assert good_id(told)
+    assert good_encoder(told)
+
+
+def good_id(told: dict[str, Any]) -> bool:
+    value = told.get("id")
+    if value is None:
+        return True
+    return type(value) in (int, str) and 0 < len(str(value)) <= 64 and str(value).isprintable()
+
+
+def good_encoder(told: dict[str, Any]) -> bool:
+    value = told.get("encoder")
+    return value is None or (type(value) is int and -(2**63) <= value < 2**63)
+
+
+def test_options_that_are_refused() -> None:
+    for topic in ("", "a/+", "#", "$share/a/b", "x" * 201):
+        with pytest.raises(ValidationError):
+            MqttTriggerOptions(kind="mqtt", host="127.0.0.1", topic=topic)
