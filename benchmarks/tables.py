@@ -143,7 +143,10 @@ def storm_table() -> str:
         ("parts, by the PLC's count", str(content["parts"])),
         ("verdicts, as the PLC heard them", verdicts),
         ("parts without a verdict, or with two", str(len(content["problems"]))),
-        ("memory of the longest-lived station", f"{memory['middle_third']} MB, then {memory['last_third']} MB"),
+        (
+            "memory of the longest-lived station",
+            f"{memory['middle_third']} MB, then {memory['last_third']} MB",
+        ),
     ]
     return _table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
 

@@ -175,8 +175,8 @@ class LineConfig(Options):
                 continue
             if gate.delay_ms <= self.timing.deadline_ms:
                 raise ValueError(
-                    f"output {output.name}: gate.delay_ms = {gate.delay_ms:g} is not above timing.deadline_ms "
-                    f"= {self.timing.deadline_ms:g}: a late part would have passed the gate before its fault"
+                    f"output {output.name}: gate.delay_ms = {gate.delay_ms:g} is not above timing.deadline_ms"
+                    f" = {self.timing.deadline_ms:g}: a late part would have passed the gate before its fault"
                 )
         return self
 
