@@ -88,6 +88,18 @@ def test_two_outputs_need_two_names(tmp_path: Path) -> None:
     assert [each.name for each in read(tmp_path, LEAST + named).output] == ["modbus", "second"]
 
 
+def test_a_gate_is_behind_the_deadline_and_the_plc_has_one_map(tmp_path: Path) -> None:
+    gate = '[[output]]\nkind = "modbus"\nhost = "plc"\ncoil = 1\ngate = { delay_ms = 150 }\n'
+    assert "is not above timing.deadline_ms = 200" in refused(tmp_path, LEAST + gate)
+    assert read(tmp_path, LEAST + gate.replace("150", "350"))
+    counter = 'kind = "modbus"\nhost = "plc"\ncounter_register = 0\njudged_register = 112\n'
+    plc = LEAST.replace('kind = "timer"\n', counter)
+    output = '[[output]]\nkind = "modbus"\nhost = "plc"\nregisters = '
+    assert "nobody would write it" in refused(tmp_path, plc)
+    assert "nobody would write it" in refused(tmp_path, f"{plc}{output}200\n")
+    assert read(tmp_path, f"{plc}{output}100\n")
+
+
 @pytest.mark.parametrize("name", [name for name in get_args(Example) if name != "service"])
 def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
     config = read(tmp_path, read_example(name))
