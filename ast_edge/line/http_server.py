@@ -19,6 +19,8 @@ MOST_OF_ONE = 16  # of them from one address: nobody alone keeps the others out
 REQUEST_S = 5.0
 _MOST_HEAD = 16_384
 _CLOSE_S = 5.0
+_MOST_UNREAD = 1 << 18
+_UNREAD_S = 0.5
 
 
 class BoundedServer(HTTPServer):
@@ -52,10 +54,13 @@ class BoundedServer(HTTPServer):
                 self._of[address] += 1
             else:
                 self.turned_away += 1
-        if room:
-            thread.start()
-        else:
+        if not room:
             self.shutdown_request(request)
+            return
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads (TasksMax, say)
+            self._forget(request, address)
 
     def service_actions(self) -> None:
         """Cut off whoever takes too long, however busy it looks; called several times a second."""
@@ -86,15 +91,30 @@ class BoundedServer(HTTPServer):
             with contextlib.suppress(Exception):
                 self.finish_request(request, client_address)
         finally:
-            self.shutdown_request(request)
-            with self._lock:
-                del self._open[request]
-                self._of -= Counter((address,))  # and forget an address that has none
+            self._forget(request, address)
+
+    def _forget(self, request: Any, address: str) -> None:
+        self.shutdown_request(request)
+        with self._lock:
+            del self._open[request]
+            self._of -= Counter((address,))  # and forget an address that has none
 
 
 def _cut(request: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it may be closed already
         request.shutdown(socket.SHUT_RDWR)
+
+
+def _drain(request: socket.socket) -> None:
+    """Read and forget what comes, for a moment."""
+    request.shutdown(socket.SHUT_WR)
+    request.settimeout(_UNREAD_S)
+    end, left = time.monotonic() + _UNREAD_S, _MOST_UNREAD
+    while left > 0 and time.monotonic() < end:
+        chunk = request.recv(65_536)
+        if not chunk:
+            return
+        left -= len(chunk)
 
 
 class _Head:
@@ -131,6 +151,7 @@ class BoundedHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "ast-edge", ""
     timeout = REQUEST_S
+    unread = False  # whether a body may still be on its way
 
     def setup(self) -> None:
         """Bound what is read."""
@@ -148,7 +169,15 @@ class BoundedHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """What changes something."""
+        self.unread = True
         self._guarded(self.post)
+
+    def finish(self) -> None:
+        """Let a client that still sends read the answer first: what is left unread would reset it."""
+        super().finish()
+        if self.unread:
+            with contextlib.suppress(OSError):
+                _drain(self.connection)
 
     def get(self) -> None:
         """Answer a request that reads."""
@@ -160,6 +189,8 @@ class BoundedHandler(BaseHTTPRequestHandler):
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Run the answer to a request; an error of the station is told to the client as one."""
+        if self.request_version == "HTTP/0.9":
+            return  # it knows no headers, so neither rules nor answers
         try:
             work()
         except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,15 +10,23 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ast_edge.errors import AstEdgeError, LineError, UsageError
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.http_server import BoundedHandler, BoundedServer
-from ast_edge.line.options import Host, Name, Options, Port, Secret
+from ast_edge.line.options import Host, Options, Port, Secret
+from ast_edge.line.web_json import (
+    RecipeBody,
+    RefusedError,
+    RollbackBody,
+    TriggerBody,
+    encode,
+    parse,
+    read_body,
+)
 from ast_edge.line.web_page import CONTENT_SECURITY_POLICY, PAGE
 
-_MOST_BODY = 4096
 _MOST_WAITING = 4
 _LEAST_TOKEN = 16
 _CLOSE_S = 5.0
@@ -38,20 +45,6 @@ class WebOptions(Options):
     port: Port
     token: Secret | None = None
     hosts: Annotated[tuple[Host, ...], Field(max_length=32)] = ()
-
-
-class _TriggerBody(Options):
-    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    encoder: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-
-
-class _RecipeBody(Options):
-    name: Name
-    operator: Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class _RollbackBody(Options):
-    operator: Annotated[str, Field(min_length=1, max_length=64)]
 
 
 @dataclass(frozen=True)
@@ -167,15 +160,12 @@ class _Handler(BoundedHandler):
         """What changes something."""
         if not self._host_is_known() or not self._is_allowed():
             return
-        body = self._body()
-        if body is None:
-            return
         try:
+            body = read_body(self.headers, self.rfile)
+            self.unread = False
             self._json(200, self._act(self.path, body))
-        except ValidationError as exc:
-            first = exc.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "body"
-            self.refuse(400, f"{where}: {first['msg']}")
+        except RefusedError as exc:
+            self.refuse(exc.status, str(exc))
         except UsageError as exc:
             self.refuse(400, str(exc))
         except AstEdgeError as exc:
@@ -184,19 +174,20 @@ class _Handler(BoundedHandler):
     def _act(self, path: str, body: bytes) -> Mapping[str, object]:
         view = self.server.view
         if path == "/trigger":
-            part = _TriggerBody.model_validate_json(body)
+            part = parse(TriggerBody, body)
             return view.trigger(part.id, part.encoder)
         if path == "/recipe":
-            wanted = _RecipeBody.model_validate_json(body)
+            wanted = parse(RecipeBody, body)
             return view.recipe(wanted.name, wanted.operator)
         if path == "/rollback":
-            return view.rollback(_RollbackBody.model_validate_json(body).operator)
+            return view.rollback(parse(RollbackBody, body).operator)
         raise UsageError("there is /trigger, /recipe and /rollback")
 
     # ---- what is refused -----------------------------------------------------------------------------------
 
     def _host_is_known(self) -> bool:
-        host = self.headers.get("Host", "").lower()
+        hosts = self.headers.get_all("Host", [])
+        host = hosts[0].lower() if len(hosts) == 1 else ""
         name = host[: host.rfind("]") + 1].strip("[]") if host.startswith("[") else host.partition(":")[0]
         if name in self.server.known_hosts or _is_address(name):
             return True
@@ -222,27 +213,12 @@ class _Handler(BoundedHandler):
         self._json(401, {"error": "the token is missing or wrong"}, {"WWW-Authenticate": "Bearer"})
         return False
 
-    def _body(self) -> bytes | None:
-        """The body; None when it was refused."""
-        if self.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-            self.refuse(415, "Content-Type must be application/json")
-            return None
-        length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit():
-            self.refuse(411, "Content-Length is needed")
-            return None
-        if len(length) > 9 or int(length) > _MOST_BODY:
-            self.refuse(413, f"the body may have {_MOST_BODY} bytes")
-            return None
-        body: bytes = self.rfile.read(int(length))
-        return body
-
     # ---- answers -------------------------------------------------------------------------------------------
 
     def _json(
         self, status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None
     ) -> None:
-        self._answer(status, json.dumps(content, default=str).encode() + b"\n", "application/json", headers)
+        self._answer(status, encode(content), "application/json", headers)
 
     def _answer(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         own = {
