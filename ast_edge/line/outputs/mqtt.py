@@ -138,10 +138,6 @@ class MqttOutput(QueuedOutput):
             self._check_silence()
         self._say_stopped(link)
 
-    def _deliver(self, result: PartResult) -> None:
-        """Send one result; it is delivered when the broker says so."""
-        self._send(self._open_link(), _Sent(result, 0, 0.0))
-
     def _disconnect(self) -> None:
         link, self._link = self._link, None
         with self._news:
@@ -184,9 +180,9 @@ class MqttOutput(QueuedOutput):
                 raise LineError(f"{self._broker.where}: a message was refused: {answer.refused}.")
             self._backoff.reset()
             with self._news:
-                self._settle(answer)
+                self._count(answer)
 
-    def _settle(self, answer: Answer) -> None:
+    def _count(self, answer: Answer) -> None:
         for sent in self._flying:
             if sent.mid == answer.mid:
                 self._flying.remove(sent)
