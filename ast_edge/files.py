@@ -20,16 +20,21 @@ def cache_root() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path in `target`'s folder; rename it to `target` on success, delete it on error."""
+def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in `target`'s folder; rename it to `target` on success, delete it on error.
+
+    Without `sync` the system writes to the disk when it likes: whole after a crash of the process, perhaps
+    not after a power failure.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(target)
     except BaseException:
@@ -37,9 +42,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(target: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `target` atomically."""
-    with atomic_path(target) as temporary:
+def write_bytes(target: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
+    """Write `data` to `target` atomically; see `atomic_path`."""
+    with atomic_path(target, sync=sync) as temporary:
         temporary.write_bytes(data)
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what other threads and processes do, ports that are free, and processes that are ended again."""
+"""Waiting for other threads and processes, ports that are free, processes that are ended again."""
 
 from __future__ import annotations
 

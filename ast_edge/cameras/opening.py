@@ -1,23 +1,32 @@
-"""One way to every camera."""
+"""One way to every camera; each kind's module, and its library, is imported when it is asked for."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from ast_edge.cameras.base import Camera
-from ast_edge.cameras.recorded import FolderCamera, SyntheticCamera, VideoCamera
 from ast_edge.cameras.uri import CameraUri, parse_uri
-from ast_edge.errors import UsageError
+from ast_edge.errors import CameraError, UsageError
 
-_KINDS: dict[str, Callable[[CameraUri], Camera]] = {
-    "dir": FolderCamera,
-    "file": VideoCamera,
-    "synthetic": SyntheticCamera,
+_KINDS = {
+    "dir": "recorded:FolderCamera",
+    "file": "recorded:VideoCamera",
+    "synthetic": "recorded:SyntheticCamera",
+    "v4l2": "v4l2:V4l2Camera",
+    "gige": "gige:GigeCamera",
+    "gst": "gstreamer:pipeline_camera",
+    "rtsp": "gstreamer:rtsp_camera",
+    "csi": "gstreamer:csi_camera",
 }
+_VIDEO_DEVICES = Path("/sys/class/video4linux")
 
 
 def open_camera(uri: str) -> Camera:
-    """Open `dir://`, `file://` or `synthetic://`; their options are in `ast_edge.cameras.recorded`.
+    """Open a camera by its URI; the options of each kind are at the top of its module.
 
     Raises UsageError for a URI that cannot be, CameraError for a camera that is not there.
     """
@@ -27,4 +36,51 @@ def open_camera(uri: str) -> Camera:
             f"{parsed.public}: there is no camera of the kind {parsed.scheme}://; known: "
             f"{', '.join(f'{kind}://' for kind in _KINDS)}."
         )
-    return _KINDS[parsed.scheme](parsed)
+    module, _, name = _KINDS[parsed.scheme].partition(":")
+    kind = getattr(importlib.import_module(f"ast_edge.cameras.{module}"), name)
+    return cast("Callable[[CameraUri], Camera]", kind)(parsed)
+
+
+@dataclass(frozen=True)
+class FoundCamera:
+    """A camera that this machine sees: the URI that opens it, and what it calls itself."""
+
+    uri: str
+    description: str
+
+
+def list_cameras() -> list[FoundCamera]:
+    """Video4Linux devices, GigE Vision cameras that answer, and a Jetson's CSI."""
+    return [*_video_devices(), *_gige_cameras(), *_csi_cameras()]
+
+
+def _video_devices() -> list[FoundCamera]:
+    found = []
+    for device in sorted(_VIDEO_DEVICES.glob("video*")):
+        try:
+            name = (device / "name").read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            continue
+        found.append(FoundCamera(f"v4l2:///dev/{device.name}", name))
+    return found
+
+
+def _gige_cameras() -> list[FoundCamera]:
+    from ast_edge.cameras.gi_bindings import load  # noqa: PLC0415 (only where cameras are listed)
+    from ast_edge.cameras.gige import list_devices  # noqa: PLC0415
+
+    try:
+        devices = list_devices(load("Aravis", "0.8"))
+    except CameraError:
+        return []
+    return [FoundCamera(f"gige://{it.serial or it.address}", f"{it.model} at {it.address}") for it in devices]
+
+
+def _csi_cameras() -> list[FoundCamera]:
+    from ast_edge.cameras.gi_bindings import load  # noqa: PLC0415 (only where cameras are listed)
+
+    try:
+        there = load("Gst", "1.0").ElementFactory.find("nvarguscamerasrc") is not None
+    except CameraError:
+        return []
+    return [FoundCamera("csi://0", "CSI, by nvarguscamerasrc")] if there else []

@@ -3,6 +3,8 @@
 dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz where they lie in a folder rgb
 file:///video.mp4?loop=1&pace=0      at the video's own pace, or as fast as it is read
 synthetic://?seed=1&defects=0.2&rate=10&size=256
+
+With trigger=software each gives a frame when it is asked for one, and none otherwise.
 """
 
 from __future__ import annotations
@@ -22,11 +24,18 @@ from ast_edge.cameras.uri import CameraUri, positive, share, whole, yes_or_no
 from ast_edge.errors import AstEdgeError, CameraError
 
 
+def _trigger(text: str) -> bool:
+    if text not in {"software", "off"}:
+        raise ValueError("expected software or off")
+    return text == "software"
+
+
 class Recorded(Camera):
     """Frames that are there already, given at `rate` per second, or as fast as they are read."""
 
     def __init__(self, uri: CameraUri, rate: float | None) -> None:
         self.uri = uri.public
+        self._asked = threading.Semaphore(0) if uri.option("trigger", _trigger, False) else None  # noqa: FBT003
         self._period_s = 0.0 if rate is None else 1 / rate
         self._due = time.monotonic()
         self._number = 0
@@ -39,6 +48,20 @@ class Recorded(Camera):
             raise CameraError(f"{self.uri}: the camera was closed.")
         if self._ended:
             return NoFrame.END
+        if self._asked is not None:
+            if not self._asked.acquire(timeout=timeout_s) or self._closed.is_set():
+                return NoFrame.TIMEOUT
+        elif (waited := self._pace(timeout_s)) is not None:
+            return waited
+        number, self._number = self._number, self._number + 1
+        found = self._next(number)
+        if found is None:
+            self._ended = True
+            return NoFrame.END
+        return replace(found, number=number, host_ns=time.monotonic_ns())
+
+    def _pace(self, timeout_s: float) -> NoFrame | None:
+        """Wait until the next frame is due; None when it is."""
         wait_s = self._due - time.monotonic()
         if wait_s > timeout_s:
             self._closed.wait(timeout_s)
@@ -47,12 +70,14 @@ class Recorded(Camera):
             return NoFrame.END
         # A slow reader does not make the following frames come in a burst.
         self._due = max(self._due, time.monotonic() - self._period_s) + self._period_s
-        number, self._number = self._number, self._number + 1
-        found = self._next(number)
-        if found is None:
-            self._ended = True
-            return NoFrame.END
-        return replace(found, number=number, host_ns=time.monotonic_ns())
+        return None
+
+    def trigger(self) -> None:
+        """See `Camera`."""
+        if self._asked is None:
+            super().trigger()
+        else:
+            self._asked.release()
 
     @abstractmethod
     def _next(self, number: int) -> Frame | None:
@@ -71,6 +96,8 @@ class Recorded(Camera):
     def close(self) -> None:
         """See `Camera`."""
         self._closed.set()
+        if self._asked is not None:
+            self._asked.release()
 
 
 class FolderCamera(Recorded):
@@ -79,7 +106,7 @@ class FolderCamera(Recorded):
     def __init__(self, uri: CameraUri) -> None:
         from ast_edge.images import list_images  # noqa: PLC0415 (Pillow)
 
-        uri.check_keys("loop", "rate")
+        uri.check_keys("loop", "rate", "trigger")
         super().__init__(uri, uri.option("rate", positive, None) if "rate" in uri.options else None)
         self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
         folder = Path(uri.place)
@@ -110,7 +137,7 @@ class VideoCamera(Recorded):
     def __init__(self, uri: CameraUri) -> None:
         import cv2  # noqa: PLC0415 (not everybody has it)
 
-        uri.check_keys("loop", "pace")
+        uri.check_keys("loop", "pace", "trigger")
         self._path = Path(uri.place)
         if not self._path.is_file():
             raise CameraError(f"{uri.public}: there is no file {self._path}.")
@@ -139,7 +166,7 @@ class SyntheticCamera(Recorded):
     """Generated parts, some of them defective; `source` tells the truth about each."""
 
     def __init__(self, uri: CameraUri) -> None:
-        uri.check_keys("seed", "defects", "rate", "size")
+        uri.check_keys("seed", "defects", "rate", "size", "trigger")
         super().__init__(uri, uri.option("rate", positive, 10.0))
         self._seed = uri.option("seed", whole, 0)
         self._defects = uri.option("defects", share, 0.2)

@@ -16,11 +16,15 @@ from ast_edge.errors import AstEdgeError, CameraError
 
 Policy = Literal["latest", "every"]
 _POLL_S = 0.1
+_CLOSE_S = 5.0
 
 
 @dataclass(frozen=True)
 class Watch:
     """When a camera counts as stalled and as lost, in seconds without a frame, and what is kept.
+
+    A camera that waits for triggers (`triggered`) owes no frame until `trigger()` asks it for one; where a
+    line of its own triggers it, nobody here knows when it owes one, and only its errors tell.
 
     Policy "latest" keeps the newest frame alone, "every" keeps up to `kept` of them; what finds no room
     pushes out the oldest, and every frame pushed out is counted as dropped.
@@ -30,22 +34,32 @@ class Watch:
     lost_s: float = 5.0
     policy: Policy = "every"
     kept: int = 16
+    triggered: bool = False
 
 
 class Supervised(Camera):
     """`read` gives the next frame, TIMEOUT while there is none for whatever reason, END after the last one.
 
     A camera that raises is closed and opened again with growing waits, for ever; its frames' numbers go on
-    where they were. The state tells what is the matter, and `last_error` the camera's own words.
+    where they were. The state tells what is the matter, also while the camera's own library hangs, and
+    `last_error` the camera's own words; `told` hears of every change of state, on the camera's thread.
     """
 
-    def __init__(self, uri: str, factory: Callable[[], Camera], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        factory: Callable[[], Camera],
+        watch: Watch | None = None,
+        told: Callable[[State, str], None] = lambda *_: None,
+    ) -> None:
         self.uri = uri
         self._factory = factory
         self._watch = watch or Watch()
+        self._told = told
         self._ring: deque[Frame] = deque()
         self._news = threading.Condition()
         self._count = Counter(dict.fromkeys(("frames", "dropped", "repeated", "errors", "reconnects"), 0))
+        self._earlier: Counter[str] = Counter()  # what cameras that were closed had counted themselves
         self._state: State = "connecting"
         self._ended = False
         self._closing = threading.Event()
@@ -53,6 +67,8 @@ class Supervised(Camera):
         self._first_number = self._next_number = 0
         self._seen: tuple[int | None, int] | None = None
         self._last_ns: int | None = None
+        self._owed_since: float | None = None  # since when the camera owes a frame
+        self._turned = time.monotonic()
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="ast-edge-camera", daemon=True)
         self._thread.start()
@@ -71,21 +87,26 @@ class Supervised(Camera):
         """Ask the camera for a frame. Raises CameraError while there is none."""
         camera = self._camera
         if camera is None:
-            raise CameraError(f"{self.uri}: the camera is {self._state}: {self.last_error}")
+            raise CameraError(f"{self.uri}: the camera is {self.state}: {self.last_error or 'not open yet'}")
+        if self._owed_since is None:
+            self._owed_since = time.monotonic()
         camera.trigger()
 
     @property
     def state(self) -> State:
-        """See `Camera`."""
-        return self._state
+        """See `Camera`; "stalled" and then "lost" too where the camera's own library does not return."""
+        hung_s = time.monotonic() - self._turned - _POLL_S
+        if self._state not in ("live", "stalled") or hung_s < self._watch.stall_s:
+            return self._state
+        return "lost" if hung_s > self._watch.lost_s else "stalled"
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Frames, dropped, repeated, errors, reconnects, and what the camera itself counts."""
+        """Frames, dropped, repeated, errors, reconnects, and what the camera itself counts, over all."""
         camera = self._camera
-        own = dict(camera.counters) if camera is not None else {}
+        own = camera.counters if camera is not None else {}
         with self._news:
-            return {**own, **self._count}
+            return {**(self._earlier + Counter(own)), **self._count}
 
     @property
     def frame_age_s(self) -> float | None:
@@ -93,32 +114,44 @@ class Supervised(Camera):
         return None if self._last_ns is None else (time.monotonic_ns() - self._last_ns) / 1e9
 
     def close(self) -> None:
-        """See `Camera`; joins the thread."""
+        """See `Camera`; waits for the thread, but not for ever where the camera's library hangs."""
         self._closing.set()
         with self._news:
             self._news.notify_all()
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            self.last_error = f"{self.uri}: the camera's library does not return."
+        self._state = "closed"
 
     def _run(self) -> None:
         backoff = Backoff()
         while not self._closing.is_set() and not self._ended:
+            self._turned = time.monotonic()
             try:
                 with self._factory() as camera:
                     self._camera, self._first_number = camera, self._next_number
-                    self._capture(camera, backoff)
+                    try:
+                        self._capture(camera, backoff)
+                    except Exception as exc:  # noqa: BLE001 (told before closing it takes its time)
+                        self._note_error(exc)
+                    finally:
+                        self._camera = None
+                        with self._news:
+                            self._earlier.update(camera.counters)
             except Exception as exc:  # noqa: BLE001 (any error of a camera is a reason to open it again)
                 self._note_error(exc)
-            finally:
-                self._camera = None
             if not self._ended and not self._closing.is_set():
                 self._count["reconnects"] += 1
                 self._closing.wait(backoff.next_s())
-        self._state = "closed"
+        self._become("closed")
 
     def _capture(self, camera: Camera, backoff: Backoff) -> None:
         """Read until the camera ends, dies or is silent for too long."""
-        silent_since = time.monotonic()
+        self._owed_since = None if self._watch.triggered else time.monotonic()
+        if self._watch.triggered:
+            self._become("live")
         while not self._closing.is_set():
+            self._turned = time.monotonic()
             found = camera.read(_POLL_S)
             if found is NoFrame.END:
                 with self._news:
@@ -126,16 +159,19 @@ class Supervised(Camera):
                     self._news.notify_all()
                 return
             if isinstance(found, Frame):
-                silent_since = time.monotonic()
-                self._state = "live"
-                backoff.reset()
+                self._owed_since = None if self._watch.triggered else time.monotonic()
                 self._keep(found)
+                self._become("live")
+                backoff.reset()
                 continue
-            silent_s = time.monotonic() - silent_since
-            if silent_s > self._watch.lost_s:
-                raise CameraError(f"{self.uri}: no frame for {silent_s:.1f} s.")
-            if silent_s > self._watch.stall_s:
-                self._state = "stalled"
+            self._look_at_silence()
+
+    def _look_at_silence(self) -> None:
+        silent_s = 0.0 if self._owed_since is None else time.monotonic() - self._owed_since
+        if silent_s > self._watch.lost_s:
+            raise CameraError(f"{self.uri}: no frame for {silent_s:.1f} s.")
+        if silent_s > self._watch.stall_s:
+            self._become("stalled", f"no frame for {silent_s:.1f} s")
 
     def _keep(self, frame: Frame) -> None:
         frame = replace(frame, number=self._first_number + frame.number)
@@ -156,5 +192,10 @@ class Supervised(Camera):
 
     def _note_error(self, exc: Exception) -> None:
         self._count["errors"] += 1
-        self._state = "lost"
         self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+        self._become("lost", self.last_error)
+
+    def _become(self, state: State, why: str = "") -> None:
+        changed, self._state = state != self._state, state
+        if changed:
+            self._told(state, why)

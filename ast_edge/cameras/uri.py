@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -20,6 +20,8 @@ class CameraUri:
     place: str
     options: Mapping[str, str]
     public: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     def option(self, key: str, kind: Callable[[str], _Value], default: _Value) -> _Value:
         """A value of the query. Raises UsageError when it is not one of this kind."""
@@ -51,7 +53,15 @@ def parse_uri(text: str) -> CameraUri:
     options = dict(pairs)
     if len(options) < len(pairs):
         raise UsageError(f"{public}: an option is given twice.")
-    return CameraUri(parts.scheme, unquote(where + parts.path), options, public)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    return CameraUri(
+        parts.scheme,
+        unquote(where + parts.path),
+        options,
+        public,
+        unquote(user) or None,
+        unquote(password) or None,
+    )
 
 
 def positive(text: str) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
+from ast_edge.manifest import ModelSpec
 from ast_edge.scoring import Verdict
 
 
@@ -35,7 +36,8 @@ class PartResult:
     """What became of one trigger: the same object goes to every output and to the archive.
 
     `run` names this run of the station, so that `(run, number)` is unique for ever. `score` is NaN and
-    `inspection` None where the network was not asked. `latency_ms` is from trigger to verdict.
+    `inspection` None where the network was not asked. `latency_ms` is from trigger to verdict. `spec` is what
+    the model that was in force says about itself.
     """
 
     run: str
@@ -49,6 +51,12 @@ class PartResult:
     stages_ms: Mapping[str, float]
     frame: Frame | None = field(default=None, repr=False)
     inspection: Inspection | None = field(default=None, repr=False)
+    spec: ModelSpec | None = field(default=None, repr=False)
+
+    def without_pictures(self) -> PartResult:
+        """The same result for whoever has to wait with it: a queue of pictures fills the memory."""
+        frame = None if self.frame is None else replace(self.frame, pixels=None, depth_m=None)
+        return replace(self, frame=frame, inspection=None)
 
     @property
     def number(self) -> int:

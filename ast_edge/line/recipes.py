@@ -11,6 +11,7 @@ from ast_edge.backends import open_backend
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.line.events import Told
+from ast_edge.manifest import Manifest
 from ast_edge.references import SCORE_TOLERANCE, load_references, prove
 
 
@@ -20,6 +21,18 @@ class Recipe:
 
     name: str
     inspector: Inspector
+
+
+def describe(recipe: Recipe) -> dict[str, object]:
+    """What decides with this recipe: model, threshold and its revision, engine."""
+    spec = recipe.inspector.spec
+    return {
+        "recipe": recipe.name,
+        "model": spec.model_id if isinstance(spec, Manifest) else None,
+        "threshold": spec.threshold.value,
+        "revision": spec.calibration.revision if spec.calibration is not None else None,
+        "engine": recipe.inspector.engine,
+    }
 
 
 def open_recipe(name: str, model: Path, *, threads: int | None = None) -> Recipe:
@@ -70,6 +83,11 @@ class Recipes:
         self.last_error = ""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every recipe that can be asked for."""
+        return tuple(sorted(self._models))
+
+    @property
     def current(self) -> Recipe:
         """The recipe in force."""
         with self._lock:
@@ -78,6 +96,7 @@ class Recipes:
     def request(self, name: str) -> None:
         """Open and prove recipe `name` in the background; it is taken at the next part boundary after that.
 
+        The file is read again, also where the recipe is in force already: a model that was calibrated anew.
         Raises UsageError for a name that there is not, LineError while another change is under way.
         """
         if name not in self._models:
@@ -85,12 +104,22 @@ class Recipes:
         with self._lock:
             if self._opening is not None and self._opening.is_alive():
                 raise LineError(f"recipe {name!r}: another change is under way; ask again when it is done.")
-            if self._before is not None and self._before.name == name:
-                # The one before is still open: going back to it takes no time.
-                self._next, self._before = self._before, None
-                return
             self._opening = threading.Thread(target=self._open, args=(name,), name="ast-edge-recipe")
             self._opening.start()
+
+    def rollback(self) -> str:
+        """Take the recipe before the one in force again, which is still open; its name.
+
+        Raises LineError where there is none.
+        """
+        with self._lock:
+            if self._before is None:
+                raise LineError("there is no recipe before this one to go back to; ask for one by its name.")
+            replaced, self._next, self._before = self._next, self._before, None
+            name = self._next.name
+        if replaced is not None:
+            replaced.inspector.close()
+        return name
 
     def take(self) -> Recipe:
         """The recipe for the next part; the change happens here."""
@@ -101,9 +130,10 @@ class Recipes:
                 self._current, self._next = taken, None
             current = self._current
         if replaced is not None:
-            replaced.inspector.close()
+            # Letting go of an engine may take long; the next part does not wait for it.
+            threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
         if taken is not None:
-            self._told("recipe", {"taken": current.name})
+            self._told("recipe", {"what": "taken", **describe(current)})
         return current
 
     def wait(self, timeout_s: float) -> bool:
@@ -128,7 +158,7 @@ class Recipes:
             opened = open_recipe(name, self._models[name], threads=self._threads)
         except AstEdgeError as exc:
             self.last_error = str(exc)
-            self._told("recipe", {"refused": name, "error": str(exc)})
+            self._told("recipe", {"what": "refused", "recipe": name, "error": str(exc)})
             return
         with self._lock:
             replaced, self._next = self._next, opened

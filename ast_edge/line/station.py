@@ -1,7 +1,8 @@
 """The station: triggers in, one verdict each out, in time, whatever happens to camera, engine and outputs.
 
-Three threads: the camera's capture, the inspection, which is the only one to touch the engine, and the clock,
-which decides what the inspection did not decide in time. Outputs have threads of their own.
+Threads: the camera's capture; the inspection, which is the only one to touch the engine; the shutter, which
+asks the camera for a frame as soon as a part is there, however busy the inspection is; and the clock, which
+decides what the inspection did not decide in time. Outputs have threads of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
@@ -21,40 +21,17 @@ from ast_edge.inspector import Inspection
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.ledger import Balance, Ledger
 from ast_edge.line.outputs.base import Output
+from ast_edge.line.pairing import Pairing
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.recipes import Recipe, Recipes
 from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.timing import Timing
 
 Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02
 _CLOCK_S = 0.002
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What must happen when, in milliseconds.
-
-    `deadline_ms` from trigger to verdict; a part that is not decided by then is a fault. `max_frame_age_ms`:
-    a frame that arrived longer before its trigger does not show the part; with `settle_ms` frames that arrive
-    less than this after the trigger do not show it yet. `drain_s` seconds are given to open parts and to
-    outputs when the station stops; `max_waiting` parts may wait. With `refuse_repeated` a frame that equals
-    the one before it is a fault: no real camera gives the same noise twice, a frozen one does.
-    """
-
-    deadline_ms: float = 200.0
-    max_frame_age_ms: float = 0.0
-    settle_ms: float = 0.0
-    drain_s: float = 5.0
-    max_waiting: int = 64
-    refuse_repeated: bool = True
-
-    def earliest_ns(self, trigger: Trigger) -> int:
-        """When a frame that shows this part arrives at the earliest."""
-        return trigger.at_ns + int((self.settle_ms - self.max_frame_age_ms) * 1e6)
-
-    def deadline_ns(self, trigger: Trigger) -> int:
-        """When its verdict must be there."""
-        return trigger.at_ns + int(self.deadline_ms * 1e6)
+# More frames than this are not lost at once: a camera that counts so has begun to count anew.
+_MOST_LOST = 1000
 
 
 @dataclass(frozen=True)
@@ -71,6 +48,14 @@ class Setup:
     timing: Timing = field(default_factory=Timing)
 
 
+def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
+    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
+    mode = recipe.inspector.spec.mode
+    depth = frame.depth_m if mode != "rgb" else None
+    pixels = frame.pixels if mode != "depth" else None
+    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
+
+
 class Station:
     """Runs until `stop()`; `trigger()` may be called from any thread.
 
@@ -84,15 +69,17 @@ class Station:
         self._told = told
         self.ledger = Ledger(self._deliver)
         self._waiting: Queue[Trigger] = Queue(setup.timing.max_waiting)
+        self._to_fire: Queue[Trigger] = Queue()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
+        # Daemons: an engine or a driver that hangs for ever must not keep the process from ending.
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}")
-            for name, work in (("inspect", self._inspect), ("clock", self._clock))
+            threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}", daemon=True)
+            for name, work in (("inspect", self._inspect), ("clock", self._clock), ("shutter", self._shutter))
         ]
-        self._held: Frame | None = None
-        self._last_number = -1
-        self._last_digest: int | None = None
+        self._pairing = Pairing(setup.camera, setup.timing, self._following, self._given_up)
+        self._last_number: int | None = None
+        self._turned_ns = time.monotonic_ns()
         self.failures = 0
         self.last_failure = ""
         self.warnings: Callable[[], tuple[str, ...]] = tuple
@@ -149,20 +136,40 @@ class Station:
             self._fault(trigger, "the station is stopping")
             return trigger
         try:
+            # First in the queue, then to the camera: whoever pairs a frame must know of the part.
             self._waiting.put_nowait(trigger)
         except Full:
             self._fault(trigger, f"more than {self.setup.timing.max_waiting} parts are waiting")
+        else:
+            if self.setup.software_trigger:
+                self._to_fire.put(trigger)
         return trigger
 
-    def missed(self, count: int, source: str) -> None:
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
         """Triggers that somebody knows to have been lost: parts that went by unseen."""
-        for _ in range(count):
-            now = time.monotonic_ns()
-            self._fault(self.ledger.enter(now, time.time(), None, source), "the trigger was lost on the way")
+        for at in range(count):
+            external_id = external_ids[at] if at < len(external_ids) else None
+            trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
+            self._fault(trigger, "the trigger was lost on the way")
 
     def balance(self) -> Balance:
         """The books."""
         return self.ledger.balance()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the inspection last looked for a part: long where the engine or a driver hangs."""
+        return (time.monotonic_ns() - self._turned_ns) / 1e9
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its own, all of which live while it runs."""
+        return tuple(self._threads)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no part comes any more: the camera has shown its last frame."""
+        return self._stopping.is_set()
 
     @property
     def waiting(self) -> int:
@@ -170,21 +177,35 @@ class Station:
         return self._waiting.qsize()
 
     def stop(self) -> Balance:
-        """Judge the parts that are open, flush the outputs, let go of everything; the books at the end."""
+        """Judge the parts that are open, flush the outputs, let go of everything; the books at the end.
+
+        Takes at most about twice `drain_s`, also when engine or camera hang: these are left to the end of the
+        process then.
+        """
         self._stopping.set()
         self.ledger.wait_until_settled(self.setup.timing.drain_s)
         self._stopped.set()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+        hanging = self._join()
         for trigger in self.ledger.overdue(time.monotonic_ns() + 1):
             self._fault(trigger, "the station stopped before the part was judged")
         end = time.monotonic() + self.setup.timing.drain_s
         for output in self.setup.outputs:
             output.close(max(end - time.monotonic(), 0.1))
         self.setup.camera.close()
-        self.setup.recipes.close()
+        if not hanging:
+            self.setup.recipes.close()
         return self.balance()
+
+    def _join(self) -> bool:
+        """Wait for the threads; whether one of them hangs."""
+        end = time.monotonic() + max(self.setup.timing.drain_s, 1.0)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(end - time.monotonic(), 0.0))
+        hanging = [thread.name for thread in self._threads if thread.is_alive()]
+        if hanging:
+            self._note_failure("stop", TimeoutError(f"still busy: {', '.join(hanging)}"))
+        return bool(hanging)
 
     # ---- threads -----------------------------------------------------------------------------------------
 
@@ -204,13 +225,35 @@ class Station:
     def _clock(self) -> None:
         """Decide every part that is late."""
         limit_ns = int(self.setup.timing.deadline_ms * 1e6)
+        balanced = True
         while not self._stopped.wait(_CLOCK_S):
             for trigger in self.ledger.overdue(time.monotonic_ns() - limit_ns):
                 self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
+            books = self.ledger.balance()
+            if balanced and not books.balanced:
+                self._told(
+                    "invariant", {"triggers": books.triggers, "given": books.given, "open": books.open}
+                )
+            balanced = books.balanced
+
+    def _shutter(self) -> None:
+        """Ask the camera for a frame for every part, in order and at once."""
+        while not self._stopped.is_set():
+            try:
+                trigger = self._to_fire.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            if not self.ledger.is_open(trigger.number):
+                continue  # decided while the camera hung: its picture would show another part
+            try:
+                self.setup.camera.trigger()
+            except CameraError as exc:
+                self._fault(trigger, str(exc))
 
     def _inspect(self) -> None:
         step = self._next_external if self.setup.triggering == "external" else self._next_frame
         while not self._stopped.is_set():
+            self._turned_ns = time.monotonic_ns()
             step()
 
     def _next_external(self) -> None:
@@ -223,9 +266,7 @@ class Station:
         if not self.ledger.is_open(trigger.number):
             return  # the clock was faster
         try:
-            if self.setup.software_trigger:
-                self.setup.camera.trigger()
-            frame = self._frame_for(trigger)
+            frame = self._pairing.frame_for(trigger)
         except CameraError as exc:
             self._fault(trigger, str(exc))
             return
@@ -248,13 +289,17 @@ class Station:
             if frame is NoFrame.END:
                 self._stopping.set()
             return
-        if self.setup.triggering == "camera":
-            for _ in range(frame.number - self._last_number - 1 if self._last_number >= 0 else 0):
-                self._fault(
-                    self._enter_frame(frame.host_ns, "camera"), "the camera's frame was lost on the way"
-                )
+        if self.setup.triggering == "camera" and self._last_number is not None:
+            self._enter_lost(frame.number - self._last_number - 1, frame.host_ns)
         self._last_number = frame.number
         self._judge(self._enter_frame(frame.host_ns, "camera"), frame, self.setup.recipes.take())
+
+    def _enter_lost(self, count: int, at_ns: int) -> None:
+        """Frames that a camera took and that did not arrive: parts that nobody saw."""
+        if count > _MOST_LOST:
+            self._told("failure", {"where": "camera", "error": f"its frame count leapt by {count}"})
+        for _ in range(min(count, _MOST_LOST)):
+            self._fault(self._enter_frame(at_ns, "camera"), "the camera's frame was lost on the way")
 
     # ---- pieces ------------------------------------------------------------------------------------------
 
@@ -262,64 +307,25 @@ class Station:
         age_s = (time.monotonic_ns() - at_ns) / 1e9
         return self.ledger.enter(at_ns, time.time() - age_s, None, source)
 
-    def _frame_for(self, trigger: Trigger) -> Frame | str:
-        """The first frame that shows the part, or in words why there is none. Frames before it are let go.
-
-        A frame that may already show the next part is kept for that one: better no verdict than another's.
-        """
-        timing = self.setup.timing
-        while True:
-            frame = self._read(trigger)
-            if isinstance(frame, str):
-                return frame
-            following = self._following()
-            if following is not None and frame.host_ns >= timing.earliest_ns(following):
-                self._held = frame
-                return "its frame is missing: the one that came may show the next part"
-            if frame.host_ns >= timing.earliest_ns(trigger):
-                return frame
-
-    def _read(self, trigger: Trigger) -> Frame | str:
-        held, self._held = self._held, None
-        if held is not None:
-            return held
-        while (left_ns := self.setup.timing.deadline_ns(trigger) - time.monotonic_ns()) > 0:
-            read = self.setup.camera.read(min(left_ns / 1e9, _POLL_S))
-            if isinstance(read, Frame):
-                return read
-            if read is NoFrame.END:
-                return "the camera has no more frames"
-            if self._stopped.is_set():
-                break
-        return f"no frame came in time (camera {self.setup.camera.state})"
-
     def _following(self) -> Trigger | None:
         """The part that waits next."""
         with self._waiting.mutex:
             return self._waiting.queue[0] if self._waiting.queue else None
 
-    def _repeated(self, frame: Frame) -> bool:
-        """Whether the frame equals the one before, by every eighth row."""
-        seen = frame.pixels if frame.pixels is not None else frame.depth_m
-        digest = None if seen is None else zlib.crc32(seen[::8].tobytes())
-        repeated, self._last_digest = digest == self._last_digest, digest
-        return repeated and self.setup.timing.refuse_repeated
+    def _given_up(self, trigger: Trigger) -> bool:
+        return self._stopped.is_set() or not self.ledger.is_open(trigger.number)
 
     def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
-        if self._repeated(frame):
-            self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
-            return
-        depth = frame.depth_m if recipe.inspector.spec.mode != "rgb" else None
-        pixels = frame.pixels if recipe.inspector.spec.mode != "depth" else None
         try:
-            inspection = recipe.inspector.inspect(
-                pixels, colour=None if pixels is None else frame.colour, depth_m=depth
-            )
+            if self._pairing.repeated(frame):
+                self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
+                return
+            inspection = inspect_frame(recipe, frame)
         except AstEdgeError as exc:
             self._fault(trigger, str(exc), frame, recipe)
             return
         except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
-            self._fault(trigger, f"the engine failed: {type(exc).__name__}: {exc}", frame, recipe)
+            self._fault(trigger, f"the inspection failed: {type(exc).__name__}: {exc}", frame, recipe)
             return
         latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
         if latency_ms > self.setup.timing.deadline_ms:
@@ -344,6 +350,7 @@ class Station:
                 inspection.stages_ms,
                 frame,
                 inspection,
+                recipe.inspector.spec,
             )
         )
 
@@ -370,6 +377,7 @@ class Station:
                 stages,
                 frame,
                 inspection,
+                recipe.inspector.spec,
             )
         )
 

@@ -31,6 +31,11 @@ class StationStatus:
     last_failure: str
     warnings: tuple[str, ...] = ()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next part will be judged, as far as can be known now."""
+        return self.state == "running" and self.camera == "live" and self.balance.balanced
+
 
 class StationView(Protocol):
     """Whoever can say how the station is; from any thread, without waiting."""

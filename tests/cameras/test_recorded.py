@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -136,3 +137,31 @@ def test_credentials_are_not_in_what_is_told() -> None:
         open_camera("rtsps://operator:secret@camera/path?x=1")
     assert "secret" not in str(caught.value)
     assert "operator" not in str(caught.value)
+
+
+def test_a_camera_with_software_trigger_gives_a_frame_for_each(tmp_path: Path) -> None:
+    with open_camera("synthetic://?seed=1&trigger=software&size=64") as camera:
+        assert camera.read(0.05) is NoFrame.TIMEOUT
+        for number in range(3):
+            camera.trigger()
+            frame = camera.read(20)
+            assert isinstance(frame, Frame)
+            assert frame.number == number
+        assert camera.read(0.05) is NoFrame.TIMEOUT
+    with (
+        open_camera("synthetic://?trigger=off&size=64") as camera,
+        pytest.raises(CameraError, match="no software"),
+    ):
+        camera.trigger()
+    with pytest.raises(UsageError, match="expected software or off"):
+        open_camera("synthetic://?trigger=line1")
+
+
+def test_closing_ends_a_read_that_waits_for_a_trigger() -> None:
+    camera = open_camera("synthetic://?trigger=software&size=64")
+    timer = threading.Timer(0.1, camera.close)
+    timer.start()
+    started = time.monotonic()
+    assert camera.read(30) is NoFrame.TIMEOUT
+    assert time.monotonic() - started < 15
+    timer.join()

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 from ast_edge.backends.base import Array, Outputs
 from ast_edge.cameras.base import NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
+from ast_edge.line.events import nobody
 from ast_edge.line.ledger import Ledger
 from ast_edge.line.part import PartResult, Trigger
-from tests.line.rig import BenchCamera, Rig, by_brightness, rig
+from ast_edge.line.recipes import Recipes
+from ast_edge.line.station import Setup, Station
+from ast_edge.line.timing import Timing
+from tests.line.rig import BenchCamera, Remembering, Rig, by_brightness, recipe, rig
 from tests.tiny import MAP_SIZE
+from tests.waiting import wait_for
 
 
 def verdicts(bench: Rig) -> list[str]:
@@ -264,3 +269,102 @@ def test_the_bench_camera_is_one() -> None:
         camera.show()
         assert not isinstance(camera.read(1), NoFrame)
         assert camera.read(0.001) is NoFrame.TIMEOUT
+
+
+def test_a_part_is_photographed_while_the_one_before_it_is_inspected() -> None:
+    """The shutter does not wait for the engine: by then the part would have moved on."""
+    release, fired = threading.Event(), []
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, software_trigger=True, deadline_ms=20_000.0) as bench:
+
+        def shoot() -> None:
+            fired.append(time.monotonic_ns())
+            bench.camera.show()
+
+        bench.camera.on_trigger = shoot
+        bench.station.trigger()
+        wait_for(lambda: bench.station.waiting == 0)
+        bench.station.trigger()
+        wait_for(lambda: len(fired) == 2)
+        assert not bench.results
+        release.set()
+        bench.settle(2)
+    assert verdicts(bench) == ["pass", "pass"]
+
+
+def test_a_camera_that_hangs_over_its_trigger_makes_faults_and_is_not_asked_for_parts_that_passed() -> None:
+    release, fired = threading.Event(), []
+
+    with rig(software_trigger=True, deadline_ms=100.0) as bench:
+
+        def hang() -> None:
+            fired.append(1)
+            release.wait(20)
+
+        bench.camera.on_trigger = hang
+        for _ in range(3):
+            bench.station.trigger()
+        bench.settle(3)
+        bench.camera.on_trigger = bench.camera.show
+        release.set()
+        wait_for(bench.station._to_fire.empty)
+        assert fired == [1]
+        bench.station.trigger()
+        bench.settle(4)
+    assert verdicts(bench) == ["fault"] * 3 + ["pass"]
+
+
+def test_a_camera_that_refuses_its_trigger_makes_a_fault_at_once() -> None:
+    def refuse() -> None:
+        raise CameraError("the camera is lost: the cable is out")
+
+    with rig(software_trigger=True, deadline_ms=20_000.0) as bench:
+        bench.camera.on_trigger = refuse
+        bench.station.trigger()
+        bench.settle(1)
+    assert bench.results[0].reason == "the camera is lost: the cable is out"
+
+
+def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping() -> None:
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(60)
+        return by_brightness(inputs)
+
+    own = recipe(answer=answer)
+    camera, output = BenchCamera(), Remembering()
+    setup = Setup("bench", "run", camera, Recipes({}, own, nobody), [output], timing=Timing(drain_s=0.2))
+    station = Station(setup)
+    station.start()
+    station.trigger()
+    camera.show()
+    wait_for(lambda: station.waiting == 0)
+    books = station.stop()
+    assert books.open == 0
+    assert [result.verdict for result in output.results] == ["fault"]
+    assert "still busy: ast-edge-inspect" in station.last_failure
+    release.set()
+    own.inspector.close()
+
+
+def test_the_status_tells_how_the_station_is() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+        status = bench.station.status()
+        assert (status.state, status.recipe, status.camera, status.ready) == (
+            "running",
+            "first",
+            "live",
+            True,
+        )
+        assert status.balance.verdicts == {"pass": 1}
+        assert status.balance.triggers == 1
+    assert bench.station.status().state == "stopped"
+    assert not bench.station.status().ready

@@ -24,6 +24,9 @@ class QueuedOutput(Output):
     twice and never not at all, unless more than `room` wait: then the oldest is given up and counted.
     """
 
+    # How long `close` waits, beyond the time that it is given, for a request that is under way.
+    grace_s = 1.0
+
     def __init__(self, name: str, *, room: int = 1000, backoff: Backoff | None = None) -> None:
         self.name = name
         self._room = room
@@ -60,6 +63,10 @@ class QueuedOutput(Output):
         """
         return _NEVER_S
 
+    def _busy(self) -> bool:
+        """Whether `close` should wait, for as long as it may, although no result waits; from any thread."""
+        return False
+
     @abstractmethod
     def _disconnect(self) -> None:
         """Let go of the counterpart; also after an error, and more than once."""
@@ -73,7 +80,7 @@ class QueuedOutput(Output):
 
     def put(self, result: PartResult) -> None:
         """See `Output`."""
-        self._add(result)
+        self._add(result.without_pictures())
 
     def note(self, event: Event) -> None:
         """See `Output`."""
@@ -95,7 +102,7 @@ class QueuedOutput(Output):
                 self._end = time.monotonic() + timeout_s
             self._news.notify_all()
         if self._thread.ident is not None:
-            self._thread.join(timeout_s + 1.0)
+            self._thread.join(timeout_s + self.grace_s)
         with self._news:
             self._undelivered += sum(isinstance(item, PartResult) for item in self._queue)
             self._queue.clear()
@@ -114,7 +121,9 @@ class QueuedOutput(Output):
 
     def _over(self) -> bool:
         """Whether `close` was called and nothing waits any more, or its time is up."""
-        return self._end is not None and (not self._queue or time.monotonic() >= self._end)
+        if self._end is None:
+            return False
+        return time.monotonic() >= self._end or (not self._queue and not self._busy())
 
     def _run(self) -> None:
         while not self._over():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +24,11 @@ class TriggerSink(Protocol):
     ) -> Trigger:
         """A part is there, at this moment of `time.monotonic_ns()`, now by default."""
 
-    def missed(self, count: int, source: str) -> None:
-        """So many parts went by without a trigger that could be seen: each becomes a fault."""
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+        """So many parts went by without a trigger that could be seen: each becomes a fault.
+
+        `external_ids` are what the source calls them, oldest first, where it knows.
+        """
 
 
 @dataclass(frozen=True)

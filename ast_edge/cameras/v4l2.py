@@ -1,0 +1,96 @@
+"""USB and other Video4Linux cameras, by OpenCV.
+
+v4l2:///dev/video0?width=1280&height=720&fps=60&exposure=100
+
+`exposure` in the driver's own unit, 100 microseconds for most USB cameras, with its automatic switched off. A
+value that the driver does not take is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.uri import CameraUri, positive
+from ast_edge.errors import CameraError
+
+_MANUAL, _ONE_BUFFER = 1, 1
+
+
+class V4l2Camera(Camera):
+    """One device. Raises CameraError where it is missing, in use, or refuses a setting."""
+
+    def __init__(self, uri: CameraUri) -> None:
+        import cv2  # noqa: PLC0415 (not everybody has it)
+
+        uri.check_keys("width", "height", "fps", "exposure")
+        self.uri = uri.public
+        device = Path(uri.place)
+        if not device.is_char_device():
+            raise CameraError(f"{self.uri}: there is no device {device}; `ast-edge doctor` lists them.")
+        self._cv2 = cv2
+        self._video: Any = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
+        self._number = 0
+        self._closed = False
+        if not self._video.isOpened():
+            raise CameraError(
+                f"{self.uri}: {device} is no camera or in use, or you are not in the group video."
+            )
+        try:
+            self._set_up(uri)
+        except BaseException:
+            self._video.release()
+            raise
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """See `Camera`; OpenCV's own wait for a frame ends after ten seconds, whatever `timeout_s` says."""
+        if self._closed:
+            raise CameraError(f"{self.uri}: the camera was closed.")
+        started = time.monotonic()
+        there, pixels = self._video.read()
+        host_ns = time.monotonic_ns()
+        if not there:
+            if time.monotonic() - started >= timeout_s:
+                return NoFrame.TIMEOUT
+            raise CameraError(f"{self.uri}: the camera gives no frame any more; check its cable.")
+        number, self._number = self._number, self._number + 1
+        device_ns = int(self._video.get(self._cv2.CAP_PROP_POS_MSEC) * 1e6) or None
+        return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri)
+
+    @property
+    def state(self) -> State:
+        """See `Camera`."""
+        return "closed" if self._closed else "live"
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """See `Camera`."""
+        return {"frames": self._number}
+
+    def close(self) -> None:
+        """See `Camera`."""
+        if not self._closed:
+            self._closed = True
+            self._video.release()
+
+    def _set_up(self, uri: CameraUri) -> None:
+        cv2 = self._cv2
+        self._video.set(cv2.CAP_PROP_BUFFERSIZE, _ONE_BUFFER)
+        if "exposure" in uri.options:
+            self._video.set(cv2.CAP_PROP_AUTO_EXPOSURE, _MANUAL)
+        for name, key in (
+            ("width", cv2.CAP_PROP_FRAME_WIDTH),
+            ("height", cv2.CAP_PROP_FRAME_HEIGHT),
+            ("fps", cv2.CAP_PROP_FPS),
+            ("exposure", cv2.CAP_PROP_EXPOSURE),
+        ):
+            if name not in uri.options:
+                continue
+            wanted = uri.option(name, positive, 1.0)
+            self._video.set(key, wanted)
+            found = float(self._video.get(key))
+            if abs(found - wanted) > 0.01 * wanted:
+                raise CameraError(f"{self.uri}: {name}={wanted:g} is refused, the camera took {found:g}.")

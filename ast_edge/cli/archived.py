@@ -1,0 +1,162 @@
+"""What the commands about archives print and copy. Nothing in an archive is trusted: no name and no path."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ast_edge.errors import LineError, UsageError
+from ast_edge.line.archive.document import read_document
+from ast_edge.line.archive.pictures import PICTURES, part_file
+from ast_edge.line.archive.reading import ArchivedPart
+
+_KEYS = [
+    *("part_id", "run", "number", "time", "external_id", "encoder", "trigger", "recipe", "verdict", "reason"),
+    *("score", "threshold", "latency_ms", "source", "picture_state"),
+]
+_FOLDERS = {"picture": "rgb", "depth": "xyz", "overlay": "overlay"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass
+class Exported:
+    """Parts in parts.csv, files copied, and files that the archive does not have any more."""
+
+    parts: int = 0
+    files: int = 0
+    gone: int = 0
+
+
+def printable(value: object) -> str:
+    """As text for a terminal: what could command it is shown as an escape, nothing as a dash."""
+    text = "-" if value is None or value == "" else str(value)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def part_json(part: ArchivedPart) -> str:
+    """One part as one line of JSON."""
+    return json.dumps(part.as_dict(), allow_nan=False)
+
+
+def parts_table(parts: Sequence[ArchivedPart]) -> Iterator[str]:
+    """One line per part, in columns."""
+    rows = [
+        (part.time.replace("+00:00", "Z"), part.verdict, _score(part.score), part.part_id, part.external_id)
+        for part in parts
+    ]
+    shown = [[printable(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row, part in zip(shown, parts, strict=True):
+        columns = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        rest = part.reason or ("" if part.files.picture is None else part.files.picture)
+        yield f"{columns}  {printable(part.recipe)}  {printable(rest)}"
+
+
+def whole_part_text(archive: Path, part: ArchivedPart) -> str:
+    """Everything about one part in readable lines."""
+    rows = [(name, printable(value)) for name, value in part.as_dict().items() if name in _KEYS]
+    document = _document(archive, part)
+    if document is not None:
+        known = ("model_id", "threshold_revision", "p_value", "stages_ms", "frame")
+        rows += [(name, printable(document.get(name))) for name in known]
+    for kind, relative in part.files._asdict().items():
+        if isinstance(relative, str):
+            path = _source(archive, relative)
+            where = printable(relative) if path is None else printable(path)
+            rows.append((kind, where if path is not None and path.is_file() else f"{where} (gone)"))
+    return "\n".join(f"{name:<20}{value}" for name, value in rows)
+
+
+def whole_part_json(archive: Path, part: ArchivedPart) -> str:
+    """The same as one JSON object; `document` is the part's JSON file, null where there is none."""
+    return json.dumps({**part.as_dict(), "document": _document(archive, part)}, allow_nan=False)
+
+
+def _document(archive: Path, part: ArchivedPart) -> dict[str, object] | None:
+    path = _source(archive, part.files.json)
+    document = read_document(path) if path is not None else None
+    return None if document is None else document.model_dump(mode="json")
+
+
+def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, overlays: bool) -> Exported:
+    """Copy `parts` into `folder`: all or, after an error, nothing.
+
+    Raises UsageError when the folder is there and not empty, LineError when it cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder}: is there and not empty; give a new folder.")
+        partial.mkdir(parents=True)
+    except FileExistsError as exc:
+        raise UsageError(f"{partial}: an export was interrupted or is under way; remove it.") from exc
+    except OSError as exc:
+        raise LineError(f"{folder}: cannot be written ({exc.strerror}); give another folder.") from exc
+    try:
+        exported = _copy_all(archive, parts, partial, overlays=overlays)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as exc:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise LineError(f"{folder}: cannot be written ({exc.strerror}); give another folder.") from exc
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return exported
+
+
+def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, overlays: bool) -> Exported:
+    exported, text = Exported(), io.StringIO()
+    kinds = [kind for kind in _FOLDERS if overlays or kind != "overlay"]
+    writer = csv.writer(text)
+    writer.writerow([*_KEYS, *kinds])
+    for part in parts:
+        copied = [_copy(archive, getattr(part.files, kind), target, kind, exported) for kind in kinds]
+        facts = part.as_dict()
+        writer.writerow([*(_cell(facts[name]) for name in _KEYS), *copied])
+        exported.parts += 1
+    (target / "parts.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
+    return exported
+
+
+def _copy(archive: Path, relative: str | None, target: Path, kind: str, exported: Exported) -> str:
+    """Copy one file; its path in the export, empty where there is none."""
+    path = _source(archive, relative)
+    if relative is None:
+        return ""
+    file = part_file(path.name) if path is not None else None
+    if path is None or file is None or not path.is_file():
+        exported.gone += 1
+        return ""
+    place = target / _FOLDERS[kind] / f"{file.stem}{path.suffix}"
+    place.parent.mkdir(exist_ok=True)
+    try:
+        shutil.copyfile(path, place)
+    except FileNotFoundError:  # removed by the limits this moment
+        exported.gone += 1
+        return ""
+    exported.files += 1
+    return f"{_FOLDERS[kind]}/{place.name}"
+
+
+def _source(archive: Path, relative: str | None) -> Path | None:
+    """Where a file of the archive lies; None for a path that the archive does not give."""
+    pieces = (relative or "").split("/")
+    if len(pieces) != 3 or pieces[0] != PICTURES or pieces[1].startswith(".") or not part_file(pieces[2]):
+        return None
+    return archive.joinpath(*pieces)
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula is marked as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.6g}"

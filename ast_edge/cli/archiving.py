@@ -1,0 +1,161 @@
+"""The commands `ast-edge archive list|show|export`: what a station kept of its parts."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ast_edge.cli.runtime import JsonOption
+from ast_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from ast_edge.line.archive.reading import Query
+
+ArchiveArgument = Annotated[
+    Path, typer.Argument(metavar="ARCHIVE", help="Folder of an archive; a station may be writing it.")
+]
+VerdictOption = Annotated[
+    list[str] | None,
+    typer.Option("--verdict", metavar="VERDICT", help="pass, reject or fault; may be given more than once."),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="From this time on: 2025-06-01T08:30 (UTC), or 90m, 8h, 2d ago."),
+]
+UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")]
+RecipeOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only parts of this recipe.")]
+RunOption = Annotated[str | None, typer.Option(metavar="RUN", help="Only parts of this run of the station.")]
+IdOption = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="Only the part that its trigger gave this id.")
+]
+PictureOption = Annotated[
+    bool, typer.Option("--with-picture", help="Only parts whose picture is in the archive.")
+]
+LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")]
+_VERDICTS = ("pass", "reject", "fault")
+_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands about archives to `app`."""
+    archive = typer.Typer(help="What a station kept of its parts.")
+    archive.command("list")(list_parts)
+    archive.command()(show)
+    archive.command()(export)
+    app.add_typer(archive, name="archive")
+
+
+def list_parts(
+    archive: ArchiveArgument,
+    verdict: VerdictOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    recipe: RecipeOption = None,
+    run: RunOption = None,
+    external_id: IdOption = None,
+    with_picture: PictureOption = False,
+    limit: LimitOption = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per part and line.")] = False,
+) -> None:
+    """List parts, the newest first: time (UTC), verdict, score, part id, id, recipe, reason."""
+    from ast_edge.cli.archived import part_json, parts_table
+    from ast_edge.line.archive.reading import ArchiveReader
+
+    query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
+    with ArchiveReader(archive) as reader:
+        parts = reader.newest(query, limit)
+        total = len(parts) if len(parts) < limit else reader.count(query)
+    for line in map(part_json, parts) if as_json else parts_table(parts):
+        typer.echo(line)
+    typer.echo(f"{len(parts)} of {total} parts", err=True)
+
+
+def show(
+    archive: ArchiveArgument,
+    part_id: Annotated[str, typer.Argument(metavar="PART", help="Part id, as `archive list` shows it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show all that is known of one part, and where its files lie."""
+    from ast_edge.cli.archived import whole_part_json, whole_part_text
+    from ast_edge.line.archive.reading import ArchiveReader
+
+    with ArchiveReader(archive) as reader:
+        part = reader.get(part_id)
+    typer.echo((whole_part_json if as_json else whole_part_text)(archive, part))
+
+
+def export(
+    archive: ArchiveArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder, or an empty one.")],
+    verdict: VerdictOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    recipe: RecipeOption = None,
+    run: RunOption = None,
+    external_id: IdOption = None,
+    with_picture: PictureOption = False,
+    limit: LimitOption = 10_000,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Copy the overlays too.")] = False,
+) -> None:
+    """Copy parts into a folder: parts.csv, pictures in rgb/, depth maps in xyz/, as training takes them.
+
+    The archive stays as it is. A picture that its limits removed meanwhile is left out and told.
+    """
+    from ast_edge.cli.archived import export_parts
+    from ast_edge.line.archive.reading import ArchiveReader
+
+    query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
+    with ArchiveReader(archive) as reader:
+        parts = reader.newest(query, limit)
+        total = len(parts) if len(parts) < limit else reader.count(query)
+    exported = export_parts(archive, parts[::-1], folder, overlays=overlays)
+    typer.echo(f"{exported.parts} of {total} parts, {exported.files} files, in {folder}")
+    if exported.gone:
+        typer.echo(f"files that are not in the archive any more: {exported.gone}", err=True)
+
+
+def _query(
+    verdicts: list[str] | None,
+    since: str | None,
+    until: str | None,
+    recipe: str | None,
+    run: str | None,
+    external_id: str | None,
+    *,
+    with_picture: bool,
+) -> Query:
+    from ast_edge.line.archive.reading import Query
+
+    for verdict in verdicts or ():
+        if verdict not in _VERDICTS:
+            raise UsageError(f"--verdict {verdict!r}: expected one of {', '.join(_VERDICTS)}.")
+    return Query(
+        tuple(verdicts or ()),
+        _time(since, "--since"),
+        _time(until, "--until"),
+        recipe,
+        run,
+        external_id,
+        with_picture,
+    )
+
+
+def _time(text: str | None, option: str) -> float | None:
+    """Seconds since the epoch. Raises UsageError for what is no time."""
+    if text is None:
+        return None
+    now = datetime.now(timezone.utc)
+    if ago := _AGO.fullmatch(text):
+        return now.timestamp() - float(ago[1]) * _SECONDS[ago[2]]
+    try:
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError) as exc:
+        raise UsageError(
+            f"{option} {text!r}: expected a time as 2025-06-01, 2025-06-01T08:30+02:00, or 90m, 8h, 2d ago."
+        ) from exc

@@ -1,0 +1,78 @@
+"""The command `ast-edge audit verify`: is the audit log as it was written?"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ast_edge.cli.runtime import JsonOption
+from ast_edge.errors import LineError, UsageError
+
+if TYPE_CHECKING:
+    from ast_edge.line.audit_chain import AuditReport
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands about the audit log to `app`."""
+    audit = typer.Typer(help="The audit log of a station.")
+    audit.command()(verify)
+    audit.callback()(_group)
+    app.add_typer(audit, name="audit")
+
+
+def _group() -> None:
+    """The audit log of a station."""
+
+
+def verify(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="File that the station writes its log to.")],
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST", help="A head digest that was noted down earlier: it must be there."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that nothing in an audit log was changed, removed, inserted or moved.
+
+    Each entry holds the digest of the one before, over all files of the log. What the chain cannot show is
+    an end that was cut off between two entries, or a log that was written anew: note down the head digest
+    that this command prints, somewhere else, and give it with --head later. An entry that a kill or a power
+    failure cut in two is told and is no finding, once the station has put it aside at its next start.
+    """
+    from ast_edge.line.audit_chain import verify as prove
+
+    if head is not None and not _DIGEST.fullmatch(head):
+        raise UsageError("--head: expected 64 hexadecimal digits in small letters, as this command prints.")
+    report = prove(log, head)
+    typer.echo(_as_json(log, report) if as_json else _as_text(log, report))
+    if not report.ok:
+        raise LineError(
+            f"{log}: the audit log is not as it was written (findings: {len(report.findings)}, the first: "
+            f"{report.findings[0].what}); keep the files and find out who had access to them."
+        )
+
+
+def _as_json(log: Path, report: AuditReport) -> str:
+    return json.dumps({"path": str(log), "ok": report.ok, **asdict(report)}, allow_nan=False)
+
+
+def _as_text(log: Path, report: AuditReport) -> str:
+    from ast_edge.cli.reporting import table
+
+    rows = [
+        ("log", f"{log} ({len(report.files)} {'file' if len(report.files) == 1 else 'files'})"),
+        ("entries", f"{report.entries}, the last is {report.last} of {report.last_time or 'no time'}"),
+        ("head", report.head),
+        ("torn", f"{report.torn} cut by a kill or power failure, put aside"),
+        ("missing", f"{report.missing} could not be written, as the log says"),
+        ("result", "as it was written" if report.ok else "not as it was written"),
+        *((f"{finding.file}:{finding.line}", f"  {finding.what}") for finding in report.findings),
+    ]
+    return table(rows)

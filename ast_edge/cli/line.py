@@ -1,0 +1,70 @@
+"""The command of the station itself: run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ast_edge.errors import UsageError
+
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "service"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the station's command to `app`."""
+    app.command()(run)
+
+
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="LINE_TOML", help="What the line is made of.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Open everything, inspect one frame, report and stop.")
+    ] = False,
+    parts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N verdicts [runs until SIGTERM].")
+    ] = None,
+    example: Annotated[
+        Example | None, typer.Option(help="Print an example of line.toml, or the systemd unit, and stop.")
+    ] = None,
+) -> None:
+    """Run a station: cameras in, verdicts out, no part passed that could not be judged.
+
+    Every trigger gets exactly one verdict: pass, reject or fault, and a fault actuates the reject output too.
+    SIGTERM or Ctrl-C stop it after the last parts were judged and told.
+    """
+    if example is not None:
+        from ast_edge.line.examples import read_example
+
+        typer.echo(read_example(example), nl=False)
+        return
+    if config is None:
+        raise UsageError("give the line's configuration, or --example to see one.")
+    if check:
+        _check(config)
+        return
+    from ast_edge.line.config import read_config
+    from ast_edge.line.running import run_until_told
+
+    books = run_until_told(read_config(config), parts)
+    told = ", ".join(f"{books.verdicts.get(name, 0)} {name}" for name in ("pass", "reject", "fault"))
+    typer.echo(f"{books.triggers} parts: {told}")
+    if not books.balanced or books.open:
+        raise typer.Exit(1)
+
+
+def _check(path: Path) -> None:
+    """Print a line for everything that was tried; exit with 1 when something is the matter."""
+    from ast_edge.line.check import check
+    from ast_edge.line.config import read_config
+
+    bad = 0
+    for finding in check(read_config(path)):
+        typer.echo(f"{'ok     ' if finding.ok else 'problem'}  {finding.what}: {finding.found}")
+        bad += not finding.ok
+    typer.echo(f"{path}: " + (f"{bad} problems" if bad else "the line can run"))
+    if bad:
+        raise typer.Exit(1)

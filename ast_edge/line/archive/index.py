@@ -1,0 +1,173 @@
+"""The index as the station writes it; one thread uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ast_edge.line.archive.clock import ArchiveClock
+from ast_edge.line.archive.row import Files, Outcome, PictureState, Row
+from ast_edge.line.archive.schema import connect
+
+_INSERT = """INSERT OR IGNORE INTO parts (run_id, archive_s, number, time, external_id, encoder, trigger,
+    recipe, verdict, reason, score, threshold, latency_ms, source, picture_state)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_OUTCOME = """UPDATE parts SET picture_state = ?, picture = ?, overlay = ?, depth = ?, json = ?, bytes = ?
+    WHERE run_id = ? AND number = ?"""
+_GONE = """UPDATE parts SET picture_state = ?, picture = NULL, overlay = NULL, depth = NULL, json = NULL,
+    bytes = 0 WHERE id = ?"""
+_KEPT = """SELECT id, verdict = 'pass', archive_s, picture, overlay, depth, json, bytes FROM parts
+    WHERE picture_state = 'kept'"""
+_COUNT_KEPT = "SELECT count(*) FROM parts WHERE picture_state = 'kept' AND (verdict = 'pass') = ?"
+
+
+class Kept(NamedTuple):
+    """A part whose pictures are there; `archive_s` is when it came, by the archive's own clock."""
+
+    id: int
+    passed: bool
+    archive_s: float
+    files: Files
+
+
+class Stored(NamedTuple):
+    """What the index knows of a part's pictures."""
+
+    state: PictureState
+    files: Files
+
+
+class Index:
+    """Rows in, pictures' paths to them, and what is to be removed. Every method may raise sqlite3.Error.
+
+    `moved` says in words what was moved aside when it was opened, None for nothing.
+    """
+
+    def __init__(self, path: Path, sync: Literal["full", "normal"], clock: ArchiveClock) -> None:
+        self._clock = clock
+        self._runs: dict[str, int] = {}
+        self._db, self.moved = connect(path, sync)
+        try:
+            (saved,) = self._db.execute("SELECT archive_s, wall_s FROM archive")
+            clock.resume(saved[0], saved[1], time.time())
+            self.rows = self._count("SELECT count(*) FROM parts")
+            # Of passes, and of rejects and faults; counted along from here on.
+            self.kept = {passed: self._count(_COUNT_KEPT, passed) for passed in (True, False)}
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file; the log is folded into it."""
+        self._db.close()
+
+    # ---- what the line says --------------------------------------------------------------------------------
+
+    def write(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> int:
+        """Add rows, then what became of pictures, in one transaction; how many rows were new."""
+        now = self._clock.now_s()
+        new, kept = 0, {True: 0, False: 0}
+        with self._transaction():
+            for row in rows:
+                new += self._db.execute(_INSERT, (self._run_id(row.run), now, *row[1:])).rowcount
+            for outcome in outcomes:
+                values = (outcome.state, *outcome.files, self._run_id(outcome.run), outcome.number)
+                found = self._db.execute(_OUTCOME, values).rowcount
+                kept[outcome.passed] += found * (outcome.state == "kept")
+        self.rows += new
+        for passed, count in kept.items():
+            self.kept[passed] += count
+        return new
+
+    def begin_run(self, name: str, station: str) -> None:
+        """Name the run that begins."""
+        with self._transaction():
+            run_id = self._run_id(name)
+            self._db.execute("UPDATE runs SET station = ? WHERE id = ?", (station, run_id))
+
+    def save(self, run: str, parts: int, lost: int, *, ended: bool) -> None:
+        """Note the archive's time and how many parts of the run were handed over and lost so far."""
+        wall_s = time.time()
+        with self._transaction():
+            self._db.execute("UPDATE archive SET archive_s = ?, wall_s = ?", (self._clock.now_s(), wall_s))
+            self._db.execute(
+                "UPDATE runs SET parts = ?, lost = ?, ended = ? WHERE id = ?",
+                (parts, lost, wall_s if ended else None, self._run_id(run)),
+            )
+
+    # ---- what the limits remove ----------------------------------------------------------------------------
+
+    def oldest_kept(self, count: int, *, passes: bool) -> list[Kept]:
+        """The oldest parts whose pictures are there: passes, or rejects and faults."""
+        return self._kept("AND (verdict = 'pass') = ? ORDER BY id LIMIT ?", passes, count)
+
+    def expire(self, parts: Sequence[Kept], state: PictureState = "expired") -> None:
+        """The pictures of these parts are gone."""
+        with self._transaction():
+            self._db.executemany(_GONE, [(state, part.id) for part in parts])
+        for part in parts:
+            self.kept[part.passed] -= 1
+
+    def oldest_rows(self, count: int) -> list[int]:
+        """The oldest parts of which there is no picture."""
+        query = "SELECT id FROM parts WHERE picture_state NOT IN ('kept', 'waiting') ORDER BY id LIMIT ?"
+        return [part for (part,) in self._db.execute(query, (count,))]
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Forget these parts."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM parts WHERE id = ?", [(part,) for part in ids])
+        self.rows -= len(ids)
+
+    # ---- what a killed process left ------------------------------------------------------------------------
+
+    def find(self, run: str, number: int) -> Stored | None:
+        """What the index knows of a part, None where it has no row."""
+        query = """SELECT picture_state, picture, overlay, depth, json, bytes FROM parts
+            WHERE run_id = (SELECT id FROM runs WHERE name = ?) AND number = ?"""
+        row = self._db.execute(query, (run, number)).fetchone()
+        return None if row is None else Stored(row[0], Files(*row[1:]))
+
+    def interrupt_waiting(self, running: str) -> int:
+        """Pictures that waited when an earlier run ended will not come; how many there were."""
+        query = """UPDATE parts SET picture_state = 'interrupted' WHERE picture_state = 'waiting'
+            AND run_id <> ?"""
+        with self._transaction():
+            return self._db.execute(query, (self._run_id(running),)).rowcount
+
+    def kept_after(self, part: int, count: int) -> list[Kept]:
+        """Parts whose pictures should be there, with ids above `part`."""
+        return self._kept("AND id > ? ORDER BY id LIMIT ?", part, count)
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._runs.clear()  # a run that was entered just now is not there any more
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _run_id(self, name: str) -> int:
+        if name not in self._runs:
+            self._db.execute(
+                "INSERT OR IGNORE INTO runs (name, station, started) VALUES (?, '', ?)", (name, time.time())
+            )
+            (self._runs[name],) = self._db.execute("SELECT id FROM runs WHERE name = ?", (name,)).fetchone()
+        return self._runs[name]
+
+    def _count(self, query: str, *values: object) -> int:
+        (count,) = self._db.execute(query, values).fetchone()
+        return int(count)
+
+    def _kept(self, which: str, *values: object) -> list[Kept]:
+        found = self._db.execute(f"{_KEPT} {which}", values).fetchall()
+        return [Kept(row[0], bool(row[1]), row[2], Files(*row[3:])) for row in found]

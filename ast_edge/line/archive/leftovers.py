@@ -1,0 +1,155 @@
+"""What a killed process left: found at the next start, in small steps, while the line runs already.
+
+Of a part that is not in the index or waits for its picture: with a JSON file that tells of files as they are,
+it is adopted; without one its files are removed, for it is not whole. Everything else is left alone: files
+that do not have the size that their JSON file says, and whatever has a name that the archive does not give.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ast_edge.line.archive.document import read_document
+from ast_edge.line.archive.index import Index, Kept
+from ast_edge.line.archive.pictures import PICTURES, PartFile, files_of, part_file
+from ast_edge.line.archive.retention import remove_files
+from ast_edge.line.archive.row import Files, Outcome, Row
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[^.]+\.tmp")
+_BATCH = 100
+
+
+@dataclass
+class Found:
+    """Parts adopted, files removed, parts whose picture never came, whose files are gone, or are damaged."""
+
+    adopted: int = 0
+    removed: int = 0
+    interrupted: int = 0
+    missing: int = 0
+    damaged: int = 0
+
+    @property
+    def anything(self) -> bool:
+        """Whether there was anything at all."""
+        return any(vars(self).values())
+
+
+class Sweep:
+    """Goes once through the archive's folder and index; `running` is the run that writes meanwhile."""
+
+    def __init__(self, folder: Path, running: str) -> None:
+        self._folder = folder
+        self._running = running
+        self._work: Iterator[None] | None = None
+        self._adoptions: list[tuple[Row, Outcome]] = []
+        self.found = Found()
+        self.done = False
+
+    def step(self, index: Index, budget_s: float) -> None:
+        """Go on for about `budget_s`. Raises OSError or sqlite3.Error; the next call begins anew."""
+        end = time.monotonic() + budget_s
+        if self._work is None:
+            self._work = self._all(index)
+        try:
+            for _ in self._work:
+                if time.monotonic() >= end:
+                    return
+            self.done = True
+        except BaseException:
+            self.restart()
+            raise
+
+    def restart(self) -> None:
+        """The index was opened anew."""
+        self._work = None
+        self._adoptions.clear()
+
+    def _all(self, index: Index) -> Iterator[None]:
+        for day in self._days():
+            with os.scandir(self._folder / PICTURES / day) as entries:
+                for entry in entries:
+                    self._look(index, day, entry.name)
+                    yield
+        self._adopt_batch(index)
+        self.found.interrupted += index.interrupt_waiting(self._running)
+        last = 0
+        while parts := index.kept_after(last, _BATCH):
+            for part in parts:
+                self._check(index, part)
+                yield
+            last = parts[-1].id
+
+    def _days(self) -> list[str]:
+        try:
+            return sorted(
+                path.name for path in (self._folder / PICTURES).iterdir() if _DAY.fullmatch(path.name)
+            )
+        except FileNotFoundError:
+            return []
+
+    def _look(self, index: Index, day: str, name: str) -> None:
+        temporary = _TEMPORARY.fullmatch(name)
+        file = part_file(temporary["name"] if temporary else name)
+        if file is None or file.run == self._running:
+            return
+        if temporary:
+            self._remove(day, name)
+            return
+        stored = index.find(file.run, file.number)
+        state = stored.state if stored is not None else None
+        if stored is not None and state == "kept" and f"{PICTURES}/{day}/{name}" in stored.files.paths:
+            return
+        if state in {"kept", "expired"}:
+            self._remove(day, name)
+        elif file.kind == "json":
+            self._adopt(index, day, file)
+        elif not (self._folder / PICTURES / day / f"{file.stem}.json").exists():
+            self._remove(day, name)
+
+    def _adopt(self, index: Index, day: str, file: PartFile) -> None:
+        path = self._folder / PICTURES / day / f"{file.stem}.json"
+        document = read_document(path)
+        files: Files | None = None
+        if document is not None and (document.run, document.number) == (file.run, file.number):
+            names = {**document.files, path.name: path.stat().st_size}
+            if all(name.startswith(file.stem) for name in names):
+                files = files_of(self._folder, day, names)
+        if document is None or files is None:
+            self.found.damaged += 1
+            return
+        row = document.row()
+        outcome = Outcome(row.run, row.number, row.verdict == "pass", "kept", files)
+        self._adoptions.append((row._replace(picture_state="waiting"), outcome))
+        if len(self._adoptions) >= _BATCH:
+            self._adopt_batch(index)
+
+    def _adopt_batch(self, index: Index) -> None:
+        if self._adoptions:
+            index.write([row for row, _ in self._adoptions], [outcome for _, outcome in self._adoptions])
+            self.found.adopted += len(self._adoptions)
+            self._adoptions.clear()
+
+    def _check(self, index: Index, part: Kept) -> None:
+        """A part that should be there: are its files as they were written?"""
+        try:
+            total = sum((self._folder / path).stat().st_size for path in part.files.paths)
+        except OSError:
+            total = -1
+        if total == part.files.bytes:
+            return
+        json = part.files.json
+        if json is None or not (self._folder / json).exists():
+            remove_files(self._folder, part.files)  # begun by the limits and not ended
+        index.expire([part], "missing")
+        self.found.missing += 1
+
+    def _remove(self, day: str, name: str) -> None:
+        (self._folder / PICTURES / day / name).unlink(missing_ok=True)
+        self.found.removed += 1

@@ -1,0 +1,129 @@
+"""The archive as an output of the line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ast_edge.line.archive.keeper import Keeper, Run
+from ast_edge.line.archive.leftovers import Found
+from ast_edge.line.archive.options import ArchiveOptions
+from ast_edge.line.archive.queues import Counts, Queues
+from ast_edge.line.archive.row import PictureState, row_of
+from ast_edge.line.archive.writer import PictureWriter
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationView
+from ast_edge.line.warned import Warnings
+
+
+class ArchiveCounts(NamedTuple):
+    """What the archive did since it was started.
+
+    `kept` parts have pictures now, `expired` were removed by the limits, and so were `rows_removed` rows;
+    `found` is what an earlier process had left, `swept` whether all of that has been looked for; `failures`
+    pictures could not be drawn.
+    """
+
+    queues: Counts
+    kept: int
+    expired: int
+    rows_removed: int
+    found: Found
+    swept: bool
+    failures: int
+
+
+class Archive(Output):
+    """Gives every part a row, and rejects, faults and every n-th pass their pictures; see `ArchiveOptions`.
+
+    Rows are written within about 0.2 s, by a thread of their own, so that they never wait for a picture. A
+    fault without a frame has nothing to be kept but its row. `told` hears "archive" when a warning begins or
+    ends, when a damaged index was moved aside, and what an earlier process had left.
+    """
+
+    def __init__(self, options: ArchiveOptions, name: str = "archive") -> None:
+        self.name = name
+        self.options = options
+        self._passes = 0
+        self._passes_lock = threading.Lock()
+        self._queues = Queues(int(options.queue_mb * 1e6))
+        self._warnings = Warnings("archive", {"archive": name}, lambda: self.told)
+        self._keeper: Keeper | None = None
+        self._writer: PictureWriter | None = None
+
+    def start(self, station: StationView) -> None:
+        """See `Output`; the folder is made, the index opened and the leftovers found on the threads."""
+        now = station.status()
+        self._keeper = keeper = Keeper(
+            self.options, self._queues, self._warnings, Run(now.run, now.name), self._tell
+        )
+        self._writer = PictureWriter(self.options, self._queues, self._warnings, keeper.retention.refused)
+        keeper.thread.start()
+        self._writer.thread.start()
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`; some microseconds."""
+        self._queues.add(row_of(result, self._wanted(result)), result)
+
+    def _wanted(self, result: PartResult) -> PictureState:
+        if result.verdict == "pass" and not self._is_nth_pass():
+            return "none"
+        if result.frame is None:
+            return "none"
+        stopped = self._keeper is not None and self._keeper.retention.stopped
+        return "stopped" if stopped else "waiting"
+
+    def _is_nth_pass(self) -> bool:
+        with self._passes_lock:
+            self._passes += 1
+            every = self.options.every_nth_pass
+            return every > 0 and (self._passes - 1) % every == 0
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`: of rows; `connected` while the index can be written and no warning is in force."""
+        counts, keeper, warnings = self._queues.counts(), self._keeper, self.warnings
+        connected = keeper is not None and keeper.connected and not warnings
+        error = warnings[0] if warnings else keeper.last_error if keeper is not None else ""
+        return OutputStatus(connected, counts.written, counts.lost, counts.waiting_rows, error)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong now, a sentence each."""
+        return tuple(f"{self.name}: {sentence}" for sentence in self._warnings.now)
+
+    @property
+    def counts(self) -> ArchiveCounts:
+        """From any thread."""
+        counts, keeper, writer = self._queues.counts(), self._keeper, self._writer
+        if keeper is None or writer is None:
+            return ArchiveCounts(counts, 0, 0, 0, Found(), swept=False, failures=0)
+        retention = keeper.retention
+        return ArchiveCounts(
+            counts,
+            keeper.kept,
+            retention.expired,
+            retention.rows_removed,
+            keeper.found,
+            keeper.sweep.done,
+            writer.failures,
+        )
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`: pictures get two thirds of the time, rows the rest."""
+        self._queues.close()
+        keeper, writer = self._keeper, self._writer
+        if keeper is None or writer is None:
+            return
+        now = time.monotonic()
+        writer.close(now + timeout_s * 2 / 3)
+        writer.thread.join(timeout_s + 1.0)
+        keeper.close(max(now + timeout_s, time.monotonic() + timeout_s / 3))
+        keeper.thread.join(timeout_s + 1.0)
+        self._queues.give_up()
+
+    def _tell(self, details: Mapping[str, object]) -> None:
+        self.told("archive", {"archive": self.name, **details})

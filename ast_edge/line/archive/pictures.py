@@ -1,0 +1,215 @@
+"""The files of a part: the picture as the camera gave it, what the model saw in it, and a JSON file.
+
+They lie in pictures/<day>/<part id><suffix>. The JSON file is written last: a part without it is not whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ast_edge.errors import FrameError
+from ast_edge.files import write_bytes
+from ast_edge.inspector import Inspection
+from ast_edge.line.archive.document import document_of
+from ast_edge.line.archive.options import ArchiveOptions
+from ast_edge.line.archive.row import Files
+from ast_edge.line.part import PartResult
+from ast_edge.manifest import Crop, ModelSpec
+from ast_edge.pixel_formats import check_pixels, decode
+
+PICTURES = "pictures"
+_KINDS = {
+    ".json": "json",
+    ".overlay.png": "overlay",
+    ".overlay.jpg": "overlay",
+    ".xyz.tiff": "depth",
+    ".png": "picture",
+    ".jpg": "picture",
+}
+_PART = re.compile(r"(?P<run>[A-Za-z0-9_.-]{1,200})-(?P<number>[0-9]{7,19})")
+_OVERLAY_SIDE = 1024  # for people; the picture itself is there at its full size
+_LZW = 5
+
+Picture = NDArray[np.uint8]
+
+
+class PartFile(NamedTuple):
+    """What the name of a file says: of which part it is, and which of its files."""
+
+    stem: str
+    run: str
+    number: int
+    kind: str
+
+
+def part_file(name: str) -> PartFile | None:
+    """Whose file this is; None for a name that the archive does not give."""
+    suffix = next((suffix for suffix in _KINDS if name.endswith(suffix)), None)
+    found = _PART.fullmatch(name.removesuffix(suffix)) if suffix is not None else None
+    if suffix is None or found is None:
+        return None
+    return PartFile(name.removesuffix(suffix), found["run"], int(found["number"]), _KINDS[suffix])
+
+
+def files_of(folder: Path, day: str, names: dict[str, int]) -> Files | None:
+    """The files `names` of a part in the archive `folder`; None unless all have the size that they should."""
+    paths: dict[str, str] = {}
+    total = 0
+    for name, size in names.items():
+        found = part_file(name)
+        path = folder / PICTURES / day / name
+        if found is None or not path.is_file() or path.stat().st_size != size:
+            return None
+        paths[found.kind] = f"{PICTURES}/{day}/{name}"
+        total += size
+    return Files(paths.get("picture"), paths.get("overlay"), paths.get("depth"), paths.get("json"), total)
+
+
+def write_part(result: PartResult, options: ArchiveOptions) -> Files:
+    """Write the files of one part; all of them or none.
+
+    Raises OSError where the disk refuses, FrameError or ValueError for what cannot be drawn or named.
+    """
+    if _PART.fullmatch(result.part_id) is None:
+        raise ValueError(f"{result.part_id!r} is no fit name for a file")
+    day = _day(result.trigger.wall_s)
+    folder = options.folder / PICTURES / day
+    written: dict[str, int] = {}
+    try:
+        for suffix, data in _encoded(result, options):
+            _write(folder / f"{result.part_id}{suffix}", data, options)
+            written[f"{result.part_id}{suffix}"] = len(data)
+        document = document_of(result, dict(written))
+        _write(folder / f"{result.part_id}.json", document, options)
+        written[f"{result.part_id}.json"] = len(document)
+    except BaseException:
+        for name in written:
+            (folder / name).unlink(missing_ok=True)
+        raise
+    files = files_of(options.folder, day, written)
+    if files is None:
+        raise OSError(f"{folder}: the files of {result.part_id} are not as they were written")
+    return files
+
+
+def _day(wall_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(wall_s, timezone.utc).strftime("%Y-%m-%d")
+    except (OSError, OverflowError, ValueError) as exc:
+        raise ValueError(f"{wall_s} seconds are no time") from exc
+
+
+def _write(path: Path, data: bytes | memoryview, options: ArchiveOptions) -> None:
+    sync = options.sync == "full"
+    try:
+        write_bytes(path, data, sync=sync)
+    except FileNotFoundError:  # the limits may have removed the day's folder just now
+        write_bytes(path, data, sync=sync)
+
+
+def _encoded(result: PartResult, options: ArchiveOptions) -> list[tuple[str, memoryview]]:
+    """Suffix and content of picture, depth and overlay, as far as there are any."""
+    frame = result.frame
+    if frame is None:
+        return []
+    suffix, settings = _format(options)
+    found = []
+    picture: Picture | None = None
+    if frame.pixels is not None and frame.colour is not None:
+        check_pixels(frame.pixels, frame.colour)
+        picture = decode(frame.pixels, frame.colour)
+        grey = frame.colour == "mono"
+        found.append((suffix, _encode(suffix, frame.pixels if grey else _bgr(picture), settings)))
+    if frame.depth_m is not None:
+        found.append((".xyz.tiff", _encode_xyz(np.asarray(frame.depth_m, np.float32))))
+    if options.overlay and result.inspection is not None and result.spec is not None:
+        overlay = _overlay(picture, result, result.inspection, result.spec)
+        if overlay is not None:
+            found.append((f".overlay{suffix}", _encode(suffix, _bgr(overlay), settings)))
+    return found
+
+
+def _format(options: ArchiveOptions) -> tuple[str, Sequence[int]]:
+    import cv2  # noqa: PLC0415 (OpenCV is loaded with the first picture)
+
+    if options.format == "jpeg":
+        return ".jpg", (cv2.IMWRITE_JPEG_QUALITY, options.jpeg_quality)
+    return ".png", (cv2.IMWRITE_PNG_COMPRESSION, options.png_level)
+
+
+def _bgr(picture: Picture) -> Picture:
+    import cv2  # noqa: PLC0415
+
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _encode(suffix: str, pixels: NDArray[np.generic], settings: Sequence[int]) -> memoryview:
+    """OpenCV lets other threads run meanwhile."""
+    import cv2  # noqa: PLC0415
+
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels), list(settings))
+    if not done:
+        raise ValueError(f"OpenCV cannot encode {suffix} of shape {list(pixels.shape)}")
+    return data.data
+
+
+def _encode_xyz(z_m: NDArray[np.float32]) -> memoryview:
+    """A float32 TIFF [H,W,3] of x, y and z as `ast_edge.images.read_xyz` reads it; x and y are 0."""
+    import cv2  # noqa: PLC0415
+
+    xyz = np.zeros((*z_m.shape, 3), np.float32)
+    xyz[..., 0] = z_m  # OpenCV writes the channels in reverse order
+    return _encode(".tiff", xyz, (cv2.IMWRITE_TIFF_COMPRESSION, _LZW))
+
+
+def _overlay(
+    picture: Picture | None, result: PartResult, inspection: Inspection, spec: ModelSpec
+) -> Picture | None:
+    """The overlay, with the verdict that the part got; None where there is nothing that it could show."""
+    from ast_edge.overlay import depth_picture, draw_overlay  # noqa: PLC0415 (loads OpenCV)
+
+    if picture is None and result.frame is not None and result.frame.depth_m is not None:
+        picture = depth_picture(result.frame.depth_m)
+    if picture is None:
+        return None
+    # A verdict that came late is a fault, whatever the engine found.
+    shown = replace(inspection, verdict=result.verdict, reason=result.reason)
+    picture, crop = _reduced(picture, spec.preprocessing.crop)
+    preprocessing = spec.preprocessing.model_copy(update={"crop": crop})
+    try:
+        return draw_overlay(picture, shown, spec.model_copy(update={"preprocessing": preprocessing}))
+    except FrameError:
+        return None  # a frame that is smaller than the model's crop: the picture alone is kept
+
+
+def _reduced(picture: Picture, crop: Crop | None) -> tuple[Picture, Crop | None]:
+    """A large picture at the overlay's size, and the crop in its pixels."""
+    import cv2  # noqa: PLC0415
+
+    height, width = picture.shape[:2]
+    scale = _OVERLAY_SIDE / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(picture), crop
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = np.asarray(
+        cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA), np.uint8
+    )
+    if crop is None:
+        return small, None
+    left, top = int(crop.x * scale), int(crop.y * scale)
+    right, bottom = (crop.x + crop.width) * scale, (crop.y + crop.height) * scale
+    crop = Crop(
+        x=left,
+        y=top,
+        width=max(min(round(right), size[0]) - left, 1),
+        height=max(min(round(bottom), size[1]) - top, 1),
+    )
+    return small, crop

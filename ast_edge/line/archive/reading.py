@@ -1,0 +1,216 @@
+"""Reading an archive, read-only, while a station writes it or not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ast_edge.errors import LineError
+from ast_edge.line.archive.row import Files, PictureState
+from ast_edge.line.archive.schema import INDEX, open_for_reading
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_COLUMNS = """SELECT parts.id, runs.name AS run, number, time, external_id, encoder, trigger, recipe, verdict,
+    reason, score, threshold, latency_ms, source, picture_state, picture, overlay, depth, json, bytes
+    FROM parts JOIN runs ON runs.id = parts.run_id"""
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which parts: every condition that is given holds; times in seconds of `time.time()`, both inclusive."""
+
+    verdicts: tuple[str, ...] = ()
+    since_s: float | None = None
+    until_s: float | None = None
+    recipe: str | None = None
+    run: str | None = None
+    external_id: str | None = None
+    with_picture: bool = False
+
+    def where(self) -> tuple[str, list[object]]:
+        """The condition in SQL and its values."""
+        conditions, values = ["1"], list[object]()
+        if self.verdicts:
+            conditions.append(f"verdict IN ({', '.join('?' * len(self.verdicts))})")
+            values += self.verdicts
+        for condition, value in (
+            ("time >= ?", self.since_s),
+            ("time <= ?", self.until_s),
+            ("recipe = ?", self.recipe),
+            ("runs.name = ?", self.run),
+            ("external_id = ?", self.external_id),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if self.with_picture:
+            conditions.append("picture_state = 'kept'")
+        return " AND ".join(conditions), values
+
+
+@dataclass(frozen=True)
+class ArchivedPart:
+    """A part as the index has it; `files` are relative to the archive's folder."""
+
+    id: int
+    run: str
+    number: int
+    time_s: float
+    external_id: str | None
+    encoder: int | None
+    trigger: str
+    recipe: str
+    verdict: str
+    reason: str
+    score: float | None
+    threshold: float | None
+    latency_ms: float | None
+    source: str
+    picture_state: PictureState
+    files: Files
+
+    @property
+    def part_id(self) -> str:
+        """As `PartResult.part_id`."""
+        return f"{self.run}-{self.number:07d}"
+
+    @property
+    def time(self) -> str:
+        """The trigger's time in UTC, ISO 8601 with milliseconds."""
+        try:
+            moment = datetime.fromtimestamp(self.time_s, timezone.utc)
+        except (OverflowError, ValueError, OSError):
+            return f"{self.time_s} s"
+        return moment.isoformat(timespec="milliseconds")
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, in the order in which they are shown."""
+        return {
+            "part_id": self.part_id,
+            "run": self.run,
+            "number": self.number,
+            "time": self.time,
+            "external_id": self.external_id,
+            "encoder": self.encoder,
+            "trigger": self.trigger,
+            "recipe": self.recipe,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "score": self.score,
+            "threshold": self.threshold,
+            "latency_ms": self.latency_ms,
+            "source": self.source,
+            "picture_state": self.picture_state,
+            "picture": self.files.picture,
+            "overlay": self.files.overlay,
+            "depth": self.files.depth,
+            "json": self.files.json,
+        }
+
+
+@dataclass(frozen=True)
+class ArchivedRun:
+    """A run of the station; `ended_s` is None while it lasts and for one that was killed.
+
+    `parts` were handed over when it was last noted, `lost` of them have no row; `rows` are there now.
+    """
+
+    name: str
+    station: str
+    started_s: float
+    ended_s: float | None
+    parts: int
+    lost: int
+    rows: int
+
+
+class ArchiveReader:
+    """The archive in `folder`; use as a context manager or call `close()`. One thread reads.
+
+    Raises LineError where there is no archive, or its index is damaged or newer than this version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._db = open_for_reading(folder)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def count(self, query: Query) -> int:
+        """How many parts `query` finds."""
+        where, values = query.where()
+        sql = f"SELECT count(*) FROM parts JOIN runs ON runs.id = parts.run_id WHERE {where}"  # noqa: S608
+        (row,) = self._rows(sql, values)
+        return int(row[0])
+
+    def newest(self, query: Query, limit: int) -> list[ArchivedPart]:
+        """The newest parts that `query` finds, the newest first."""
+        where, values = query.where()
+        return self._parts(f"WHERE {where} ORDER BY parts.id DESC LIMIT ?", [*values, limit])
+
+    def oldest_first(self, query: Query) -> Iterator[ArchivedPart]:
+        """Every part that `query` finds, in pages, so that a station that writes is never held up."""
+        where, values = query.where()
+        last = 0
+        while True:
+            page = self._parts(
+                f"WHERE {where} AND parts.id > ? ORDER BY parts.id LIMIT ?", [*values, last, _PAGE]
+            )
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].id
+
+    def get(self, part_id: str) -> ArchivedPart:
+        """One part. Raises LineError where there is none of this id."""
+        run, _, number = part_id.rpartition("-")
+        found = []
+        if run and number.isascii() and number.isdigit() and len(number) < 19:
+            found = self._parts("WHERE runs.name = ? AND number = ?", [run, int(number)])
+        if not found:
+            raise LineError(
+                f"{self.folder}: there is no part {part_id!r}; `ast-edge archive list` shows what is there."
+            )
+        return found[0]
+
+    def runs(self) -> list[ArchivedRun]:
+        """Every run, the oldest first."""
+        rows = self._rows(
+            """SELECT name, station, started, ended, parts, lost,
+            (SELECT count(*) FROM parts WHERE run_id = runs.id) FROM runs ORDER BY id""",
+            [],
+        )
+        return [ArchivedRun(*row) for row in rows]
+
+    def _parts(self, which: str, values: list[object]) -> list[ArchivedPart]:
+        rows = self._rows(f"{_COLUMNS} {which}", values)
+        return [_part(row) for row in rows]
+
+    def _rows(self, sql: str, values: list[object]) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as exc:
+            raise LineError(f"{self.folder / INDEX}: the index cannot be read ({exc}); try again.") from exc
+
+
+def _part(row: sqlite3.Row) -> ArchivedPart:
+    values = tuple(row)
+    return ArchivedPart(*(*values[:15], Files(*values[15:])))

@@ -1,0 +1,215 @@
+"""The audit log's format, and its proof.
+
+One line is one JSON object in ASCII with the keys `n` (1, 2, 3, ...), `time` (UTC), `run`, `kind`, `details`,
+`previous` and `digest`, in this order and without spaces. `digest` is the SHA-256 of the line up to, and
+without, `,"digest":`; `previous` is the digest of the line before, 64 zeros in the first. Full files are
+renamed to <name>.000001, <name>.000002, ...; the chain goes on from one to the next.
+
+What the chain shows by itself: a line that was changed, removed, inserted or moved. What it cannot show: that
+the end was cut off between two lines, or that all was written anew by somebody who knows the format. Both
+show against a digest that was noted down elsewhere: it must still be in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ast_edge.errors import LineError
+
+START = "0" * 64
+MOST_LINE_BYTES = 65_536
+_MOST_FINDINGS = 100
+_SEAL = re.compile(rb',"digest":"([0-9a-f]{64})"\}')
+_SEAL_BYTES = len(',"digest":""}') + 64
+
+
+class Entry(BaseModel):
+    """One line."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    n: int
+    time: str
+    run: str
+    kind: str
+    details: dict[str, object]
+    previous: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line says about its place in the chain, right or wrong; `entry` is None where it says nothing.
+
+    `link` is what the next line must name as `previous`; `true` whether the line has the digest it says.
+    """
+
+    entry: Entry | None
+    link: str
+    true: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was written: in which file and line (from 1), and what."""
+
+    file: str
+    line: int
+    what: str
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What the proof found. `head` is the digest to note down, of entry `last`; 64 zeros without entries.
+
+    `torn` entries were cut by a kill or a power failure while they were written, as the log itself says;
+    `missing` could not be written, as it says too. Neither is a finding.
+    """
+
+    files: tuple[str, ...]
+    entries: int
+    last: int
+    head: str
+    last_time: str
+    torn: int
+    missing: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it was written, as far as the chain can tell."""
+        return not self.findings
+
+
+def make_line(n: int, wall_s: float, run: str, kind: str, details: str, previous: str) -> tuple[bytes, str]:
+    """One line with its line feed, and its digest; `details` is a JSON object already."""
+    moment = datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")
+    head = json.dumps({"n": n, "time": moment, "run": run, "kind": kind}, separators=(",", ":"))
+    body = f'{head[:-1]},"details":{details},"previous":"{previous}"'.encode("ascii")
+    digest = hashlib.sha256(body).hexdigest()
+    return body + f',"digest":"{digest}"}}\n'.encode("ascii"), digest
+
+
+def read_line(raw: bytes) -> Line:
+    """A line without its line feed."""
+    seal = _SEAL.fullmatch(raw[-_SEAL_BYTES:])
+    body = hashlib.sha256(raw[:-_SEAL_BYTES]).hexdigest()
+    entry = None
+    with contextlib.suppress(ValidationError):
+        entry = Entry.model_validate_json(raw)
+    if seal is None or entry is None:
+        # Whatever stands there, the next line can name it.
+        return Line(None, hashlib.sha256(raw).hexdigest(), true=False)
+    return Line(entry, entry.digest, true=seal[1].decode() == entry.digest == body)
+
+
+def segments(path: Path) -> list[Path]:
+    """The files of a log in their order, the one that is written now last; only those that there are."""
+    full = re.compile(re.escape(path.name) + r"\.[0-9]{6,}")
+    try:
+        names = [name for name in path.parent.iterdir() if full.fullmatch(name.name)]
+    except OSError:
+        names = []
+    files = sorted(names, key=lambda name: int(name.suffix[1:]))
+    return [*files, path] if path.is_file() else files
+
+
+def verify(path: Path, head: str | None = None) -> AuditReport:
+    """Prove the log at `path` with its full files; `head` is a digest that was noted down earlier.
+
+    Raises LineError when there is no log or it cannot be read.
+    """
+    files = segments(path)
+    if not files:
+        raise LineError(f"{path}: there is no audit log; give the file that the station writes.")
+    proof = _Proof(head)
+    try:
+        for file in files:
+            for number, raw in enumerate(_lines(file), 1):
+                proof.add(file.name, number, raw)
+    except OSError as exc:
+        raise LineError(
+            f"{exc.filename or path}: cannot be read ({exc.strerror}); check its rights."
+        ) from exc
+    return proof.report(files)
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while line := stream.readline(MOST_LINE_BYTES):
+            yield line
+
+
+class _Proof:
+    """Goes along the chain; after a finding it goes on with what the line says, to name each fault once."""
+
+    def __init__(self, head: str | None) -> None:
+        self._wanted = head
+        self._seen = head is None or head == START
+        self._n, self._link = 0, START
+        self._head, self._time = START, ""
+        self._entries = self._torn = self._missing = 0
+        self._findings: list[Finding] = []
+
+    def add(self, file: str, number: int, raw: bytes) -> None:
+        if not raw.endswith(b"\n"):
+            self._find(file, number, "is not whole: it was cut off, or too long, or being written just now")
+        line = read_line(raw.removesuffix(b"\n"))
+        self._entries += 1
+        if line.entry is None:
+            self._find(file, number, "is no entry of an audit log")
+            self._n, self._link = self._n + 1, line.link
+            return
+        self._check(file, number, line, line.entry)
+        self._n, self._link = line.entry.n, line.link
+        self._head, self._time = line.link, line.entry.time
+        self._seen = self._seen or (line.true and line.link == self._wanted)
+        self._count(line.entry)
+
+    def _check(self, file: str, number: int, line: Line, entry: Entry) -> None:
+        if not line.true:
+            self._find(file, number, f"entry {entry.n} was changed: it does not have the digest that it says")
+        if entry.n > self._n + 1:
+            last = entry.n - 1
+            which = f"entry {last} is" if last == self._n + 1 else f"entries {self._n + 1} to {last} are"
+            self._find(file, number, f"{which} missing before entry {entry.n}")
+        elif entry.n <= self._n:
+            self._find(file, number, f"entry {entry.n} comes after entry {self._n}: inserted or moved")
+        elif entry.previous != self._link:
+            self._find(file, number, f"entry {entry.n} does not follow the line before it")
+
+    def _count(self, entry: Entry) -> None:
+        self._torn += entry.kind == "torn"
+        count = entry.details.get("count")
+        if entry.kind == "missing" and isinstance(count, int):
+            self._missing += count
+
+    def _find(self, file: str, number: int, what: str) -> None:
+        if len(self._findings) < _MOST_FINDINGS:
+            self._findings.append(Finding(file, number, what))
+
+    def report(self, files: list[Path]) -> AuditReport:
+        if not self._seen:
+            what = (
+                "the digest that was noted down is not in the log: its end was cut off, or it was rewritten"
+            )
+            self._findings.insert(0, Finding(files[-1].name, 0, what))
+        return AuditReport(
+            tuple(file.name for file in files),
+            self._entries,
+            self._n,
+            self._head,
+            self._time,
+            self._torn,
+            self._missing,
+            tuple(self._findings),
+        )

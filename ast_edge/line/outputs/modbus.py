@@ -1,0 +1,211 @@
+"""Verdicts to a PLC over Modbus TCP: a reject coil with the gate, and a block of holding registers.
+
+The station is the client. Registers from the option `registers` on; 32-bit values take two, high word first
+unless `word_order` is "little":
+
+    +0  +1   id: the number that the trigger's source gave to the part, else the part's number in this run
+    +2       verdict: 1 pass, 2 reject, 3 fault
+    +3       reason: 0 but for a fault, see `ast_edge.line.outputs.reasons`
+    +4  +5   score times `score_scale`, signed, saturated at +-2147483647; -2147483648 where there is no score
+    +6  +7   counter of passes (OK)      } of the parts up to `judged`, modulo 2^32; they go on from what the
+    +8  +9   counter of rejects (NG)     } PLC holds when the station starts, and are written as absolute
+    +10 +11  counter of faults (FAULT)   } numbers, so that nothing is lost or doubled by a broken connection
+    +12 +13  judged: the id of the last part before which every part has its verdict; only ids from the
+             trigger's source count here, it stays as it is where the source gives none
+    +14 +15  sequence: one more for every result; the last of the block, so that a PLC that waits for its
+             change finds the rest complete
+    +16      heartbeat: one more every `heartbeat_ms` while the station runs, also when no part comes
+    +17      state of the station: 0 stopped, 1 starting, 2 running, 3 stopping
+
+One request writes +0 to +15, another +16 to +17. Results that waited for a connection follow each other as
+fast as the PLC answers; a PLC that must read every part takes its counters or reads faster than parts come.
+
+The coil comes before the registers, and the gate is asked before each of them, so a pulse begins and ends at
+most one request late. What the PLC must do itself: take the gate into its safe state when the heartbeat
+stands still, because a station without power cannot switch its coil off. After a lost connection the coil is
+written at once, off unless a part is due. At the end results and pulses that are due within the time to close
+are given, then the coil is off and the state stopped.
+
+A PLC that is slow, absent, or answers with exceptions or rubbish delays this output alone: each request ends
+after `timeout_ms`, then the connection is made anew, with growing waits up to a second. The coil of parts
+whose moment passed meanwhile stays off: they are counted as missed and told.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ast_edge.line.belt import EncoderSource
+from ast_edge.line.gate import GateOptions
+from ast_edge.line.modbus import Address, ModbusLink, ModbusOptions, WordOrder, from_words, to_words
+from ast_edge.line.options import Name
+from ast_edge.line.outputs.gated import GatedOutput
+from ast_edge.line.outputs.reasons import reason_code
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationState
+from ast_edge.line.tally import WORD32, Tally, Totals, plc_id
+from ast_edge.scoring import Verdict
+
+REGISTERS = 18
+TOTALS_AT = 6
+JUDGED_AT = 12
+HEARTBEAT_AT = 16
+NO_SCORE = -(1 << 31)
+_VERDICTS: dict[Verdict, int] = {"pass": 1, "reject": 2, "fault": 3}
+_STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3}
+
+
+class ModbusOutputOptions(ModbusOptions):
+    """A PLC that is told. `registers`: first register of the block of 18; `coil`: the reject coil.
+
+    Of these two at least one is given. `gate` says when the coil is on. `score_scale`: what the score is
+    multiplied by; `word_order`: which half of a 32-bit value comes first; `heartbeat_ms`: its period; `room`:
+    results that may wait.
+    """
+
+    kind: Literal["modbus"]
+    name: Name = "modbus"
+    registers: Annotated[int, Field(ge=0, le=65_536 - REGISTERS)] | None = None
+    coil: Address | None = None
+    gate: GateOptions = GateOptions()
+    score_scale: Annotated[float, Field(gt=0, le=1e9)] = 1000.0
+    word_order: WordOrder = "big"
+    heartbeat_ms: Annotated[float, Field(ge=20, le=60_000)] = 500.0
+    room: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> ModbusOutputOptions:
+        if self.registers is None and self.coil is None:
+            raise ValueError("give registers, coil, or both: there is nothing to write otherwise")
+        return self
+
+
+class ModbusOutput(GatedOutput):
+    """Writes results and the coil; `encoder` is the trigger's, for a gate with `delay_counts`."""
+
+    def __init__(self, options: ModbusOutputOptions, encoder: EncoderSource | None = None) -> None:
+        gate = options.gate if options.coil is not None else None
+        super().__init__(options.name, gate, encoder, room=options.room)
+        self.grace_s = 1.0 + 3 * options.timeout_ms / 1000
+        self._options = options
+        self._link = ModbusLink(options)
+        self._tally = Tally()
+        self._tally_lock = threading.Lock()
+        self._waiting: dict[int, Totals] = {}
+        self._before: Totals | None = None
+        self._sequence = 0
+        self._beat = 0
+        self._next_beat_ns = 0
+        self._proven = False  # whether the connection has lasted from one heartbeat to the next
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`."""
+        with self._tally_lock:
+            self._waiting[result.number] = self._tally.enter(result)
+            while len(self._waiting) > self._options.room + 1:
+                # Its result was pushed out of the queue.
+                del self._waiting[next(iter(self._waiting))]
+        super().put(result)
+
+    # ---- on the output's own thread ------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._link.open()
+        # First of all: nobody knows how long the coil has been as it is.
+        self._drive_gate()
+        if self._options.registers is not None and self._before is None:
+            self._before, self._sequence = self._found(self._options.registers)
+        self._next_beat_ns, self._proven = 0, False
+
+    def _deliver(self, result: PartResult) -> None:
+        self._drive_gate()
+        if self._options.registers is None:
+            return
+        with self._tally_lock:
+            totals = self._waiting.get(result.number, self._tally.totals)
+        sequence = (self._sequence + 1) % WORD32
+        self._link.write_registers(self._options.registers, self._block(result, totals, sequence))
+        self._sequence = sequence
+        with self._tally_lock:
+            self._waiting.pop(result.number, None)
+
+    def _tick(self) -> float:
+        wait_s = self._drive_gate()
+        now = time.monotonic_ns()
+        if now >= self._next_beat_ns:
+            self._next_beat_ns = now + int(self._options.heartbeat_ms * 1e6)
+            self._heartbeat()
+            if self._proven:
+                self._backoff.reset()
+            self._proven = True
+        return min(wait_s, max(self._next_beat_ns - time.monotonic_ns(), 0) / 1e9)
+
+    def _write_gate(self, *, on: bool) -> None:
+        if self._options.coil is not None:
+            self._link.write_coil(self._options.coil, on=on)
+
+    def _disconnect(self) -> None:
+        try:
+            # An error has closed the link; here it is the orderly end.
+            if self._link.is_open and self._gate_is_on():
+                self._write_gate(on=False)
+            if self._link.is_open and self._options.registers is not None:
+                self._link.write_registers(self._options.registers + HEARTBEAT_AT, [self._beat, 0])
+        finally:
+            self._link.close()
+            self._gate_lost()
+
+    def _heartbeat(self) -> None:
+        """Shows to either side that the other is there; without registers the coil is written again."""
+        if self._options.registers is None:
+            self._write_gate(on=self._gate_is_on())
+            return
+        assert self.station is not None  # noqa: S101 (set before the thread starts)
+        state = self.station.status().state
+        if state == "running":
+            self._beat = (self._beat + 1) & 0xFFFF
+        self._link.write_registers(self._options.registers + HEARTBEAT_AT, [self._beat, _STATES[state]])
+
+    def _found(self, address: int) -> tuple[Totals, int]:
+        """Counters, judged and sequence as the PLC holds them from the run before."""
+        words = self._link.read_registers("holding", address + TOTALS_AT, 10)
+        passed, rejected, faults, judged, sequence = (
+            from_words(words[at : at + 2], self._options.word_order) for at in range(0, 10, 2)
+        )
+        return Totals(passed, rejected, faults, judged), sequence
+
+    def _block(self, result: PartResult, totals: Totals, sequence: int) -> list[int]:
+        """+0 to +15."""
+        before = self._before or Totals()
+        # Until this run has judged a part that has a number, what the last run judged still holds.
+        judged = before.judged if totals.judged is None else totals.judged
+        values = (
+            before.passed + totals.passed,
+            before.rejected + totals.rejected,
+            before.faults + totals.faults,
+            judged or 0,
+            sequence,
+        )
+        order = self._options.word_order
+        block = [
+            *to_words(plc_id(result), order),
+            _VERDICTS[result.verdict],
+            reason_code(result.verdict, result.reason),
+            *to_words(scaled(result.score, self._options.score_scale), order),
+        ]
+        for value in values:
+            block += to_words(value % WORD32, order)
+        return block
+
+
+def scaled(score: float, scale: float) -> int:
+    """The score as a signed 32-bit number: saturated, `NO_SCORE` where it is not finite."""
+    if not math.isfinite(score):
+        return NO_SCORE
+    most = (1 << 31) - 1
+    return round(max(min(score * scale, most), -most))

@@ -1,0 +1,111 @@
+"""Reading a TOML file so that every error names the key and the line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ast_edge.errors import LineError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same parser under its earlier name
+    import tomli as tomllib
+
+MAX_BYTES = 65_536
+_SHOWN = 5
+_Model = TypeVar("_Model", bound=BaseModel)
+_Key = str | int
+
+
+def read_toml(path: Path, model: type[_Model]) -> _Model:
+    """The file as a `model`. Raises LineError that names file, line and key of up to five problems."""
+    text = _text(path)
+    try:
+        content = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise LineError(f"{path}: this is not TOML: {exc}.") from exc
+    try:
+        return model.model_validate(content)
+    except ValidationError as exc:
+        problems = [
+            _problem(path, text, content, error["loc"], error["msg"], error["type"])
+            for error in exc.errors(include_url=False, include_input=False)
+        ]
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise LineError("; ".join(problems[:_SHOWN]) + f"{more}.") from exc
+
+
+def line_of(text: str, keys: Sequence[_Key]) -> int:
+    """The line, counted from 1, on which the value at `keys` begins; `text` is valid TOML that has it.
+
+    It is the first line after the longest beginning of the text that is TOML and does not have the value yet.
+    """
+    if not keys:
+        return 1
+    lines = text.splitlines(keepends=True)
+    last_without = 0
+    for count in range(1, len(lines) + 1):
+        try:
+            content = tomllib.loads("".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the middle of a value of several lines
+        if _has(content, keys):
+            break
+        last_without = count
+    return last_without + 1
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise LineError(f"{path}: cannot be read ({exc.strerror}); check path and rights.") from exc
+    if len(data) > MAX_BYTES:
+        raise LineError(f"{path}: larger than {MAX_BYTES} bytes; this is not a station's configuration.")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise LineError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start}).") from exc
+
+
+def _problem(path: Path, text: str, content: object, where: Sequence[_Key], message: str, kind: str) -> str:
+    known = _known(content, where)
+    missing = kind == "missing"
+    name = _dotted([*known, where[-1]] if missing else known) or "the file"
+    said = "is missing" if missing else message.removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        said = "there is no such key"
+    return f"{path}:{line_of(text, known)}: {name}: {said}"
+
+
+def _known(content: object, where: Sequence[_Key]) -> list[_Key]:
+    """The keys of `where` that the file has: pydantic puts the kind of a section between them."""
+    found: list[_Key] = []
+    for key in where:
+        if isinstance(content, dict):
+            if key not in content:
+                continue
+            content = content[key]
+        elif isinstance(content, list) and isinstance(key, int) and key < len(content):
+            content = content[key]
+        else:
+            continue
+        found.append(key)
+    return found
+
+
+def _has(content: object, keys: Sequence[_Key]) -> bool:
+    return len(_known(content, keys)) == len(keys)
+
+
+def _dotted(keys: Sequence[_Key]) -> str:
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text

@@ -1,0 +1,178 @@
+"""Triggers from a PLC over Modbus TCP: a part counter or a sensor's bit, polled; and its encoder.
+
+A counter is the better source. It says how many parts came, also when two came between two polls or the
+connection was gone: all but the newest are faults then (nobody saw when they were there), and after a lost
+connection all of them. With a bit, what comes and goes between two polls or while the connection is gone
+cannot be known; the bit must be on for at least two polls.
+
+A trigger's time is the moment at which the poll that showed it was sent: the part came at most one poll and
+one answer earlier, or while that poll was under way. The encoder is read in the same poll, in the same
+request where its register lies within 125 of the counter's.
+
+`judged_register` is where the station's own output tells the PLC up to which part everything is judged (`+12`
+of its block, see `ast_edge.line.outputs.modbus`). At the start the parts between it and the counter are
+faults: those that were under way when the station was killed, and those that came while it was not there. So
+the PLC's count of parts is its count of verdicts, whatever happened to the station. Parts that were judged
+and on their way to the gate then are not among them: the PLC must guard its gate by the heartbeat.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ast_edge.line.belt import EncoderReading
+from ast_edge.line.modbus import MOST_READ, Address, ModbusLink, ModbusOptions, Table, WordOrder, from_words
+from ast_edge.line.options import Name
+from ast_edge.line.triggers.counter import step
+from ast_edge.line.triggers.watched import WatchedTrigger
+
+Bits = Literal[16, 32]
+
+
+class ModbusTriggerOptions(ModbusOptions):
+    """A PLC that counts parts, or has a bit for them: one of `counter_register`, `coil`, `discrete_input`.
+
+    `counter_bits` and `encoder_bits`: one register or two. `table` is where counter and encoder are;
+    `judged_register`, a holding register always, needs a counter. `word_order`: which half of a 32-bit value
+    comes first. `poll_ms`: how often to look. `most_missed`: a counter that goes on by more than this was set
+    anew.
+    """
+
+    kind: Literal["modbus"]
+    name: Name = "modbus"
+    counter_register: Address | None = None
+    counter_bits: Bits = 32
+    coil: Address | None = None
+    discrete_input: Address | None = None
+    encoder_register: Address | None = None
+    encoder_bits: Bits = 32
+    judged_register: Address | None = None
+    table: Table = "holding"
+    word_order: WordOrder = "big"
+    poll_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
+    most_missed: Annotated[int, Field(ge=1, le=30_000)] = 1000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModbusTriggerOptions:
+        given = [self.counter_register, self.coil, self.discrete_input]
+        if sum(found is not None for found in given) != 1:
+            raise ValueError("give one of counter_register, coil, discrete_input")
+        if self.judged_register is not None and self.counter_register is None:
+            raise ValueError("judged_register needs counter_register: without a counter nothing is missing")
+        return self
+
+
+class _Poll:
+    """One look at the PLC, in as few requests as the addresses allow."""
+
+    def __init__(self, options: ModbusTriggerOptions, link: ModbusLink) -> None:
+        self._options, self._link = options, link
+        wanted = {"counter": (options.counter_register, options.counter_bits)}
+        wanted["encoder"] = (options.encoder_register, options.encoder_bits)
+        self._places = {name: (at, bits // 16) for name, (at, bits) in wanted.items() if at is not None}
+        first = min((at for at, _ in self._places.values()), default=0)
+        end = max((at + count for at, count in self._places.values()), default=0)
+        self._together = (first, end - first) if end - first <= MOST_READ else None
+
+    def bit(self) -> bool:
+        """The sensor."""
+        options = self._options
+        if options.coil is not None:
+            return self._link.read_bit("coil", options.coil)
+        return self._link.read_bit("discrete", options.discrete_input or 0)
+
+    def registers(self) -> dict[str, int]:
+        """Counter and encoder, those of them that there are."""
+        if not self._places:
+            return {}
+        table, order = self._options.table, self._options.word_order
+        if self._together is None:
+            return {
+                name: from_words(self._link.read_registers(table, at, count), order)
+                for name, (at, count) in self._places.items()
+            }
+        first, length = self._together
+        words = self._link.read_registers(table, first, length)
+        return {
+            name: from_words(words[at - first : at - first + count], order)
+            for name, (at, count) in self._places.items()
+        }
+
+
+class ModbusTrigger(WatchedTrigger):
+    """Polls the PLC on a thread of its own; also the encoder for a reject gate (`position`)."""
+
+    def __init__(self, options: ModbusTriggerOptions) -> None:
+        super().__init__(options.name)
+        self._options = options
+        self._link = ModbusLink(options)
+        self._poll = _Poll(options, self._link)
+        self._counter: int | None = None
+        self._bit: bool | None = None
+        self._due = 0.0
+
+    # ---- on the trigger's own thread -----------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._link.open()
+        self._due = time.monotonic()
+
+    def _shut(self) -> None:
+        self._link.close()
+
+    def _rest(self) -> None:
+        # No poll is made up for: what matters is the next one.
+        self._due = max(self._due + self._options.poll_ms / 1000, time.monotonic())
+        self._closing.wait(self._due - time.monotonic())
+
+    def _unknown(self) -> str:
+        counts = self._options.counter_register is not None
+        return "" if counts else "what came before this connection: a bit does not count"
+
+    def _look(self) -> None:
+        """One poll and the triggers that it shows."""
+        sent_ns = time.monotonic_ns()
+        bit = None if self._options.counter_register is not None else self._poll.bit()
+        read_ns = sent_ns if bit is None else time.monotonic_ns()
+        registers = self._poll.registers()
+        encoder = registers.get("encoder")
+        if encoder is not None:
+            self._reading = EncoderReading(encoder, read_ns)
+        if bit is None:
+            self._counted(registers["counter"], sent_ns, encoder)
+        else:
+            self._switched(sent_ns, encoder, now=bit)
+
+    def _counted(self, now: int, sent_ns: int, encoder: int | None) -> None:
+        before = self._judged() if self._counter is None else self._counter
+        self._counter = now
+        if before is None:
+            return
+        found = step(before, now, bits=self._options.counter_bits, most=self._options.most_missed)
+        ids = [str(value) for value in found.ids]
+        seen = bool(ids) and not self._fresh and not found.why
+        unseen = ids[:-1] if seen else ids
+        self._miss(len(unseen), unseen, found.why)
+        if seen:
+            self._give(sent_ns, encoder=encoder, external_id=ids[-1])
+
+    def _judged(self) -> int | None:
+        """The counter's value up to which parts have their verdicts; None where no register says it."""
+        register = self._options.judged_register
+        if register is None:
+            return None
+        words = self._link.read_registers("holding", register, 2)
+        return from_words(words, self._options.word_order) % (1 << self._options.counter_bits)
+
+    def _switched(self, sent_ns: int, encoder: int | None, *, now: bool) -> None:
+        before, self._bit = self._bit, now
+        if before is None or before or not now:
+            return
+        if self._fresh:
+            # It was off before the connection broke and is on now: at least one part came unseen.
+            self._miss(1, why="the sensor's bit went on while there was no connection")
+        else:
+            self._give(sent_ns, encoder=encoder)

@@ -1,0 +1,63 @@
+"""A GigE Vision camera to test and measure against: starts and kills the process of `camera_server.py`."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+SERIAL = "LINE"
+
+
+class FakeCamera:
+    """Aravis' fake camera on loopback; the standard fixes its port, so one machine has one."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
+        self._process: subprocess.Popen[str] | None = None
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> FakeCamera:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Switch on, as soon as nobody else's is. Raises RuntimeError where it does not come up."""
+        if self._lock is None:
+            self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        server = Path(__file__).with_name("camera_server.py")
+        self._process = process = subprocess.Popen(
+            [sys.executable, str(server), "--address", self.address, "--serial", SERIAL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+        if process.stdout.readline().strip() != "serving":
+            self.kill()
+            raise RuntimeError("the fake camera did not start: does another one run, is Aravis installed?")
+
+    def kill(self) -> None:
+        """As a pulled plug; a second call does nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            with process:
+                process.kill()
+
+    def close(self) -> None:
+        """Off, and others may have theirs."""
+        self.kill()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

@@ -1,0 +1,150 @@
+"""What became of the parts of a storm: the PLC's journal against the archive's index."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
+from line.plc import BLOCK, REJECT_COIL
+from line.storm import Storm, Window
+
+_CODES = {1: "pass", 2: "reject", 3: "fault"}
+# A part that was photographed before the camera died may pass; a coil may be a request late.
+_GRACE_NS = 500_000_000
+_COIL_NS = 2_000_000_000
+_KILLED_NS = 2_000_000_000
+_STEADY_MB = 30.0
+
+
+@dataclass
+class Books:
+    """Triggers and verdicts as the PLC saw them; times in nanoseconds of CLOCK_MONOTONIC."""
+
+    triggers: dict[int, int]
+    verdicts: dict[int, list[tuple[int, str]]]
+
+
+def judge(storm: Storm) -> dict[str, Any]:
+    """Every figure of the storm, and `problems`: sentences, none of which may be there."""
+    books = read_plc(storm)
+    rows = read_archive(storm)
+    problems = [*one_each(books), *agree(books, rows, storm.windows), *unseen(books, storm.windows)]
+    problems += coils(books, storm)
+    memory, grown = memory_of(storm)
+    problems += grown
+    given = Counter(found[0][1] for found in books.verdicts.values())
+    return {
+        "problems": problems,
+        "seconds": round(storm.memory[-1][0], 1),
+        "faults": dict(Counter(window.kind for window in storm.windows)),
+        "parts": len(books.triggers),
+        "verdicts": dict(given),
+        "fault_reasons": dict(Counter(row.reason for row in rows if row.verdict == "fault").most_common(20)),
+        "told_again": sum(len(found) - 1 for found in books.verdicts.values()),
+        "archive_rows": len(rows),
+        "broker_parts": len({part["part_id"] for part in storm.broker.parts}),
+        "station_ends": [f"{what}: exit code {code}" for what, code in storm.ends],
+        "memory_mb": memory,
+    }
+
+
+def read_plc(storm: Storm) -> Books:
+    """From the PLC's journal."""
+    triggers = {event["counter"]: event["at_ns"] for event in storm.plc.events("trigger")}
+    verdicts: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for written in storm.plc.results(BLOCK):
+        verdicts[written.id].append((written.at_ns, _CODES.get(written.verdict, str(written.verdict))))
+    return Books(triggers, verdicts)
+
+
+def read_archive(storm: Storm) -> list[ArchivedPart]:
+    """Every row."""
+    with ArchiveReader(storm.disk / "archive") as archive:
+        return list(archive.oldest_first(Query()))
+
+
+def one_each(books: Books) -> list[str]:
+    """Every trigger has a verdict, and never two different ones."""
+    problems = [f"part {number} has no verdict" for number in books.triggers if number not in books.verdicts]
+    for number, found in books.verdicts.items():
+        if number not in books.triggers:
+            problems.append(f"part {number} was never triggered")
+        if len({verdict for _, verdict in found}) > 1:
+            problems.append(f"part {number} has several verdicts: {found}")
+    return problems
+
+
+def agree(books: Books, rows: list[ArchivedPart], windows: list[Window]) -> list[str]:
+    """The archive says what the PLC heard; only parts just before a kill may be missing in it."""
+    problems = []
+    archived: dict[int, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.external_id is not None:
+            archived[int(row.external_id)].append(row.verdict)
+        if row.verdict == "pass" and (
+            row.score is None or row.threshold is None or row.score > row.threshold
+        ):
+            problems.append(f"part {row.external_id} passed with the score {row.score}: {row.reason}")
+    kills = [window.start_ns for window in windows if window.kind == "SIGKILL"]
+    for number, found in books.verdicts.items():
+        at_ns = found[0][0]
+        verdicts = archived.get(number, [])
+        if len(verdicts) > 1:
+            problems.append(f"part {number} is {len(verdicts)} times in the archive")
+        if verdicts and verdicts[0] != found[0][1]:
+            problems.append(f"part {number}: the PLC heard {found[0][1]}, the archive {verdicts[0]}")
+        killed = any(kill - _KILLED_NS <= at_ns <= kill for kill in kills)
+        if not verdicts and not killed and found[0][1] != "fault":
+            problems.append(f"part {number} ({found[0][1]}) is not in the archive")
+    return problems
+
+
+def unseen(books: Books, windows: list[Window]) -> list[str]:
+    """No part passed or was rejected that was triggered while the camera was off or the engine failed."""
+    problems = []
+    for window in windows:
+        if window.kind not in ("camera", "engine_raise"):
+            continue
+        for number, at_ns in books.triggers.items():
+            if window.start_ns + _GRACE_NS <= at_ns <= window.end_ns - _GRACE_NS:
+                verdict = books.verdicts.get(number, [(0, "none")])[0][1]
+                if verdict not in ("fault", "none"):
+                    problems.append(f"part {number} is a {verdict}, judged while: {window.kind}")
+    return problems
+
+
+def coils(books: Books, storm: Storm) -> list[str]:
+    """Every reject and fault that was told while its trigger was fresh had the reject coil on."""
+    pulses = storm.plc.pulses(REJECT_COIL)
+    problems = []
+    for number, found in books.verdicts.items():
+        told_ns, verdict = found[0]
+        at_ns = books.triggers.get(number, told_ns)
+        if verdict == "pass" or told_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
+            continue
+        if not any(on <= told_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
+            problems.append(f"part {number} is a {verdict}, and the coil stayed off")
+    return problems
+
+
+def memory_of(storm: Storm) -> tuple[dict[str, float], list[str]]:
+    """Of the station that lived longest: at a third of its life, and at the end."""
+    lives: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for seconds, pid, megabytes in storm.memory:
+        lives[pid].append((seconds, megabytes))
+    longest = max(lives.values(), key=lambda life: life[-1][0] - life[0][0])
+    third = longest[len(longest) // 3 :]
+    early, late = (
+        max(mb for _, mb in third[: len(third) // 2 + 1]),
+        max(mb for _, mb in third[len(third) // 2 :]),
+    )
+    figures = {
+        "lived_s": round(longest[-1][0] - longest[0][0], 1),
+        "middle_third": round(early, 1),
+        "last_third": round(late, 1),
+        "most_of_all": round(max(mb for _, _, mb in storm.memory), 1),
+    }
+    grown = [f"memory grew from {early:.0f} to {late:.0f} MB"] if late > early + _STEADY_MB else []
+    return figures, grown

@@ -1,0 +1,246 @@
+"""GStreamer's pipelines and a real RTSP server, on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import pytest
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.cameras.gi_bindings import load
+from ast_edge.cameras.gstreamer import csi_pipeline
+from ast_edge.cameras.opening import list_cameras, open_camera
+from ast_edge.cameras.supervised import Supervised, Watch
+from ast_edge.cameras.uri import parse_uri
+from ast_edge.errors import CameraError, UsageError
+from ast_edge.pixel_formats import COLOURS, decode
+from tests.waiting import free_port, listens, wait_for
+
+SERVER = Path(__file__).with_name("rtsp_server.py")
+ROOT = SERVER.parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def gstreamer() -> None:
+    try:
+        for name in ("Gst", "GstVideo"):
+            load(name, "1.0")
+    except CameraError as exc:
+        pytest.skip(str(exc))
+
+
+class Server:
+    """The process of `rtsp_server.py`, which can be killed and started again on its port."""
+
+    def __init__(self, *account: str) -> None:
+        self.port, self._account = free_port(), account
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        try:
+            load("GstRtspServer", "1.0")
+        except CameraError as exc:
+            pytest.skip(str(exc))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(SERVER), str(self.port), *self._account]
+        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        wait_for(lambda: listens(self.port), within_s=60)
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def frame_of(camera: Camera, within_s: float = 20.0) -> Frame:
+    end = time.monotonic() + within_s
+    while not isinstance(frame := camera.read(0.5), Frame):
+        assert frame is NoFrame.TIMEOUT
+        assert time.monotonic() < end, "no frame"
+    return frame
+
+
+def read_on(camera: Camera) -> None:
+    """Until it raises, or long enough."""
+    for _ in range(100):
+        camera.read(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "colour", "shape"),
+    [
+        ("BGR", "bgr", (50, 101, 3)),
+        ("RGB", "rgb", (50, 101, 3)),
+        ("GRAY8", "mono", (50, 101)),
+        ("NV12", "nv12", (75, 102)),
+        ("YUY2", "yuyv", (50, 102, 2)),
+    ],
+)
+def test_pixels_are_exact_whatever_the_rows_are_filled_up_with(
+    tmp_path: Path, name: str, colour: str, shape: tuple[int, ...]
+) -> None:
+    """A picture with every value written raw and read through a pipeline; odd widths make padded rows."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(16, 236, shape, dtype=np.uint8)
+    used = rows[0].nbytes
+    padded = np.zeros((shape[0], -(-used // 4) * 4), np.uint8)
+    padded[:, :used] = rows.reshape(shape[0], -1)
+    file = tmp_path / "frames.raw"
+    file.write_bytes(padded.tobytes() * 3)
+    caps = f"rawvideoparse format={name.lower()} width={shape[1]} height=50 framerate=25/1"
+    with open_camera("gst:///" + quote(f"filesrc location={file} ! {caps}")) as camera:
+        frame = frame_of(camera)
+        assert frame.colour == colour
+        assert frame.pixels is not None
+        assert frame.pixels.shape == shape
+        if name != "I420":
+            np.testing.assert_array_equal(frame.pixels, rows)
+        numbers = [frame.number]
+        while isinstance(found := camera.read(5), Frame):
+            numbers.append(found.number)
+        assert found is NoFrame.END
+        assert numbers == [0, 1, 2]
+
+
+def test_other_formats_are_converted_to_one_that_is_known() -> None:
+    source = "videotestsrc num-buffers=1 pattern=solid-color foreground-color=0xff00ff00"
+    with open_camera("gst:///" + quote(f"{source} ! video/x-raw,format=I420,width=102,height=50")) as camera:
+        frame = frame_of(camera)
+    assert frame.pixels is not None
+    assert frame.colour in COLOURS
+    rgb = decode(frame.pixels, frame.colour)
+    assert rgb.shape == (50, 102, 3)
+    np.testing.assert_allclose(rgb.reshape(-1, 3).mean(axis=0), (0, 255, 0), atol=6)
+
+
+def test_bayer_patterns_pass_as_they_are() -> None:
+    source = "videotestsrc num-buffers=1 pattern=solid-color foreground-color=0xffff0000"
+    with open_camera(
+        "gst:///" + quote(f"{source} ! video/x-bayer,format=rggb,width=101,height=50")
+    ) as camera:
+        frame = frame_of(camera)
+    assert frame.colour == "bayer_rggb"
+    assert frame.pixels is not None
+    assert frame.pixels.shape == (50, 101)
+    assert frame.pixels[::2, ::2].min() > 240
+    assert frame.pixels[1::2].max() < 16
+
+
+def test_a_video_file_is_what_opencv_sees(tmp_path: Path) -> None:
+    path = tmp_path / "parts.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(5):
+        writer.write(np.full((48, 64, 3), 40 * number + 20, np.uint8))
+    writer.release()
+    text = quote(f"filesrc location={path} ! decodebin")
+    with open_camera(f"gst:///{text}") as camera:
+        for number in range(5):
+            frame = frame_of(camera)
+            assert frame.pixels is not None
+            assert frame.colour is not None
+            grey = float(decode(frame.pixels, frame.colour).mean())
+            assert abs(grey - (40 * number + 20)) < 12
+            assert frame.device_ns == pytest.approx(number * 40_000_000, abs=1_000_000)
+
+
+def test_pipelines_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="no pipeline"):
+        open_camera("gst:///")
+    with pytest.raises(CameraError, match="no element"):
+        open_camera("gst:///nosuchelement")
+    with pytest.raises(CameraError, match=r"No such file|Could not open"):
+        open_camera("gst:///filesrc location=/no/such/file ! decodebin")
+    with pytest.raises(UsageError, match="no option rate"):
+        open_camera("gst:///videotestsrc?rate=5")
+
+
+def test_closing_ends_the_reading_and_every_thread() -> None:
+    camera = open_camera("gst:///videotestsrc is-live=true ! video/x-raw,width=64,height=48")
+    frame_of(camera)
+    camera.close()
+    camera.close()
+    assert camera.state == "closed"
+    with pytest.raises(CameraError, match="was closed"):
+        camera.read(1)
+
+
+def test_the_pipeline_of_a_csi_camera_and_its_absence() -> None:
+    text = csi_pipeline(parse_uri("csi://1?width=640&height=480&fps=60"))
+    assert "nvarguscamerasrc sensor-id=1 " in text
+    assert "width=640,height=480,framerate=60/1" in text
+    with pytest.raises(UsageError, match="sensor's number"):
+        csi_pipeline(parse_uri("csi://front"))
+    if load("Gst", "1.0").ElementFactory.find("nvarguscamerasrc") is None:
+        with pytest.raises(CameraError, match="need a Jetson"):
+            open_camera("csi://0")
+
+
+def test_a_stream_is_read_and_its_end_seen() -> None:
+    with Server() as server, open_camera(f"rtsp://127.0.0.1:{server.port}/cam") as camera:
+        first = frame_of(camera)
+        assert first.pixels is not None
+        assert first.pixels.max() > 150, "the ball is white"
+        second = frame_of(camera)
+        assert second.number > first.number
+        server.kill()
+        with pytest.raises(CameraError):
+            read_on(camera)
+
+
+def test_a_server_that_dies_and_comes_back() -> None:
+    with Server() as server:
+        uri = f"rtsp://127.0.0.1:{server.port}/cam"
+        watch = Watch(stall_s=1.0, lost_s=3.0, policy="latest")
+        with Supervised(uri, lambda: open_camera(uri), watch) as camera:
+            first = frame_of(camera, 60)
+            server.kill()
+            wait_for(lambda: camera.state == "lost", within_s=60)
+            server.start()
+            wait_for(lambda: camera.state == "live", within_s=60)
+            assert frame_of(camera, 60).number > first.number
+            assert camera.counters["reconnects"] >= 1
+
+
+def test_accounts_and_that_no_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_PASSWORD", "s3cr3t-word")
+    with Server("ann", "s3cr3t-word") as server:
+        place = f"127.0.0.1:{server.port}/cam"
+        for uri in (f"rtsp://ann@{place}?password_env=CAMERA_PASSWORD", f"rtsp://ann:s3cr3t-word@{place}"):
+            with open_camera(uri) as camera:
+                frame = frame_of(camera)
+                assert "s3cr3t" not in f"{camera.uri} {frame} {vars(camera)['uri']}"
+        with pytest.raises(CameraError) as caught, open_camera(f"rtsp://ann:wrong-w0rd@{place}") as camera:
+            frame_of(camera)
+        assert "wrong-w0rd" not in str(caught.value)
+        with pytest.raises(UsageError, match="no password in the URI"):
+            open_camera(f"rtsp://ann:x@{place}?password_env=CAMERA_PASSWORD")
+        with pytest.raises(CameraError, match="NO_SUCH is empty"):
+            open_camera(f"rtsp://ann@{place}?password_env=NO_SUCH")
+    with pytest.raises(UsageError, match="expected tcp or udp"):
+        open_camera("rtsp://127.0.0.1/cam?transport=pigeon")
+    assert "x:y" not in repr(parse_uri("rtsp://x:y@host/cam"))
+    assert "'y'" not in repr(parse_uri("rtsp://x:y@host/cam"))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(CameraError), open_camera(f"rtsp://127.0.0.1:{free_port()}/cam") as camera:
+        frame_of(camera)
+
+
+def test_listing_cameras_never_fails() -> None:
+    assert isinstance(list_cameras(), list)

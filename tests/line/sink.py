@@ -1,0 +1,45 @@
+"""Takes triggers as the station does, and remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ast_edge.line.part import Trigger
+from tests.waiting import wait_for
+
+
+class Sink:
+    """Remembers what it is given, in order; every trigger must name `source`."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.given: list[tuple[str, str | None]] = []
+        self.triggers: list[Trigger] = []
+
+    def trigger(
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
+    ) -> Trigger:
+        self.given.append(("trigger", external_id))
+        self.triggers.append(Trigger(len(self.given), at_ns or 0, 0.0, encoder, source, external_id))
+        return self.triggers[-1]
+
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+        assert source == self.source
+        assert len(external_ids) in {0, count}
+        self.given += [("missed", name) for name in external_ids or [None] * count]  # type: ignore[list-item]
+
+    def ids(self) -> list[int]:
+        return [int(name) for _, name in self.given if name is not None]
+
+    def count(self, kind: str) -> int:
+        return sum(found == kind for found, _ in self.given)
+
+
+def counted(sink: Sink, count: int) -> None:
+    """Wait for so many parts."""
+    wait_for(lambda: len(sink.given) == count)
