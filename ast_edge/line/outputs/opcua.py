@@ -26,7 +26,6 @@ from ast_edge.line.status import StationStatus
 _LOOK_S = 0.5
 _GOODBYE_S = 0.3  # for subscribers to hear that the station stopped
 _STOP_S = 5.0
-_START_S = 10.0  # what building the address space may take, during which nothing can end it
 
 
 class OpcUaOptions(Options):
@@ -69,6 +68,8 @@ class OpcUaOutput(QueuedOutput):
     with a queue. Connected means that the server listens; where the port cannot be had it is tried again.
     """
 
+    grace_s = 10.0  # building the address space takes its time, and nothing can end it
+
     def __init__(self, options: OpcUaOptions) -> None:
         """Raises LineError for a secret or certificate that cannot be used, or when asyncua is missing."""
         super().__init__(options.name, room=options.room)
@@ -92,8 +93,6 @@ class OpcUaOutput(QueuedOutput):
                 self._end = time.monotonic() + timeout_s
         self._rouse()
         super().close(timeout_s)
-        if self._thread.ident is not None:
-            self._thread.join(_START_S)
 
     def _add(self, item: PartResult | Event) -> None:
         super()._add(item)
