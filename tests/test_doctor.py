@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_edge.cameras import opening
-from ast_edge.doctor import cameras, jetson, machine, software
+from ast_edge.doctor import cameras, finding, jetson, machine, software
 from ast_edge.doctor.finding import Finding, ask, read, size, tool
 
 RELEASE = (
@@ -223,9 +223,9 @@ def test_gpio_chips_and_the_rights_on_them(tmp_path: Path) -> None:
     ],
 )
 def test_how_opencv_was_built(gstreamer: str, v4l2: str, level: str, found: str) -> None:
-    finding = software.opencv_finding("4.8.0", BUILD.format(gstreamer=gstreamer, v4l2=v4l2))
-    assert levels([finding]) == [level]
-    assert finding.found == found
+    told = software.opencv_finding("4.8.0", BUILD.format(gstreamer=gstreamer, v4l2=v4l2))
+    assert levels([told]) == [level]
+    assert told.found == found
 
 
 def test_this_opencv_tells_how_it_was_built() -> None:
@@ -283,6 +283,12 @@ def test_a_program_that_is_missing_fails_or_babbles(make_tool: Tool) -> None:
     assert ask("fails") is None
     make_tool("babbles", "printf '\\377\\376ok'")
     assert ask("babbles") == "\ufffd\ufffdok"
+
+
+def test_a_program_that_hangs(make_tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "_TOOL_S", 0.2)
+    make_tool("hangs", "exec sleep 60")
+    assert ask("hangs") is None
 
 
 def test_the_current_folder_is_no_place_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,11 @@ def look_at_opencv() -> list[Finding]:
     """OpenCV, and whether it was built to read GStreamer's and Video4Linux' cameras."""
     if importlib.util.find_spec("cv2") is None:
         fix = 'Install it with `pip install "ast-edge[cpu]"`; a Jetson has it from JetPack.'
-        return [Finding("warning", "OpenCV", "not installed: no cameras, depth or overlays", fix)]
+        return [
+            Finding(
+                "warning", "OpenCV", "not installed: no videos, depth, overlays or archived pictures", fix
+            )
+        ]
     cv2 = importlib.import_module("cv2")
     return [opencv_finding(cv2.__version__, cv2.getBuildInformation())]
 

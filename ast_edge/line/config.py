@@ -20,6 +20,7 @@ from ast_edge.line.options import Milliseconds, Name, Options, Seconds
 from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import JUDGED_AT, ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
+from ast_edge.line.outputs.opcua import OpcUaOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.timing import Timing
 from ast_edge.line.toml_file import read_toml
@@ -121,7 +122,7 @@ AnyTrigger = Annotated[
     Field(discriminator="kind"),
 ]
 AnyOutput = Annotated[
-    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions,
+    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions | OpcUaOptions,
     Field(discriminator="kind"),
 ]
 
