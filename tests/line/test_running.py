@@ -21,6 +21,8 @@ from tests.waiting import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 
+TOKEN = "of one test only"  # noqa: S105 (of a station that lives for a test)
+
 
 class Line:
     """A line.toml in a folder of its own, and the process that runs it."""
@@ -59,7 +61,7 @@ token = {{ env = "LINE_TOKEN" }}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str, notify: str = "") -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LINE_TOKEN": "t", "NOTIFY_SOCKET": notify}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LINE_TOKEN": TOKEN, "NOTIFY_SOCKET": notify}
         if notify:
             environment["WATCHDOG_USEC"] = "2000000"
         command = [sys.executable, "-c", "import sys; from ast_edge.cli import main; sys.exit(main())"]
@@ -84,7 +86,7 @@ token = {{ env = "LINE_TOKEN" }}
         self, method: str, path: str, body: dict[str, object] | None = None
     ) -> tuple[int, dict[str, object]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        headers = {"Authorization": "Bearer t", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -169,7 +171,7 @@ def test_a_line_that_is_killed_leaves_an_archive_that_opens(line: Line) -> None:
 def test_checking_a_line(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LINE_TOKEN", "t")
+    monkeypatch.setenv("LINE_TOKEN", TOKEN)
     assert main(["run", "--check", str(line.file)]) == 1
     found = capsys.readouterr().out.splitlines()
     assert found[0].startswith("ok       recipe first: rgb, threshold 0.1, proven on ONNX Runtime")
