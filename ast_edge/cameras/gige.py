@@ -80,7 +80,6 @@ class GigeCamera(Camera):
         uri.check_keys(*_OPTIONS)
         self.uri = uri.public
         self._aravis = load("Aravis", "0.8")
-        self._lost = threading.Event()
         self._closed = False
         self._lock = threading.Lock()
         self._number = -1
@@ -104,7 +103,7 @@ class GigeCamera(Camera):
         while True:
             if self._closed:
                 raise CameraError(f"{self.uri}: the camera was closed.")
-            if self._lost.is_set():
+            if self._is_lost():
                 raise CameraError(f"{self.uri}: the camera does not answer any more; check cable and power.")
             left_s = end - time.monotonic()
             buffer = self._stream.timeout_pop_buffer(int(max(min(left_s, _POLL_S), 0) * 1e6))
@@ -128,10 +127,19 @@ class GigeCamera(Camera):
                 raise CameraError(f"{self.uri}: the camera was closed.")
             self._asked("did not take the software trigger", self._camera.software_trigger)
 
+    def _is_lost(self) -> bool:
+        """Whether the camera stopped answering Aravis' heartbeat.
+
+        Asked for and not waited for: with a handler of Aravis' signal `control-lost` its thread may be the
+        last to hold the camera, and would have to wait for its own end.
+        """
+        camera = self._camera
+        return camera is not None and camera.is_gv_device() and not camera.get_device().is_controller()
+
     @property
     def state(self) -> State:
         """See `Camera`."""
-        return "closed" if self._closed else "lost" if self._lost.is_set() else "live"
+        return "closed" if self._closed else "lost" if self._is_lost() else "live"
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -174,7 +182,6 @@ class GigeCamera(Camera):
         device = camera.get_device()
         if camera.is_gv_device() and not device.is_controller():
             raise CameraError(f"{self.uri}: another program controls the camera; close that one first.")
-        device.connect("control-lost", lambda _: self._lost.set())
         if "pixel_format" in uri.options:
             wanted = uri.options["pixel_format"]
             self._asked("refuses pixel_format", lambda: camera.set_pixel_format_from_string(wanted))
