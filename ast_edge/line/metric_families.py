@@ -105,6 +105,11 @@ def drift_families(gauges: Mapping[str, float]) -> Iterator[Family]:
     yield Family("gauge", "drift", "Quantiles of late.", ("name",), _by_name(gauges))
 
 
+def web_families(counters: Mapping[str, int]) -> Iterator[Family]:
+    """What the page's server refused."""
+    yield Family("counter", "web", "What the page refused.", ("event",), _by_name(counters))
+
+
 def _by_name(values: Mapping[str, float]) -> list[tuple[tuple[str, ...], float]]:
     return [((name,), float(value)) for name, value in islice(values.items(), _MOST_VALUES)]
 

@@ -52,7 +52,8 @@ _FAULTS = {**{code: words for code, words, _ in REASONS}, OTHER: "anything else"
 class Watched:
     """Whom to ask when somebody asks; each may be missing, and one that raises hides no other.
 
-    `gauges` are the quantiles of the drift guard, `board` the sensors of the machine.
+    `gauges` are the quantiles of the drift guard, `web` is what the page's server counts, `board` the sensors
+    of the machine.
     """
 
     outputs: Sequence[Output] = ()
@@ -60,6 +61,7 @@ class Watched:
     camera_counters: Callable[[], Mapping[str, int]] = dict
     gauges: Callable[[], Mapping[str, float]] = dict
     warnings: Callable[[], tuple[str, ...]] = tuple
+    web: Callable[[], Mapping[str, int]] = dict
     board: Callable[[], Sequence[Reading]] = field(default_factory=lambda: Board().read)
 
 
@@ -233,6 +235,7 @@ class Metrics(Output):
             "camera": lambda: families.camera_families(watched.camera_counters()),
             "drift": lambda: families.drift_families(watched.gauges()),
             "warnings": warnings,
+            "web": lambda: families.web_families(watched.web()),
             "board": lambda: families.board_families(watched.board()),
         }
         build = Family("gauge", "build_info", "The version.", ("version",), [((__version__,), 1.0)])

@@ -66,6 +66,7 @@ class Service:
             lambda: self.camera.counters,
             gauges,
             self.warnings,
+            lambda: self.web.counters if self.web is not None else {},
         )
         metrics = Metrics(watched)
         view = WebView(

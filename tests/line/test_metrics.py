@@ -165,6 +165,7 @@ def test_everybody_is_asked() -> None:
             camera_counters=lambda: {"frames": 100, "dropped": 3},
             gauges=lambda: {"score_p50": 0.25},
             warnings=lambda: ("the disk is full", "it drifts"),
+            web=lambda: {"wrong_tokens": 2},
             board=lambda: (Reading("temperature", "cpu\ud800", 48.0), Reading("power", "VDD_IN", 4.5)),
         )
     )
@@ -179,6 +180,7 @@ def test_everybody_is_asked() -> None:
     assert value(series, "source_triggers_total") == value(series, "missed_triggers_total") == 0
     assert value(series, "warnings") == 2
     assert value(series, "drift", name="score_p50") == 0.25
+    assert value(series, "web_total", event="wrong_tokens") == 2
     assert value(series, "board_temperature_celsius", sensor="cpu?") == 48.0
     assert value(series, "board_power_watts", sensor="VDD_IN") == 4.5
     assert series["process_resident_memory_bytes", frozenset()] > 0
