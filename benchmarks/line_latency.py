@@ -3,7 +3,7 @@
     python benchmarks/line_latency.py --minutes 10 -o benchmarks/results/line_latency.json
 
 The camera is Aravis' fake one, the PLC a pymodbus server in a process of its own that writes down when its
-coil goes on. About half of the parts are rejected; each of these gives one figure: the moment at which the
+coil goes on. Some of the parts are rejected; each of these gives one figure: the moment at which the
 PLC has the coil, less that of the trigger. The engine's time is taken off, and in a second figure the
 camera's, which is from the trigger to the whole frame's arrival. `--dry-run` takes seconds and keeps nothing.
 """
