@@ -127,12 +127,20 @@ def main() -> int:
         "seconds": seconds,
         "parts_per_s": arguments.per_s,
         "camera": CAMERA,
+        "scheduling": scheduling(),
         **figures,
     }
     print(json.dumps(figures, indent=1))
     if arguments.output is not None and not arguments.dry_run:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(not figures["one_verdict_each"])
+
+
+def scheduling() -> str:
+    """How this process competes for the processor: its nice value and that of its session's group."""
+    group = Path("/proc/self/autogroup")
+    of_group = group.read_text(encoding="ascii").strip() if group.exists() else "none"
+    return f"nice {os.nice(0)}, autogroup {of_group.partition(' ')[2]}"
 
 
 def run(
