@@ -3,7 +3,7 @@
     python benchmarks/line_latency.py --minutes 10 -o benchmarks/results/line_latency.json
 
 The camera is Aravis' fake one, the PLC a pymodbus server in a process of its own that writes down when its
-coil goes on. About half of the parts are rejected; each of these gives one figure: the moment at which the
+coil goes on. Some of the parts are rejected; each of these gives one figure: the moment at which the
 PLC has the coil, less that of the trigger. The engine's time is taken off, and in a second figure the
 camera's, which is from the trigger to the whole frame's arrival. `--dry-run` takes seconds and keeps nothing.
 """
@@ -127,12 +127,20 @@ def main() -> int:
         "seconds": seconds,
         "parts_per_s": arguments.per_s,
         "camera": CAMERA,
+        "scheduling": scheduling(),
         **figures,
     }
     print(json.dumps(figures, indent=1))
     if arguments.output is not None and not arguments.dry_run:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(not figures["one_verdict_each"])
+
+
+def scheduling() -> str:
+    """How this process competes for the processor: its nice value and that of its session's group."""
+    group = Path("/proc/self/autogroup")
+    of_group = group.read_text(encoding="ascii").strip() if group.exists() else "none"
+    return f"nice {os.nice(0)}, autogroup {of_group.partition(' ')[2]}"
 
 
 def run(

@@ -116,12 +116,49 @@ def int8_table() -> str:
     return _table((*head, "held-out false rejects (FP32)"), rows)
 
 
+def line_table() -> str:
+    """From trigger to coil, in milliseconds."""
+    content = json.loads((RESULTS / "line_latency.json").read_text("utf-8"))
+    rows = []
+    for key, words in (
+        ("trigger_to_coil_ms", "trigger to coil"),
+        ("camera_ms", "of these, trigger to the whole frame's arrival (the camera)"),
+        ("engine_ms", "of these, the engine"),
+        ("trigger_to_coil_less_engine_ms", "trigger to coil, less the engine"),
+        ("frame_to_coil_less_engine_ms", "frame to coil, less the engine"),
+    ):
+        found = content[key]
+        rows.append((words, *(f"{found[level]:.1f}" for level in ("min", "p50", "p90", "p99", "max"))))
+    return _table(("ms", "min", "p50", "p90", "p99", "max"), rows)
+
+
+def storm_table() -> str:
+    """What was done to the line, and what became of its parts."""
+    content = json.loads((RESULTS / "fault_storm.json").read_text("utf-8"))
+    done = ", ".join(f"{name} {count}" for name, count in content["faults"].items())
+    verdicts = ", ".join(f"{count} {name}" for name, count in content["verdicts"].items())
+    memory = content["memory_mb"]
+    rows = [
+        ("faults done to it", done),
+        ("parts, by the PLC's count", str(content["parts"])),
+        ("verdicts, as the PLC heard them", verdicts),
+        ("parts without a verdict, or with two", str(len(content["problems"]))),
+        (
+            "memory of the longest-lived station",
+            f"{memory['middle_third']} MB, then {memory['last_third']} MB",
+        ),
+    ]
+    return _table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy_table,
     "study": study_table,
     "peers": peer_table,
     "presets": preset_table,
     "int8": int8_table,
+    "line": line_table,
+    "storm": storm_table,
 }
 KEYS = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_05")
 FIGURES = ("image AUROC", "image AP", "pixel AUROC", "AUPRO 30 %", "AUPRO 5 %")

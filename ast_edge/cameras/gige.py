@@ -125,7 +125,11 @@ class GigeCamera(Camera):
 
     @property
     def _gone(self) -> str:
-        """Why there is no camera any more, "" while there is."""
+        """Why there is no camera any more, "" while there is.
+
+        Asked for and not waited for: with a handler of Aravis' signal `control-lost` its thread may be the
+        last to hold the camera, and would have to wait for its own end.
+        """
         if (pulse := self._pulse) is not None and pulse.gone:
             return pulse.gone
         camera = self._camera

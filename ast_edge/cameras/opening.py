@@ -48,6 +48,9 @@ class FoundCamera:
     uri: str
     description: str
 
+    def __str__(self) -> str:
+        return f"{self.uri} ({self.description})"
+
 
 def list_cameras() -> list[FoundCamera]:
     """Video4Linux devices, GigE Vision cameras that answer, and a Jetson's CSI."""

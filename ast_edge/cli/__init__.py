@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ast_edge import __version__
-from ast_edge.cli import archiving, auditing, runtime, training
+from ast_edge.cli import archiving, auditing, doctoring, runtime, training
 from ast_edge.cli import line as line_command
 from ast_edge.errors import AstEdgeError
 
@@ -64,6 +64,7 @@ runtime.register(app)
 line_command.register(app)
 archiving.register(app)
 auditing.register(app)
+doctoring.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import typer
 
 from ast_edge.errors import UsageError
 
-Example = Literal["folder", "gige-modbus", "csi-gpio", "service"]
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "service"]
 
 
 def register(app: typer.Typer) -> None:

@@ -1,7 +1,8 @@
 // Lets preprocess.cu be compiled by a C++17 compiler and its kernels be launched on a CPU, by name and with an
 // array of argument pointers as cuLaunchKernel takes them. Blocks run one after the other; the threads of a
 // block are real threads with a real barrier, so a missing __syncthreads() is a race that a thread sanitizer
-// sees. Meant for tests: nothing here is fast.
+// sees. Meant for tests: nothing of that is fast. With AST_EDGE_ONE_THREAD a block has one thread, which the
+// compiler knows, and several threads may launch at once: so the kernels prepare frames where there is no GPU.
 #pragma once
 
 #include <cmath>
@@ -13,8 +14,14 @@
 #include <utility>
 #include <vector>
 
+// Processors with AVX2 get kernels of their own, chosen when the program is loaded. What they call must be inlined.
+#ifdef AST_EDGE_CLONES
+#define __global__ __attribute__((target_clones("avx2", "default")))
+#define __device__ static inline __attribute__((always_inline))
+#else
 #define __global__
 #define __device__ static inline
+#endif
 #define __restrict__ __restrict
 
 namespace ast_edge_host {
@@ -22,6 +29,24 @@ namespace ast_edge_host {
 struct Index {
     unsigned x, y, z;
 };
+
+#ifdef AST_EDGE_ONE_THREAD
+
+#define AST_EDGE_TOGETHER 32
+
+inline thread_local Index block_index;
+inline thread_local unsigned char* shared_memory = nullptr;
+
+}  // namespace ast_edge_host
+
+#define threadIdx (ast_edge_host::Index{0, 0, 0})
+#define blockDim (ast_edge_host::Index{1, 1, 1})
+
+static inline void __syncthreads() {}
+
+#else
+
+#define AST_EDGE_TOGETHER 3  // not 1, as on a GPU, and no divisor of what the tests resize
 
 class Barrier {
 public:
@@ -55,14 +80,17 @@ inline unsigned char* shared_memory = nullptr;
 }  // namespace ast_edge_host
 
 #define threadIdx ast_edge_host::thread_index
-#define blockIdx ast_edge_host::block_index
 #define blockDim ast_edge_host::block_size
 #define gridDim ast_edge_host::grid_size
+
+static inline void __syncthreads() { ast_edge_host::barrier->wait(); }
+
+#endif
+
+#define blockIdx ast_edge_host::block_index
 #define AST_EDGE_SHARED(name) unsigned char* name = ast_edge_host::shared_memory
 
 using std::isfinite;
-
-static inline void __syncthreads() { ast_edge_host::barrier->wait(); }
 
 static inline void atomicAdd(unsigned long long* to, unsigned long long value) {
     __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
@@ -76,6 +104,24 @@ template <typename... Arguments, std::size_t... Position>
 void call(void (*kernel)(Arguments...), void** arguments, std::index_sequence<Position...>) {
     kernel(*static_cast<std::remove_const_t<Arguments>*>(arguments[Position])...);
 }
+
+#ifdef AST_EDGE_ONE_THREAD
+
+template <typename... Arguments>
+int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsigned*, unsigned shared_bytes,
+           void** arguments) {
+    std::vector<double> shared((shared_bytes + sizeof(double) - 1) / sizeof(double));
+    shared_memory = reinterpret_cast<unsigned char*>(shared.data());
+    for (unsigned z = 0; z < grid[2]; ++z)
+        for (unsigned y = 0; y < grid[1]; ++y)
+            for (unsigned x = 0; x < grid[0]; ++x) {
+                block_index = {x, y, z};
+                call(kernel, arguments, std::index_sequence_for<Arguments...>());
+            }
+    return 0;
+}
+
+#else
 
 // What one thread of every block does, block after block.
 template <typename... Arguments>
@@ -111,6 +157,8 @@ int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsigned* b
     for (std::thread& other : others) other.join();
     return 0;
 }
+
+#endif
 
 }  // namespace ast_edge_host
 

@@ -7,6 +7,7 @@
 
 #ifdef __CUDACC__
 #define AST_EDGE_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define AST_EDGE_TOGETHER 1  // neighbours that a thread computes at once; more where a processor has vectors
 #else
 #include "host_shim.h"
 #endif
@@ -106,8 +107,8 @@ __device__ void sum_lanes(double* lanes) {
     __syncthreads();
 }
 
-__device__ void sum_counts(Count* lanes) {
-    for (int step = LANES / 2; step > 0; step /= 2) {
+__device__ void sum_counts(Count* lanes, int used) {
+    for (int step = used / 2; step > 0; step /= 2) {
         __syncthreads();
         for (int lane = threadIdx.x; lane < step; lane += blockDim.x) lanes[lane] += lanes[lane + step];
     }
@@ -121,23 +122,73 @@ extern "C" __global__ void ast_edge_set(int* words, int count, int value) {
     for (int i = threadIdx.x; i < count; i += blockDim.x) words[i] = value;
 }
 
-// Adds to `sums` [outputs,3] what `chunk` pixels, the first at `start` of the row, contribute.
-__device__ void add_chunk(const unsigned* pixels, int start, int chunk, int output, int sum_of, const int* first,
-                          const int* weights, int taps, int size, int* sums) {
-    const int skip = start - first[output];
-    const int begin = skip > 0 ? skip : 0;
-    const int end = skip + chunk < taps ? skip + chunk : taps;
-    int red = sums[3 * sum_of], green = sums[3 * sum_of + 1], blue = sums[3 * sum_of + 2];
-    for (int tap = begin; tap < end; ++tap) {
-        const unsigned pixel = pixels[tap - skip];
-        const int weight = weights[static_cast<long long>(tap) * size + output];
-        red += static_cast<int>(pixel & 255) * weight;
-        green += static_cast<int>(pixel >> 8 & 255) * weight;
-        blue += static_cast<int>(pixel >> 16) * weight;
+// Adds to `sums` [outputs,3], from `sum_of` on, what taps `begin` to `end` of N outputs from `output` on contribute.
+// `pixels` begins with the one at `start` of the row.
+template <int N>
+__device__ void add_taps(const unsigned* pixels, int start, int begin, int end, int output, int sum_of, const int* first,
+                         const int* weights, int size, int* sums) {
+    int at[N], red[N], green[N], blue[N];
+    for (int i = 0; i < N; ++i) {
+        at[i] = first[output + i] - start;
+        red[i] = sums[3 * (sum_of + i)];
+        green[i] = sums[3 * (sum_of + i) + 1];
+        blue[i] = sums[3 * (sum_of + i) + 2];
     }
-    sums[3 * sum_of] = red;
-    sums[3 * sum_of + 1] = green;
-    sums[3 * sum_of + 2] = blue;
+    for (int tap = begin; tap < end; ++tap) {
+        const int* of_tap = weights + static_cast<long long>(tap) * size + output;
+        for (int i = 0; i < N; ++i) {
+            const unsigned pixel = pixels[at[i] + tap];
+            red[i] += static_cast<int>(pixel & 255) * of_tap[i];
+            green[i] += static_cast<int>(pixel >> 8 & 255) * of_tap[i];
+            blue[i] += static_cast<int>(pixel >> 16) * of_tap[i];
+        }
+    }
+    for (int i = 0; i < N; ++i) {
+        sums[3 * (sum_of + i)] = red[i];
+        sums[3 * (sum_of + i) + 1] = green[i];
+        sums[3 * (sum_of + i) + 2] = blue[i];
+    }
+}
+
+// Adds to `sums` [outputs,3] what `chunk` pixels, the first at `start` of the row, contribute to outputs `sum_of` to
+// `stop` of the tile that begins at output `begin`.
+__device__ void add_chunk(const unsigned* pixels, int start, int chunk, int begin, int sum_of, int stop,
+                          const int* first, const int* weights, int taps, int size, int* sums) {
+    const int output = begin + sum_of, last = begin + stop - 1;
+    if (stop - sum_of == AST_EDGE_TOGETHER && start <= first[output] && first[last] + taps <= start + chunk) {
+        add_taps<AST_EDGE_TOGETHER>(pixels, start, 0, taps, output, sum_of, first, weights, size, sums);
+        return;
+    }
+    for (int i = 0; i < stop - sum_of; ++i) {
+        const int skip = start - first[output + i];
+        const int from = skip > 0 ? skip : 0;
+        const int to = skip + chunk < taps ? skip + chunk : taps;
+        add_taps<1>(pixels, start, from, to, output + i, sum_of + i, first, weights, size, sums);
+    }
+}
+
+// Decodes `count` pixels from (x,y) on, FORMAT known to the compiler, to red | green << 8 | blue << 16.
+template <int FORMAT>
+__device__ void decode_as(Frame frame, int x, int y, int count, unsigned* pixels) {
+    frame.format = FORMAT;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        const Pixel pixel = pixel_at(frame, x + i, y);
+        pixels[i] = static_cast<unsigned>(pixel.red | pixel.green << 8 | pixel.blue << 16);
+    }
+}
+
+__device__ void decode(Frame frame, int x, int y, int count, unsigned* pixels) {
+    switch (frame.format) {
+        case RGB: return decode_as<RGB>(frame, x, y, count, pixels);
+        case BGR: return decode_as<BGR>(frame, x, y, count, pixels);
+        case MONO: return decode_as<MONO>(frame, x, y, count, pixels);
+        case NV12: return decode_as<NV12>(frame, x, y, count, pixels);
+        case YUYV: return decode_as<YUYV>(frame, x, y, count, pixels);
+        case BAYER_RGGB: return decode_as<BAYER_RGGB>(frame, x, y, count, pixels);
+        case BAYER_BGGR: return decode_as<BAYER_BGGR>(frame, x, y, count, pixels);
+        case BAYER_GRBG: return decode_as<BAYER_GRBG>(frame, x, y, count, pixels);
+        default: return decode_as<BAYER_GBRG>(frame, x, y, count, pixels);
+    }
 }
 
 // Decodes one row of the crop and resizes it: `rows` uint8 RGB [crop_height,size,3]. Grid [crop_height,
@@ -157,18 +208,30 @@ extern "C" __global__ void ast_edge_rows(const Byte* data, int format, int width
     for (int start = first[begin]; start < stop; start += chunk) {
         const int count = stop - start < chunk ? stop - start : chunk;
         __syncthreads();  // the previous chunk has been read
-        for (int i = threadIdx.x; i < count; i += blockDim.x) {
-            const Pixel pixel = pixel_at(frame, crop_x + start + i, crop_y + y);
-            pixels[i] = static_cast<unsigned>(pixel.red | pixel.green << 8 | pixel.blue << 16);
-        }
+        decode(frame, crop_x + start, crop_y + y, count, pixels);
         __syncthreads();
-        for (int i = threadIdx.x; i < outputs; i += blockDim.x)
-            add_chunk(pixels, start, count, begin + i, i, first, weights, taps, size, sums);
+        for (int i = threadIdx.x * AST_EDGE_TOGETHER; i < outputs; i += blockDim.x * AST_EDGE_TOGETHER) {
+            const int end = outputs - i < AST_EDGE_TOGETHER ? outputs : i + AST_EDGE_TOGETHER;
+            add_chunk(pixels, start, count, begin, i, end, first, weights, taps, size, sums);
+        }
     }
     __syncthreads();
     Byte* out = rows + 3 * (static_cast<long long>(y) * size + begin);
     for (int i = threadIdx.x; i < 3 * outputs; i += blockDim.x)
         out[i] = static_cast<Byte>(clamped(sums[i] >> bits, 0, 255));
+}
+
+// N bytes of one output row from the rows at `from`, whose weights start at `weights`.
+template <int N>
+__device__ void add_rows(const Byte* from, int row_bytes, const int* weights, int taps, int size, int bits, Byte* out) {
+    int sums[N];
+    for (int i = 0; i < N; ++i) sums[i] = 1 << (bits - 1);
+    for (int tap = 0; tap < taps; ++tap) {
+        const Byte* row = from + static_cast<long long>(tap) * row_bytes;
+        const int weight = weights[tap * size];
+        for (int i = 0; i < N; ++i) sums[i] += row[i] * weight;
+    }
+    for (int i = 0; i < N; ++i) out[i] = static_cast<Byte>(clamped(sums[i] >> bits, 0, 255));
 }
 
 // Resizes the columns of `rows` uint8 [n,row_bytes] to `image` uint8 [size,row_bytes], row_bytes = 3 size. Grid
@@ -177,16 +240,37 @@ extern "C" __global__ void ast_edge_columns(const Byte* rows, const int* first, 
                                             int size, int tile, int bits, Byte* image) {
     const int row_bytes = 3 * size, y = blockIdx.x, begin = blockIdx.y * tile;
     const int end = row_bytes - begin < tile ? row_bytes : begin + tile;
+    const int rest = end - (end - begin) % AST_EDGE_TOGETHER;
     const Byte* from = rows + static_cast<long long>(first[y]) * row_bytes;
-    for (int i = begin + threadIdx.x; i < end; i += blockDim.x) {
-        int sum = 1 << (bits - 1);
-        for (int tap = 0; tap < taps; ++tap)
-            sum += from[static_cast<long long>(tap) * row_bytes + i] * weights[tap * size + y];
-        image[static_cast<long long>(y) * row_bytes + i] = static_cast<Byte>(clamped(sum >> bits, 0, 255));
-    }
+    Byte* out = image + static_cast<long long>(y) * row_bytes;
+    for (int i = begin + threadIdx.x * AST_EDGE_TOGETHER; i < rest; i += blockDim.x * AST_EDGE_TOGETHER)
+        add_rows<AST_EDGE_TOGETHER>(from + i, row_bytes, weights + y, taps, size, bits, out + i);
+    for (int i = rest + threadIdx.x; i < end; i += blockDim.x)
+        add_rows<1>(from + i, row_bytes, weights + y, taps, size, bits, out + i);
 }
 
 __device__ int channel_sum(const Byte* pixel) { return pixel[0] + pixel[1] + pixel[2]; }
+
+// Adds to `sums` [4], `LANES` apart, what N pixels of a row contribute to the levels; `row` is of `image` uint8 RGB
+// with `below` bytes to the next row, 0 where there is none.
+template <int N>
+__device__ void add_levels(const Byte* row, int below, int size, int x, Count* sums) {
+    unsigned sum = 0, squares = 0, down = 0, right = 0;  // of at most 32 pixels: they do not overflow
+    const int right_by = x + N < size ? 3 : 0;
+    for (int i = 0; i < N; ++i) {
+        const Byte* pixel = row + 3 * (x + i);
+        const int here = channel_sum(pixel);
+        const int under = channel_sum(pixel + below) - here, beside = channel_sum(pixel + right_by) - here;
+        sum += here;
+        squares += here * here;
+        down += under * under;
+        right += beside * beside;
+    }
+    sums[0] += sum;
+    sums[LANES] += squares;
+    sums[2 * LANES] += down;
+    sums[3 * LANES] += right;
+}
 
 // Adds to `levels` [4], of the channels' sum in `image` uint8 [size,size,3]: its sum, the sum of its squares,
 // and the squared differences to the pixel below and to the pixel on the right. Grid [size]; shared: 4 x LANES
@@ -194,25 +278,19 @@ __device__ int channel_sum(const Byte* pixel) { return pixel[0] + pixel[1] + pix
 extern "C" __global__ void ast_edge_levels(const Byte* image, int size, Count* levels) {
     AST_EDGE_SHARED(shared);
     Count* lanes = reinterpret_cast<Count*>(shared);
-    const int y = blockIdx.x;
+    const int y = blockIdx.x, below = y + 1 < size ? 3 * size : 0;
     const Byte* row = image + static_cast<long long>(y) * 3 * size;
-    for (int lane = threadIdx.x; lane < LANES; lane += blockDim.x) {
-        Count sum = 0, squares = 0, down = 0, right = 0;
-        for (int x = lane; x < size; x += LANES) {
-            const int here = channel_sum(row + 3 * x);
-            const int below = y + 1 < size ? channel_sum(row + 3 * (size + x)) - here : 0;
-            const int beside = x + 1 < size ? channel_sum(row + 3 * x + 3) - here : 0;
-            sum += here;
-            squares += here * here;
-            down += below * below;
-            right += beside * beside;
-        }
-        lanes[lane] = sum;
-        lanes[LANES + lane] = squares;
-        lanes[2 * LANES + lane] = down;
-        lanes[3 * LANES + lane] = right;
+    int used = LANES;
+    while (used > 1 && used / 2 * AST_EDGE_TOGETHER >= size) used /= 2;
+    for (int lane = threadIdx.x; lane < used; lane += blockDim.x) {
+        for (int i = 0; i < 4; ++i) lanes[i * LANES + lane] = 0;
+        int x = lane * AST_EDGE_TOGETHER;
+        for (; x + AST_EDGE_TOGETHER < size; x += LANES * AST_EDGE_TOGETHER)
+            add_levels<AST_EDGE_TOGETHER>(row, below, size, x, lanes + lane);
+        for (const int end = x + AST_EDGE_TOGETHER; x < size && x < end; ++x)
+            add_levels<1>(row, below, size, x, lanes + lane);
     }
-    for (int i = 0; i < 4; ++i) sum_counts(lanes + i * LANES);
+    for (int i = 0; i < 4; ++i) sum_counts(lanes + i * LANES, used);
     for (int i = threadIdx.x; i < 4; i += blockDim.x) atomicAdd(levels + i, lanes[i * LANES]);
 }
 

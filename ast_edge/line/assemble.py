@@ -16,7 +16,8 @@ from ast_edge.line.outputs.gated import GatedOutput
 from ast_edge.line.outputs.gpio import GpioOutput, GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
-from ast_edge.line.outputs.webhook import WebhookOutput
+from ast_edge.line.outputs.opcua import OpcUaOutput
+from ast_edge.line.outputs.webhook import WebhookOptions, WebhookOutput
 from ast_edge.line.recipes import Recipes, open_recipe
 from ast_edge.line.station import Triggering
 from ast_edge.line.triggers.base import TriggerSource
@@ -79,7 +80,7 @@ def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
         return GpioOutput(options, encoder)
     if isinstance(options, MqttOutputOptions):
         return MqttOutput(options)
-    return WebhookOutput(options)
+    return WebhookOutput(options) if isinstance(options, WebhookOptions) else OpcUaOutput(options)
 
 
 def outputs(config: LineConfig, encoder: EncoderSource | None) -> list[Output]:

@@ -1,72 +1,168 @@
-"""Temperatures and power of the board, as Linux tells them in sysfs, and of an NVIDIA card by NVML."""
+"""How warm the board and the GPU are and what power they draw, where the machine says so.
+
+Linux tells through sysfs: thermal zones, and sensors under `class/hwmon` (on a Jetson the INA3221 behind each
+supply rail). A desktop's GPU is asked through NVML where the package pynvml is installed. What cannot be read
+is left out: a sensor that is switched off answers with an error, and that is no fault of the line.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Literal, Protocol
 
-_SYS = Path("/sys")
-_MOST = 64
+SYSFS = Path("/sys")
+_MOST_FOLDERS = 64
+_MOST_CHANNELS = 16
+_MOST_READINGS = 100
+_LONGEST = 64  # bytes of a sensor's name or number
+_NVML_TEMPERATURE_GPU = 0
+# What no board is: sensors say such things when they are off.
+_COLDEST_C, _HOTTEST_C = -100.0, 250.0
+_MOST_W = 10_000.0
 
 
-def read_board(sys: Path = _SYS) -> dict[str, float]:
-    """`temperature_<zone>` in degrees Celsius and `power_<rail>` in watts; empty where nothing is readable.
+@dataclass(frozen=True)
+class Reading:
+    """One sensor at one moment: `temperature` in degrees Celsius, `power` in watts."""
 
-    Thermal zones are those of the kernel; rails are those of the INA3221 monitors of a Jetson. Never raises.
+    kind: Literal["temperature", "power"]
+    sensor: str
+    value: float
+
+    @property
+    def credible(self) -> bool:
+        """Whether a board can be so."""
+        if self.kind == "temperature":
+            return _COLDEST_C <= self.value <= _HOTTEST_C
+        return 0.0 <= self.value <= _MOST_W
+
+
+class Nvml(Protocol):
+    """What is used of the module pynvml."""
+
+    def nvmlDeviceGetCount(self) -> int: ...  # noqa: D102, N802 (NVML's own names)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> object: ...  # noqa: D102, N802
+
+    def nvmlDeviceGetTemperature(self, handle: object, sensor: int) -> int: ...  # noqa: D102, N802
+
+    def nvmlDeviceGetPowerUsage(self, handle: object) -> int: ...  # noqa: D102, N802
+
+
+class Board:
+    """The sensors of this machine; `read` may be called from any thread and never raises.
+
+    `root` is where sysfs is mounted.
     """
-    found: dict[str, float] = {}
-    for name, value in (*_zones(sys), *_rails(sys), *_nvml()):
-        if len(found) < _MOST:
-            found.setdefault(name, value)
-    return found
+
+    def __init__(self, root: Path = SYSFS) -> None:
+        self._root = root
+        self._nvml = _find_nvml()
+
+    def read(self) -> tuple[Reading, ...]:
+        """What can be read now, each sensor's name once per kind."""
+        found: dict[tuple[str, str], Reading] = {}
+        for source in (sysfs_readings(self._root), gpu_readings(self._nvml)):
+            # A driver's answers are not ours to foresee, and nothing here may reach the line.
+            with contextlib.suppress(Exception):
+                for reading in source:
+                    found.setdefault((reading.kind, reading.sensor), reading)
+        return tuple(islice(found.values(), _MOST_READINGS))
 
 
-def _zones(sys: Path) -> Iterator[tuple[str, float]]:
-    for zone in sorted(sys.glob("class/thermal/thermal_zone*")):
-        name, value = _text(zone / "type"), _number(zone / "temp")
-        if name and value is not None:
-            yield f"temperature_{name}", value / 1e3
+def sysfs_readings(root: Path) -> Iterator[Reading]:
+    """Temperatures of the thermal zones, then temperatures and powers of the hardware monitors."""
+    zones = set()
+    for folder in _folders(root / "class/thermal", "thermal_zone"):
+        name, milli = _text(folder / "type"), _number(folder / "temp")
+        if name is not None:
+            zones.add(name.replace("_", "-"))
+        if name is not None and milli is not None:
+            yield from _if_credible(Reading("temperature", name, milli / 1e3))
+    for folder in _folders(root / "class/hwmon", "hwmon"):
+        name = _text(folder / "name")
+        # The kernel shows each thermal zone as a monitor too.
+        if name is not None and name.replace("_", "-") not in zones:
+            yield from _monitor(folder, name)
 
 
-def _rails(sys: Path) -> Iterator[tuple[str, float]]:
-    """Millivolts times milliamperes of every labelled channel; channels of shunt sums have no voltage."""
-    for monitor in sorted(sys.glob("class/hwmon/hwmon*")):
-        for label in sorted(monitor.glob("in*_label")):
-            channel = label.name.removeprefix("in").removesuffix("_label")
-            name = _text(label)
-            volts, amperes = (
-                _number(monitor / f"in{channel}_input"),
-                _number(monitor / f"curr{channel}_input"),
-            )
-            if name and volts is not None and amperes is not None:
-                yield f"power_{name}", volts * amperes / 1e6
-
-
-def _nvml() -> Iterator[tuple[str, float]]:
-    try:
-        import pynvml  # noqa: PLC0415 (only where somebody installed it)
-    except ImportError:
+def gpu_readings(nvml: Nvml | None) -> Iterator[Reading]:
+    """Temperature and power of every GPU that NVML knows; a GPU that does not say is left out."""
+    if nvml is None:
         return
-    with contextlib.suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            card = pynvml.nvmlDeviceGetHandleByIndex(index)
-            yield f"temperature_gpu{index}", float(pynvml.nvmlDeviceGetTemperature(card, 0))
-            yield f"power_gpu{index}", pynvml.nvmlDeviceGetPowerUsage(card) / 1e3
+    for index in range(min(nvml.nvmlDeviceGetCount(), _MOST_CHANNELS)):
+        with contextlib.suppress(Exception):  # one GPU may have fallen off the bus
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            degrees = float(nvml.nvmlDeviceGetTemperature(handle, _NVML_TEMPERATURE_GPU))
+            yield from _if_credible(Reading("temperature", f"gpu{index}", degrees))
+            watts = nvml.nvmlDeviceGetPowerUsage(handle) / 1e3
+            yield from _if_credible(Reading("power", f"gpu{index}", watts))
+
+
+def _monitor(folder: Path, name: str) -> Iterator[Reading]:
+    """One hardware monitor: temperatures in 0.001 C, powers in microwatts or as mV by mA."""
+    for channel in range(1, _MOST_CHANNELS + 1):
+        milli = _number(folder / f"temp{channel}_input")
+        if milli is not None:
+            label = _text(folder / f"temp{channel}_label") or f"temp{channel}"
+            yield from _if_credible(Reading("temperature", f"{name} {label}", milli / 1e3))
+        micro = _number(folder / f"power{channel}_input")
+        if micro is not None:
+            label = _text(folder / f"power{channel}_label") or f"{name} power{channel}"
+            yield from _if_credible(Reading("power", label, micro / 1e6))
+            continue
+        volts = _number(folder / f"in{channel}_input")
+        amperes = _number(folder / f"curr{channel}_input")
+        if name.startswith("ina") and volts is not None and amperes is not None:
+            # The name of the rail; the fourth to seventh channel of an INA3221 are sums, without a label.
+            rail = _text(folder / f"in{channel}_label")
+            if rail is not None and not rail.startswith("sum of"):
+                yield from _if_credible(Reading("power", rail, volts * amperes / 1e6))
+
+
+def _if_credible(reading: Reading) -> Iterator[Reading]:
+    if reading.credible:
+        yield reading
+
+
+def _folders(parent: Path, prefix: str) -> list[Path]:
+    """Its numbered folders in the order of their numbers."""
+    try:
+        children = list(islice(parent.iterdir(), 10 * _MOST_FOLDERS))
+    except OSError:
+        return []
+    named = [child for child in children if re.fullmatch(rf"{prefix}[0-9]{{1,6}}", child.name)]
+    return sorted(named, key=lambda child: int(child.name.removeprefix(prefix)))[:_MOST_FOLDERS]
 
 
 def _text(path: Path) -> str | None:
+    """The file's one line; None where it is not there, empty, or will not say."""
     try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        with path.open("rb", buffering=0) as stream:
+            text = stream.read(_LONGEST).decode(errors="replace").strip("\0\n\r\t ")
+    except (OSError, ValueError):
         return None
-    return text if text and len(text) <= 64 and text.isprintable() else None
+    return text or None
 
 
 def _number(path: Path) -> float | None:
     text = _text(path)
+    return float(text) if text is not None and re.fullmatch(r"-?[0-9]{1,12}", text) else None
+
+
+def _find_nvml() -> Nvml | None:
+    """NVML, initialised; None without the package, the driver, or a GPU."""
     try:
-        return None if text is None else float(text)
-    except ValueError:
+        import pynvml  # noqa: PLC0415 (optional, and it loads the driver's library)
+
+        start: Callable[[], object] = pynvml.nvmlInit
+        start()
+        found: Nvml = pynvml
+    except Exception:  # noqa: BLE001 (its errors are its own classes)
         return None
+    return found

@@ -14,11 +14,13 @@ from ast_edge.errors import AstEdgeError
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.audit import AuditOptions
 from ast_edge.line.drift import DriftOptions
+from ast_edge.line.gate import GateOptions
 from ast_edge.line.logs import LogOptions
 from ast_edge.line.options import Milliseconds, Name, Options, Seconds
 from ast_edge.line.outputs.gpio import GpioOutputOptions
-from ast_edge.line.outputs.modbus import ModbusOutputOptions
+from ast_edge.line.outputs.modbus import JUDGED_AT, ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
+from ast_edge.line.outputs.opcua import OpcUaOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.timing import Timing
 from ast_edge.line.toml_file import read_toml
@@ -120,7 +122,7 @@ AnyTrigger = Annotated[
     Field(discriminator="kind"),
 ]
 AnyOutput = Annotated[
-    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions,
+    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions | OpcUaOptions,
     Field(discriminator="kind"),
 ]
 
@@ -163,6 +165,36 @@ class LineConfig(Options):
             raise ValueError(
                 f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} asks for no frame: "
                 "the camera would wait for ever"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_come_after_verdicts(self) -> LineConfig:
+        for output in self.output:
+            gate = getattr(output, "gate", None)
+            if not isinstance(gate, GateOptions) or gate.delay_ms is None:
+                continue
+            if gate.delay_ms <= self.timing.deadline_ms:
+                raise ValueError(
+                    f"output {output.name}: gate.delay_ms = {gate.delay_ms:g} is not above timing.deadline_ms"
+                    f" = {self.timing.deadline_ms:g}: a late part would have passed the gate before its fault"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _plc_has_one_map(self) -> LineConfig:
+        trigger = self.trigger
+        if not isinstance(trigger, ModbusTriggerOptions) or trigger.judged_register is None:
+            return self
+        wanted = [
+            output.registers + JUDGED_AT
+            for output in self.output
+            if isinstance(output, ModbusOutputOptions) and output.registers is not None
+        ]
+        if trigger.judged_register not in wanted:
+            raise ValueError(
+                f"trigger.judged_register = {trigger.judged_register} is no output's registers + {JUDGED_AT} "
+                f"({', '.join(map(str, wanted)) or 'there is none'}): nobody would write it"
             )
         return self
 

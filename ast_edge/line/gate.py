@@ -32,7 +32,7 @@ from ast_edge.scoring import Verdict
 
 ACTUATING: tuple[Verdict, ...] = ("reject", "fault")
 ENCODER_POLL_NS = 2_000_000
-_MOST_WAITING = 4096
+_MOST_WAITING = 1000
 _MOST_FATES = 1000
 _NS = 1_000_000
 _Counts = Annotated[int, Field(ge=1, le=1 << 30)]

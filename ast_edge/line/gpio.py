@@ -78,7 +78,7 @@ def request_lines(
         raise LineError(
             f"GPIO {chip}: no permission; let the user who runs the station belong to the group of {chip}."
         ) from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, NotImplementedError) as exc:
         raise LineError(
             f"GPIO {chip}: line {names} cannot be had ({exc}); gpioinfo lists chips, lines and their users."
         ) from exc

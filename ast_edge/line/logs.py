@@ -6,10 +6,12 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -36,6 +38,8 @@ _EVENT_LEVELS: dict[EventKind, int] = {
 }
 # The same fault again and again is told at the 1st, 2nd, 4th, 8th time and so on, and once in this time.
 _TOLD_AGAIN_S = 60.0
+_MOST_KEYS, _MOST_KEY = 64, 200
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 if TYPE_CHECKING:
@@ -54,8 +58,8 @@ class LogOptions(Options):
 class LineLog(Output):
     """Writes to `stream` (stderr) from a thread of its own; what finds no room is dropped and counted.
 
-    A pass is told at level info, a reject or fault as a warning. Parts that are faults for the same reason
-    one after the other are thinned out: the next line that is written says how many were not.
+    A pass is told at level info, a reject or fault as a warning. Faults for the same reason, with no judged
+    part between them, are thinned out, and so are failures: a later line says how many were not told.
     """
 
     name = "log"
@@ -65,7 +69,7 @@ class LineLog(Output):
         self._sink = _Sink(sys.stderr if stream is None else stream)
         self._sink.setFormatter(_Json() if options.format == "json" else _Text())
         self._level = _LEVELS[options.level]
-        self._thinning = _Thinning()
+        self._faults, self._failures = _Thinning(), _Thinning()
         self._parts = self._dropped = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="ast-edge-log", daemon=True)
@@ -78,7 +82,11 @@ class LineLog(Output):
         """See `Output`."""
         self._parts += 1
         level = 20 if result.verdict == "pass" else 30
-        left_out = self._thinning.left_out(result.verdict, result.reason)
+        left_out: int | None = 0
+        if result.verdict == "fault":
+            left_out = self._faults.left_out(result.reason)
+        elif silent := self._faults.well():
+            self._write(30, f"{silent} more faults until here were not told", {"not_told": silent})
         if left_out is None or level < self._level:
             return
         facts = result.as_dict()
@@ -86,8 +94,9 @@ class LineLog(Output):
         more = {"not_told": left_out} if left_out else {}
         score = "" if facts["score"] is None else f" score {result.score:.6g} of {result.threshold:.6g}"
         reason = f": {result.reason}" if result.reason else ""
-        also = f" ({left_out} more of these were not told)" if left_out else ""
-        message = f"{result.part_id} {result.verdict}{score} {result.latency_ms:.1f} ms{reason}{also}"
+        message = (
+            f"{result.part_id} {result.verdict}{score} {result.latency_ms:.1f} ms{reason}{_also(left_out)}"
+        )
         self._write(level, message, {**facts, **more})
 
     def event(self, event: Event) -> None:
@@ -96,7 +105,13 @@ class LineLog(Output):
         well = event.details.get("connected") is True or event.details.get("state") in ("live", "closed")
         level = 20 if well else _EVENT_LEVELS.get(event.kind, 20)
         words = " ".join(f"{key}={value}" for key, value in event.details.items())
-        self._write(level, f"{event.kind} {words}", {"event": event.kind, **event.details})
+        left_out = self._failures.left_out(words) if event.kind == "failure" else 0
+        if left_out is None:
+            return
+        more = {"not_told": left_out} if left_out else {}
+        self._write(
+            level, f"{event.kind} {words}{_also(left_out)}", {"event": event.kind, **event.details, **more}
+        )
 
     @property
     def status(self) -> OutputStatus:
@@ -144,25 +159,45 @@ class _Sink(_Stream):
 
 
 class _Thinning:
-    """Which of many equal faults in a row are told."""
+    """Which of many equal messages are told; two that differ in numbers only are equal."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, str] | None = None
-        self._run = self._not_told = 0
-        self._told_at = 0.0
+        self._seen: dict[str, _Seen] = {}
 
-    def left_out(self, verdict: str, reason: str) -> int | None:
-        """None where this one is not told; else how many were not since the last one that was."""
-        now, key = time.monotonic(), (verdict, reason)
-        self._run = self._run + 1 if verdict == "fault" and key == self._last else 1
-        self._last = key
-        power_of_two = self._run & (self._run - 1) == 0
-        if not power_of_two and now - self._told_at < _TOLD_AGAIN_S:
-            self._not_told += 1
+    def left_out(self, message: str) -> int | None:
+        """None where this one is not told; else how many like it were not since the last that was."""
+        now, key = time.monotonic(), _NUMBER.sub("#", message[:_MOST_KEY])
+        seen = self._seen.get(key)
+        if seen is None or now - seen.last_s > _TOLD_AGAIN_S:
+            if len(self._seen) >= _MOST_KEYS:
+                self._seen.clear()
+            left_out = 0 if seen is None else seen.not_told
+            self._seen[key] = _Seen(1, 0, now, now)
+            return left_out
+        seen.count += 1
+        seen.last_s = now
+        if seen.count & (seen.count - 1) and now - seen.told_s < _TOLD_AGAIN_S:
+            seen.not_told += 1
             return None
-        self._told_at = now
-        left_out, self._not_told = self._not_told, 0
+        seen.told_s = now
+        left_out, seen.not_told = seen.not_told, 0
         return left_out
+
+    def well(self) -> int:
+        """It is over: the next one is news again; how many were not told until now."""
+        silent = sum(seen.not_told for seen in self._seen.values())
+        self._seen.clear()
+        return silent
+
+
+@dataclass
+class _Seen:
+    """How often, how often of late without being told, and when the last one was told and came."""
+
+    count: int
+    not_told: int
+    told_s: float
+    last_s: float
 
 
 class _Text(logging.Formatter):
@@ -193,6 +228,10 @@ class _Json(logging.Formatter):
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _also(left_out: int) -> str:
+    return f" ({left_out} more of these were not told)" if left_out else ""
 
 
 def _printable(text: str) -> str:

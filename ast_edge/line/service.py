@@ -61,7 +61,12 @@ class Service:
         kept = [self.archive] if self.archive is not None else []
         gauges = self.drift.gauges if self.drift is not None else dict
         watched = Watched(
-            [*self.counterparts, *kept], self.source, lambda: self.camera.counters, gauges, self.warnings
+            [*self.counterparts, *kept, self.log],
+            self.source,
+            lambda: self.camera.counters,
+            gauges,
+            self.warnings,
+            lambda: self.web.counters if self.web is not None else {},
         )
         metrics = Metrics(watched)
         view = WebView(
@@ -72,6 +77,7 @@ class Service:
             self._trigger,
             self._recipe,
             self._rollback,
+            self.events.tell,
         )
         return metrics, WebServer(self.config.web, view)
 

@@ -19,7 +19,7 @@ from line.broker import Broker
 from line.camera import SERIAL, FakeCamera
 from line.plc import BLOCK, COUNTER, REJECT_COIL, Plc, free_port
 
-TOKEN = "storm"  # noqa: S105 (of a station that lives for the storm only)
+TOKEN = "of one storm only"  # noqa: S105 (of a station that lives for the storm only)
 CAMERA = f"gige://{SERIAL}?trigger=software&exposure_us=10000&packet_size=9000"
 LINE = """
 [station]

@@ -38,14 +38,20 @@ class Authority:
         signed = own.sign(self._key, hashes.SHA256())
         self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, *, password: str = "") -> Pair:
-        """A certificate for 127.0.0.1 and localhost, for servers and for clients."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    def sign(self, name: str, *, password: str = "", uri: str = "") -> Pair:
+        """A certificate for 127.0.0.1 and localhost, for servers and for clients; RSA if there is a URI."""
+        key: Key = ec.generate_private_key(ec.SECP256R1())
+        names: list[x509.GeneralName] = [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+        if uri:
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            names.append(x509.UniformResourceIdentifier(uri))
         builder = _builder(_name(name), self._name, key).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
-        pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem")
         signed = builder.sign(self._key, hashes.SHA256())
         pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         write_key(pair.key, key, password)

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.waiting import wait_for
+
 NAMES = ("SENSOR", "ENCODER", "REJECT", "OK", "FAULT", "READY", "ALIVE", "SPARE")
 SENSOR, ENCODER, REJECT, OK, FAULT, READY, ALIVE, SPARE = range(8)
 _CONFIG = Path("/sys/kernel/config/gpio-sim")
@@ -39,6 +41,7 @@ class SimulatedChip:
     """gpio-sim, by configfs (Documentation/admin-guide/gpio/gpio-sim.rst). Needs root and the module."""
 
     def __init__(self) -> None:
+        self.path = f"/dev/ast-edge-gpio-{os.getpid()}"
         self._folder = _CONFIG / f"ast-edge-{os.getpid()}"
         bank = self._folder / "bank"
         bank.mkdir(parents=True)
@@ -52,17 +55,19 @@ class SimulatedChip:
         (self._folder / "live").write_text("1")
         chip = (self._folder / "bank" / "chip_name").read_text().strip()
         device = (self._folder / "dev_name").read_text().strip()
-        self.path = f"/dev/{chip}"
         self._lines = Path("/sys/devices/platform") / device / chip
-        end = time.monotonic() + 20
-        while not Path(self.path).exists() and time.monotonic() < end:
-            time.sleep(0.01)
+        # Another number every time, so that a link stands for what udev does.
+        wait_for((Path("/dev") / chip).exists)
+        Path(self.path).symlink_to(chip)
 
     def unplug(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
         (self._folder / "live").write_text("0")
 
     def pull(self, offset: int, *, high: bool) -> None:
         (self._lines / f"sim_gpio{offset}" / "pull").write_text("pull-up" if high else "pull-down")
+        # Edges that come while the kernel's thread handles the one before are one to it.
+        time.sleep(0.002)
 
     def level(self, offset: int) -> bool:
         return (self._lines / f"sim_gpio{offset}" / "value").read_text().strip() == "1"
@@ -94,6 +99,13 @@ def bench(kind: str) -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpiod, "request_lines", request_lines_of({stand_in.path: stand_in}))
         yield stand_in
+
+
+def pulse(chip: Bench, offset: int, times: int = 1) -> None:
+    """On and off again, so many times."""
+    for _ in range(times):
+        chip.pull(offset, high=True)
+        chip.pull(offset, high=False)
 
 
 class Scope:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,16 +67,69 @@ def test_less_than_the_level_is_left_out() -> None:
     assert len(lines(log, stream)) == 1
 
 
-def test_the_same_fault_for_hours_does_not_fill_the_disk() -> None:
+def test_the_same_fault_for_hours_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     stream = io.StringIO()
     log = LineLog(LogOptions(), stream)
     for number in range(1, 1001):
         log.put(part_result(number, "fault"))
     log.put(part_result(1001))
     found = lines(log, stream)
-    assert len(found) == 11  # the 1st, 2nd, 4th ... 512th, and the pass
+    assert len(found) == 12  # the 1st, 2nd, 4th ... 512th, how many more, and the pass
     assert "(1 more of these were not told)" in found[2]
-    assert "(488 more of these were not told)" in found[-1]
+    assert "WARNING 488 more faults until here were not told" in found[-2]
+    assert "not told" not in found[-1]
+
+
+def faults(log: LineLog, *reasons: str) -> None:
+    for number, reason in enumerate(reasons):
+        log.put(replace(part_result(number, "fault"), reason=reason))
+
+
+def test_what_differs_in_numbers_or_alternates_is_thinned_out_too() -> None:
+    stream = io.StringIO()
+    log = LineLog(LogOptions(), stream)
+    faults(log, *(f"the verdict took {200 + n} ms, 200 ms are allowed" for n in range(128)))
+    faults(log, *("no frame came in time (camera lost)", "no frame came in time (camera stalled)") * 128)
+    found = lines(log, stream)
+    assert len(found) == 8 + 2 * 8
+    assert "the verdict took 327 ms" in found[7]
+
+
+def test_after_a_judged_part_a_fault_is_news_and_a_pass_tells_of_itself_only() -> None:
+    stream = io.StringIO()
+    log = LineLog(LogOptions(), stream)
+    faults(log, *["cable"] * 3)
+    log.put(part_result(9))
+    faults(log, "cable")
+    found = lines(log, stream)
+    assert [("fault" in line, "not told" in line) for line in found] == [
+        (True, False),
+        (True, False),
+        (True, True),
+        (False, False),
+        (True, False),
+    ]
+
+
+def test_a_failure_at_every_part_does_not_fill_the_disk_and_other_events_are_all_told() -> None:
+    stream = io.StringIO()
+    log = LineLog(LogOptions(format="json"), stream)
+    for number in range(1000):
+        log.event(Event("failure", {"where": "output plc", "error": f"KeyError: {number}"}, 0.0))
+    for _ in range(20):
+        log.event(Event("recipe", {"taken": "cap"}, 0.0))
+    found = [json.loads(line) for line in lines(log, stream)]
+    assert [line["event"] for line in found].count("failure") == 10
+    assert found[9]["not_told"] == 255
+    assert [line["event"] for line in found].count("recipe") == 20
+
+
+def test_endlessly_many_reasons_take_no_memory() -> None:
+    log = LineLog(LogOptions(), io.StringIO())
+    faults(log, *("x" * n for n in range(1, 190)))
+    assert len(log._faults._seen) <= 64
+    log.end()
 
 
 def test_rejects_are_never_thinned_out() -> None:

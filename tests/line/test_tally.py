@@ -117,3 +117,14 @@ def test_an_engine_that_raises_is_known() -> None:
         bench.camera.show()
         bench.settle(1)
     assert reason_code("fault", bench.results[0].reason) == 9
+
+
+def test_an_error_that_nobody_foresaw_is_the_engines() -> None:
+    def answer(_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    with rig(answer, deadline_ms=20_000.0) as bench:  # type: ignore[arg-type]
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+    assert reason_code("fault", bench.results[0].reason) == 9

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast_edge.errors import LineError, UsageError
+from ast_edge.line.events import EventKind
 from ast_edge.line.options import Secret
 from ast_edge.line.web import WebOptions, WebServer, WebView
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_for
 
-TOKEN = "correct horse"  # noqa: S105 (of a server that lives for a test)
+TOKEN = "correct horse battery"  # noqa: S105 (of a server that lives for a test)
 ALLOWED = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 
 
@@ -32,11 +33,19 @@ class Behind:
     """What the page stands for, and what was asked of it."""
 
     port: int = field(default_factory=free_port)
+    server: WebServer | None = None
     reasons: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
     hostile: str = ""
+    told: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+    broken: bool = False
+
+    def tell(self, kind: EventKind, details: Mapping[str, object]) -> None:
+        self.told.append((kind, details))
 
     def status(self) -> Mapping[str, object]:
+        if self.broken:
+            raise ZeroDivisionError("bug")
         parts = [
             {"part_id": "run-1", "verdict": "pass", "score": 0.25, "latency_ms": 3.5, "reason": self.hostile}
         ]
@@ -71,7 +80,9 @@ class Behind:
         def rollback(operator: str) -> Mapping[str, object]:
             raise LineError(f"there is no recipe before, {operator}")
 
-        return WebView(lambda: b"# metrics\n", self.status, why_not, why_not, trigger, recipe, rollback)
+        return WebView(
+            lambda: b"# metrics\n", self.status, why_not, why_not, trigger, recipe, rollback, self.tell
+        )
 
 
 @pytest.fixture
@@ -79,15 +90,13 @@ def behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[Behind]:
     monkeypatch.setenv("WEB_TOKEN", TOKEN)
     found = Behind()
     options = WebOptions(port=found.port, token=Secret(env="WEB_TOKEN"), hosts=("station.local",))
-    server = WebServer(options, found.view())
-    server.start()
+    server = found.server = WebServer(options, found.view())
     before = threading.active_count()
+    server.start()
     yield found
     server.close()
     server.close()
-    end = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < end:
-        time.sleep(0.01)
+    assert threading.active_count() == before
 
 
 def ask(
@@ -197,6 +206,83 @@ def test_a_port_that_is_taken_and_a_token_that_is_not_there(behind: Behind) -> N
         WebServer(options, behind.view()).start()
 
 
+def test_a_token_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_TOKEN", "swordfish")
+    options = WebOptions(port=free_port(), token=Secret(env="WEB_TOKEN"))
+    with pytest.raises(LineError, match="at least 16 characters, found 9") as caught:
+        WebServer(options, Behind().view()).start()
+    assert "swordfish" not in str(caught.value)
+
+
+def test_wrong_tokens_are_counted_told_and_keep_nobody_else_waiting(behind: Behind) -> None:
+    assert behind.server is not None
+    wrong = {**ALLOWED, "Authorization": "Bearer wrong"}
+    seen: list[int] = []
+    guessing = [
+        threading.Thread(target=lambda: seen.append(ask(behind.port, "POST", "/trigger", {}, wrong)[0]))
+        for _ in range(12)
+    ]
+    for thread in guessing:
+        thread.start()
+    wait_for(lambda: 429 in seen)
+    assert 401 not in seen, "a wrong token is answered later than a right one"
+    assert ask(behind.port, "POST", "/trigger", {"id": "in between"}, ALLOWED)[0] == 200
+    for thread in guessing:
+        thread.join()
+    assert set(seen) == {401, 429}
+    assert behind.asked == [("trigger", "in between", None)]
+    assert behind.server.counters["wrong_tokens"] == 12
+    assert [details["times"] for _, details in behind.told] == [1, 2, 4, 8]
+    assert TOKEN not in str(behind.told)
+
+
+def test_one_address_does_not_keep_the_others_out(behind: Behind) -> None:
+    """All that 127.0.0.2 may have, and more; 127.0.0.1 is answered at once."""
+    assert behind.server is not None
+    clients = [
+        socket.create_connection(("127.0.0.1", behind.port), timeout=20, source_address=("127.0.0.2", 0))
+        for _ in range(40)
+    ]
+    try:
+        server = behind.server
+        wait_for(lambda: server.counters["turned_away"] == 24)
+        assert ask(behind.port, "GET", "/healthz")[0] == 200
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_an_error_of_the_station_is_told_and_answered(behind: Behind) -> None:
+    behind.broken = True
+    assert ask(behind.port, "GET", "/status") == (500, '{"error": "Internal Server Error"}\n')
+    assert behind.told == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})]
+    assert ask(behind.port, "GET", "/healthz")[0] == 200
+
+
+def test_everybody_being_able_to_read_is_told_once() -> None:
+    behind = Behind()
+    server = WebServer(WebOptions(host="0.0.0.0", port=behind.port), behind.view())  # noqa: S104
+    server.start()
+    try:
+        assert ask(behind.port, "GET", "/status")[0] == 200
+        assert ask(behind.port, "GET", "/status", headers={"Host": "evil.example"})[0] == 421
+        assert ask(behind.port, "GET", "/status", headers={"Host": "192.0.2.7:8080"})[0] == 200
+    finally:
+        server.close()
+    ((kind, details),) = behind.told
+    assert kind == "start"
+    assert details["web"] == f"0.0.0.0:{behind.port}"
+
+
+def test_closing_ends_connections_that_are_open(behind: Behind) -> None:
+    assert behind.server is not None
+    with socket.create_connection(("127.0.0.1", behind.port), timeout=20) as client:
+        client.sendall(b"GET / HTT")
+        wait_for(lambda: any(thread.name == "ast-edge-web-request" for thread in threading.enumerate()))
+        behind.server.close()
+        assert client.recv(100) == b""
+
+
 def test_slow_clients_keep_nobody_out_for_long(behind: Behind) -> None:
     """More connections than there is room for, each of which sends a byte now and then, for ever."""
     clients = [socket.create_connection(("127.0.0.1", behind.port), timeout=30) for _ in range(30)]
@@ -238,6 +324,8 @@ def test_slow_clients_keep_nobody_out_for_long(behind: Behind) -> None:
         b"POST /trigger HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /trigger HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
         b"POST /trigger HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"POST /trigger HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
     ],
 )

@@ -157,7 +157,7 @@ class StandInRequest:
                 raise ValueError(f"unknown line name: {line}")
             offset = self._taken.get(line, line)
             if offset not in self._taken.values():
-                raise refusal(errno.EINVAL)
+                raise ValueError(errno.EINVAL, os.strerror(errno.EINVAL))
             assert isinstance(offset, int)
             settings = self._chip.lines[offset].settings
             if settings is None or settings.direction is not Direction.OUTPUT:

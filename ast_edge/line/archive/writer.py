@@ -14,6 +14,7 @@ from ast_edge.line.archive.pictures import write_part
 from ast_edge.line.archive.queues import Queues, picture_bytes
 from ast_edge.line.archive.row import Files, Outcome, PictureState
 from ast_edge.line.part import PartResult
+from ast_edge.line.priority import step_back
 from ast_edge.line.warned import Warnings
 
 _PROBE_S = 1.0
@@ -46,6 +47,7 @@ class PictureWriter:
         self._queues.close()
 
     def _run(self) -> None:
+        step_back()  # drawing and packing pictures takes longer than an inspection
         while True:
             result = self._queues.next_picture(_PROBE_S)
             if result is not None:

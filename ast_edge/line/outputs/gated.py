@@ -56,6 +56,8 @@ class GatedOutput(QueuedOutput):
             reading = self._position()
             with self._gate_lock:
                 self._gate.add(result.trigger, result.verdict, time.monotonic_ns(), reading)
+                if self._end is not None:
+                    self._gate.give_up(time.monotonic_ns())
         super().put(result)
 
     def note(self, event: Event) -> None:

@@ -53,6 +53,7 @@ from ast_edge.scoring import Verdict
 
 REGISTERS = 18
 TOTALS_AT = 6
+JUDGED_AT = 12
 HEARTBEAT_AT = 16
 NO_SCORE = -(1 << 31)
 _VERDICTS: dict[Verdict, int] = {"pass": 1, "reject": 2, "fault": 3}

@@ -66,6 +66,7 @@ class MqttOutput(QueuedOutput):
         """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
         super().__init__(options.name, room=options.room)
         self._options = options
+        self.grace_s = 1.0 + options.connect_timeout_s
         self._broker = Broker(options, f"output {options.name}")
         self._waker = Waker()
         self._link: Link | None = None
@@ -99,8 +100,6 @@ class MqttOutput(QueuedOutput):
                 self._end = time.monotonic() + timeout_s
         self._waker.wake()
         super().close(timeout_s)
-        if self._thread.ident is not None:
-            self._thread.join(self._options.connect_timeout_s)
         with self._news:
             self._undelivered += self._flying_results()
             self._flying.clear()
@@ -111,9 +110,8 @@ class MqttOutput(QueuedOutput):
         super()._add(item)
         self._waker.wake()
 
-    def _over(self) -> bool:
-        done = not self._queue and not self._flying
-        return self._end is not None and (done or time.monotonic() >= self._end)
+    def _busy(self) -> bool:
+        return bool(self._flying)
 
     # ---- on the output's own thread ------------------------------------------------------------------------
 
@@ -137,10 +135,6 @@ class MqttOutput(QueuedOutput):
             self._turn(link, _LOOK_S if self._end is None else 0.05)
             self._check_silence()
         self._say_stopped(link)
-
-    def _deliver(self, result: PartResult) -> None:
-        """Send one result; it is delivered when the broker says so."""
-        self._send(self._open_link(), _Sent(result, 0, 0.0))
 
     def _disconnect(self) -> None:
         link, self._link = self._link, None
@@ -184,9 +178,9 @@ class MqttOutput(QueuedOutput):
                 raise LineError(f"{self._broker.where}: a message was refused: {answer.refused}.")
             self._backoff.reset()
             with self._news:
-                self._settle(answer)
+                self._count(answer)
 
-    def _settle(self, answer: Answer) -> None:
+    def _count(self, answer: Answer) -> None:
         for sent in self._flying:
             if sent.mid == answer.mid:
                 self._flying.remove(sent)

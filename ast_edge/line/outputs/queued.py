@@ -46,9 +46,12 @@ class QueuedOutput(Output):
     def _connect(self) -> None:
         """Reach the counterpart; any exception means that it is not there."""
 
-    @abstractmethod
     def _deliver(self, result: PartResult) -> None:
-        """Hand over one result; any exception means that the connection is dead and the result waits."""
+        """Hand over one result; any exception means that the connection is dead and the result waits.
+
+        A subclass whose `_serve` delivers in its own way has no need of it.
+        """
+        raise NotImplementedError
 
     def _announce(self, event: Event) -> None:
         """Hand over an event, as `_deliver`; by default nobody is told."""
@@ -153,6 +156,10 @@ class QueuedOutput(Output):
             self._deliver(item)
         else:
             self._announce(item)
+        self._settle(item)
+
+    def _settle(self, item: PartResult | Event) -> None:
+        """The first item in the queue was handed over."""
         self._backoff.reset()
         with self._news:
             self._delivered += isinstance(item, PartResult)

@@ -22,7 +22,7 @@ REASONS: tuple[tuple[int, str, str], ...] = (
         r"good parts (have|were)|no part found",
     ),
     (8, "the network gave no finite number", r"no usable score|no finite number|not finite"),
-    (9, "the engine failed", r"\bengine\b|ONNX|CUDA|TensorRT"),
+    (9, "the engine failed", r"\bengine\b|inspection failed|ONNX|CUDA|TensorRT"),
     (10, "the station was stopping", r"station (is stopping|stopped)"),
     (11, "the camera failed", r"camera|://"),
 )

@@ -119,7 +119,7 @@ class WebhookOutput(Output):
             if len(self._queue) >= _ROOM:
                 self._queue.popleft()
                 self._undelivered += 1
-            self._queue.append(result)
+            self._queue.append(result.without_pictures())
             self._news.notify_all()
 
     @property

@@ -1,8 +1,9 @@
 """Triggers from a GPIO line: each edge is a part, with the kernel's own time of it; and an encoder's line.
 
 The kernel numbers the edges of a line. Where numbers are missing, more edges came than its buffer holds
-before we read them: these parts are missed, and are faults. Edges that come while nobody has the line (before
-the start, or a chip on USB that was pulled) nobody counts.
+before we read them: these parts are missed, and are faults. Two things nobody counts: edges that come while
+nobody has the line (before the start, or when a chip on USB was pulled), and edges that follow each other
+faster than the kernel's own thread takes them, which are one edge to it.
 
 An encoder on another line of the chip is counted by the same numbers, so that edges that did not fit into the
 buffer are counted too. One line has no direction: a conveyor that runs back counts on. A part's count is that

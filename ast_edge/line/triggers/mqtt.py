@@ -249,7 +249,7 @@ class MqttTrigger(TriggerSource):
         if told.id is not None:
             self._recent.append(told.id)
         if self._kept:
-            self._lose(f"{self._broker.where}: a trigger came while the connection was down.")
+            self._lose(f"{self._broker.where}: a trigger came while the connection was down.", told.id)
             return
         with self._lock:
             self._triggers += 1
@@ -262,12 +262,12 @@ class MqttTrigger(TriggerSource):
         with self._lock:
             self._ignored += 1
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, part_id: str | None = None) -> None:
         with self._lock:
             self._missed += 1
             self._last_error = why
         self.told("trigger", {"trigger": self.name, "missed": 1, "error": why})
-        self._listener().missed(1, self.name)
+        self._listener().missed(1, self.name, () if part_id is None else (part_id,))
 
     def _listener(self) -> TriggerSink:
         if self._sink is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -317,3 +318,12 @@ def test_readers_see_a_writer_at_work(tmp_path: Path) -> None:
                 time.sleep(0.002)
             wait_for(lambda: reader.count(Query()) == 399)
     assert opened.heard.events == []
+
+
+def test_pictures_are_written_by_a_thread_that_steps_back(tmp_path: Path) -> None:
+    with archiving(tmp_path) as opened:
+        opened.archive.put(part(1, "reject"))
+        wait_for(lambda: opened.archive.counts.kept == 1)
+        writer = next(it for it in threading.enumerate() if it.name == "ast-edge-archive-pictures")
+        assert writer.native_id is not None
+        assert os.getpriority(os.PRIO_PROCESS, writer.native_id) >= 10

@@ -19,43 +19,21 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pydantic import ValidationError
 
 from ast_edge.errors import LineError
-from ast_edge.line.part import Trigger
 from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions, TriggerMessage, read_trigger
 from tests.line.brokers import Listener, broker, listening, proxy, raw_server
 from tests.line.rig import rig
+from tests.line.sink import Sink
 from tests.waiting import wait_for
 
 TOPIC = "hall/7/trigger"
 
 
-class Sink:
-    """Takes triggers and remembers them."""
+def sink_of_mqtt() -> Sink:
+    return Sink("mqtt")
 
-    def __init__(self) -> None:
-        self.triggers: list[Trigger] = []
-        self.missed_count = 0
 
-    def trigger(
-        self,
-        at_ns: int | None = None,
-        *,
-        encoder: int | None = None,
-        source: str = "software",
-        external_id: str | None = None,
-    ) -> Trigger:
-        assert at_ns is not None
-        self.triggers.append(
-            Trigger(len(self.triggers) + 1, at_ns, time.time(), encoder, source, external_id)
-        )
-        return self.triggers[-1]
-
-    def missed(self, count: int, source: str) -> None:
-        assert source == "mqtt"
-        self.missed_count += count
-
-    @property
-    def ids(self) -> list[str | None]:
-        return [trigger.external_id for trigger in self.triggers]
+def names(sink: Sink) -> list[str | None]:
+    return [trigger.external_id for trigger in sink.triggers]
 
 
 @contextmanager
@@ -85,7 +63,7 @@ def say(listener: Listener, *messages: object) -> None:
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_every_message_is_a_part(tmp_path: Path, protocol: str) -> None:
-    sink, before_ns = Sink(), time.monotonic_ns()
+    sink, before_ns = sink_of_mqtt(), time.monotonic_ns()
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
@@ -98,28 +76,28 @@ def test_every_message_is_a_part(tmp_path: Path, protocol: str) -> None:
         wait_for(lambda: len(sink.triggers) == 8)
         assert source.status.triggers == 8
         assert (source.status.missed, source.ignored, source.status.last_error) == (0, 0, "")
-    assert sink.ids == [None, "A7", None, None, None, "8", None, None]
+    assert names(sink) == [None, "A7", None, None, None, "8", None, None]
     assert [trigger.encoder for trigger in sink.triggers] == [None, -12, 2**40, *[None] * 5]
     assert {trigger.source for trigger in sink.triggers} == {"mqtt"}
     assert sink.triggers == sorted(sink.triggers, key=lambda trigger: trigger.at_ns)
     assert before_ns < sink.triggers[0].at_ns <= time.monotonic_ns()
-    assert sink.missed_count == 0
+    assert sink.count("missed") == 0
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_retained_message_is_no_part(tmp_path: Path, protocol: str) -> None:
-    sink = Sink()
+    sink = sink_of_mqtt()
     with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
         listener.say(TOPIC, b'{"id": 1}', retain=True)
         with mqtt_trigger(mosquitto.port, sink, protocol=protocol):
             say(listener, {"id": 2})
             wait_for(lambda: sink.triggers)
-    assert sink.ids == ["2"]
-    assert sink.missed_count == 0
+    assert names(sink) == ["2"]
+    assert sink.count("missed") == 0
 
 
 def test_a_message_that_cannot_be_read_is_a_part_that_was_there(tmp_path: Path) -> None:
-    sink, told = Sink(), []
+    sink, told = sink_of_mqtt(), []
 
     def hear(kind: str, details: Mapping[str, object]) -> None:
         told.append((kind, details.get("missed")))
@@ -134,12 +112,12 @@ def test_a_message_that_cannot_be_read_is_a_part_that_was_there(tmp_path: Path) 
         wait_for(lambda: sink.triggers)
         assert source.status.missed == len(rubbish) + 1
         assert "bytes" in source.status.last_error
-    assert sink.missed_count == len(rubbish) + 1
+    assert sink.count("missed") == len(rubbish) + 1
     assert told.count(("trigger", 1)) == len(rubbish) + 1
 
 
 def test_the_same_id_twice_in_a_row_is_one_part(tmp_path: Path) -> None:
-    sink = Sink()
+    sink = sink_of_mqtt()
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
@@ -148,8 +126,8 @@ def test_the_same_id_twice_in_a_row_is_one_part(tmp_path: Path) -> None:
         say(listener, *({"id": each} for each in (1, 1, 2, 1, 1, 1, 3)), b"", b"", {"id": 3})
         wait_for(lambda: len(sink.triggers) == 7)
         assert source.ignored == 3
-    assert sink.ids == ["1", "2", "1", "3", None, None, "3"]
-    assert sink.missed_count == 0
+    assert names(sink) == ["1", "2", "1", "3", None, None, "3"]
+    assert sink.count("missed") == 0
 
 
 def cut_and_back(told: Callable[[], object], source: MqttTrigger, line: Any) -> None:
@@ -164,7 +142,7 @@ def cut_and_back(told: Callable[[], object], source: MqttTrigger, line: Any) -> 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_parts_that_went_by_while_the_connection_was_down_are_faults(tmp_path: Path, protocol: str) -> None:
     """More than the broker sends at once, so that they come in several portions."""
-    sink = Sink()
+    sink = sink_of_mqtt()
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
@@ -174,16 +152,16 @@ def test_parts_that_went_by_while_the_connection_was_down_are_faults(tmp_path: P
         say(listener, {"id": "before"})
         wait_for(lambda: sink.triggers)
         cut_and_back(lambda: say(listener, *({"id": each} for each in range(70))), source, line)
-        assert (sink.missed_count, source.status.missed) == (70, 70)
+        assert (sink.count("missed"), source.status.missed) == (70, 70)
         say(listener, {"id": "after"})
         wait_for(lambda: len(sink.triggers) == 2)
-    assert sink.ids == ["before", "after"]
-    assert sink.missed_count == 70
+    missed = [("missed", str(number)) for number in range(70)]
+    assert sink.given == [("trigger", "before"), *missed, ("trigger", "after")]
 
 
 def test_what_the_broker_sends_again_is_the_same_part(tmp_path: Path) -> None:
     """The broker does not hear the acknowledgements, then the connection dies: it sends all again."""
-    sink = Sink()
+    sink = sink_of_mqtt()
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
@@ -202,30 +180,33 @@ def test_what_the_broker_sends_again_is_the_same_part(tmp_path: Path) -> None:
         say(listener, {"id": "after"})
         wait_for(lambda: len(sink.triggers) == 12)
     # Without an id nobody can tell: it is taken for a part more, and that is a fault.
-    assert sink.missed_count == 1
-    assert sink.ids == [*map(str, range(10)), None, "after"]
+    assert sink.count("missed") == 1
+    assert names(sink) == [*map(str, range(10)), None, "after"]
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_what_came_before_the_station_started_is_no_part_of_this_run(tmp_path: Path, protocol: str) -> None:
-    sink = Sink()
+    sink = sink_of_mqtt()
     with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
-        with proxy(mosquitto.port) as line, mqtt_trigger(line.port, Sink(), protocol=protocol) as before:
+        with (
+            proxy(mosquitto.port) as line,
+            mqtt_trigger(line.port, sink_of_mqtt(), protocol=protocol) as before,
+        ):
             line.cut()
             wait_for(lambda: not before.status.connected)
         say(listener, b"", b"", b"")
         with mqtt_trigger(mosquitto.port, sink, protocol=protocol):
             say(listener, {"id": "after"})
             wait_for(lambda: sink.triggers)
-    assert sink.ids == ["after"]
-    assert sink.missed_count == 0
+    assert names(sink) == ["after"]
+    assert sink.count("missed") == 0
 
 
 @pytest.mark.parametrize("how", ["orderly", "cut"])
 def test_an_orderly_end_leaves_nothing_at_the_broker(tmp_path: Path, how: str) -> None:
     with broker(tmp_path) as mosquitto, proxy(mosquitto.port) as line:
         port = line.port if how == "cut" else mosquitto.port
-        with mqtt_trigger(port, Sink(), client_id="station-7") as source:
+        with mqtt_trigger(port, sink_of_mqtt(), client_id="station-7") as source:
             if how == "cut":
                 line.cut()
                 wait_for(lambda: not source.status.connected)
@@ -241,7 +222,7 @@ def test_an_orderly_end_leaves_nothing_at_the_broker(tmp_path: Path, how: str) -
 
 
 def test_a_broker_that_dies_and_forgets_is_taken_again(tmp_path: Path) -> None:
-    sink = Sink()
+    sink = sink_of_mqtt()
     with broker(tmp_path) as mosquitto:
         mosquitto.kill()
         with mqtt_trigger(mosquitto.port, sink, connected=False) as source:
@@ -251,13 +232,13 @@ def test_a_broker_that_dies_and_forgets_is_taken_again(tmp_path: Path) -> None:
                 wait_for(lambda: source.status.connected)
                 with listening(mosquitto.port) as listener:
                     say(listener, {"id": number})
-                wait_for(lambda: str(number) in sink.ids)  # noqa: B023 (called at once)
+                wait_for(lambda: str(number) in names(sink))  # noqa: B023 (called at once)
                 mosquitto.kill()
                 wait_for(lambda: not source.status.connected)
             mosquitto.start()
             wait_for(lambda: source.status.connected)
             assert "has forgotten us" in source.status.last_error
-    assert sink.ids == ["0", "1"]
+    assert names(sink) == ["0", "1"]
 
 
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -275,20 +256,20 @@ COUNTERPARTS = {
 def test_a_counterpart_that_talks_rubbish_is_left(bytes_: bytes, error: str) -> None:
     with (
         raw_server(lambda client: answer(client, bytes_)) as port,
-        mqtt_trigger(port, Sink(), connected=False, connect_timeout_s=0.3) as source,
+        mqtt_trigger(port, sink_of_mqtt(), connected=False, connect_timeout_s=0.3) as source,
     ):
         wait_for(lambda: source.status.last_error)
         wait_for(lambda: error in source.status.last_error)
 
 
 def test_a_packet_of_256_megabytes_is_a_part_that_nobody_reads() -> None:
-    sink = Sink()
+    sink = sink_of_mqtt()
     announced = CONNACK + b"\x30\xff\xff\xff\x7f\x00\x01t"
     with (
         raw_server(lambda client: answer(client, announced)) as port,
         mqtt_trigger(port, sink, connected=False) as source,
     ):
-        wait_for(lambda: sink.missed_count)
+        wait_for(lambda: sink.count("missed"))
         assert source.status.missed >= 1
 
 

@@ -1,0 +1,158 @@
+"""A Jetson's own: JetPack, power mode, clocks; and the governor of any processor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ast_edge.doctor.finding import ROOT, Finding, ask, read, tool
+
+_RELEASE = re.compile(r"^# R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", re.MULTILINE)
+_MODE = re.compile(r"^NV Power Mode:\s*(\S.*?)\s*$", re.MULTILINE)
+_CLOCK = re.compile(r"(cpu\d+|GPU|EMC)\b.*?\bMinFreq=(\d{1,15})\s+MaxFreq=(\d{1,15})\b")
+# The memory's clock is held by an override: its least frequency stays low.
+_OFF_OR_HELD = re.compile(r"\b(Online=0|FreqOverride=1)\b")
+_GOVERNORS = "sys/devices/system/cpu"
+_OLDEST = 35  # JetPack 5
+
+
+class Release(NamedTuple):
+    """The release of Jetson Linux (L4T), as 36 and "3.0"."""
+
+    major: int
+    revision: str
+
+    def __str__(self) -> str:
+        return f"Jetson Linux {self.major}.{self.revision}"
+
+
+def parse_release(text: str) -> Release | None:
+    """The release that /etc/nv_tegra_release tells, or None."""
+    match = _RELEASE.search(text)
+    return Release(int(match[1]), match[2]) if match else None
+
+
+def parse_power_mode(text: str) -> str | None:
+    """The name of the power mode that `nvpmodel -q` prints, as "MAXN" or "15W", or None."""
+    match = _MODE.search(text)
+    return match[1] if match else None
+
+
+def parse_free_clocks(text: str) -> tuple[str, ...] | None:
+    """The clocks of `jetson_clocks --show` that may go below their maximum; None where it shows none.
+
+    Processors that are off in this power mode do not count.
+    """
+    clocks = [match for line in text.splitlines() if (match := _CLOCK.match(line))]
+    free = [clock for clock in clocks if not _OFF_OR_HELD.search(clock.string)]
+    return tuple(clock[1] for clock in free if int(clock[2]) < int(clock[3])) if clocks else None
+
+
+def is_jetson(root: Path = ROOT) -> bool:
+    """Is this a Jetson?"""
+    return (root / "etc/nv_tegra_release").exists()
+
+
+def look_at_jetpack(root: Path = ROOT) -> list[Finding]:
+    """The release of Jetson Linux and the package JetPack."""
+    text = read(root / "etc/nv_tegra_release")
+    if text is None:
+        return [Finding("ok", "Jetson", "this machine is none")]
+    return [
+        _release(parse_release(text)),
+        _jetpack(ask("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack")),
+    ]
+
+
+def _release(release: Release | None) -> Finding:
+    if release is None:
+        return Finding(
+            "note",
+            "Jetson",
+            "/etc/nv_tegra_release does not tell the release",
+            "Compare the release with what README.md names, with `cat /etc/nv_tegra_release`.",
+        )
+    if release.major < _OLDEST:
+        return Finding(
+            "warning",
+            "Jetson",
+            f"{release}, older than JetPack 5",
+            "Flash the board with JetPack 6 or newer.",
+        )
+    return Finding("ok", "Jetson", str(release))
+
+
+def _jetpack(version: str | None) -> Finding:
+    if version:
+        return Finding("ok", "JetPack", version.strip())
+    return Finding(
+        "note",
+        "JetPack",
+        "the package nvidia-jetpack is not installed",
+        "Install CUDA, TensorRT and OpenCV of JetPack with `sudo apt install nvidia-jetpack`.",
+    )
+
+
+def look_at_power_mode() -> list[Finding]:
+    """The power mode of a Jetson; nothing where there is no nvpmodel."""
+    return [_power_mode(ask("nvpmodel", "-q"))] if tool("nvpmodel") else []
+
+
+def _power_mode(text: str | None) -> Finding:
+    mode = parse_power_mode(text or "")
+    if mode is None:
+        return Finding(
+            "note", "power mode", "nvpmodel does not tell it", "Look it up with `sudo nvpmodel -q`."
+        )
+    if mode.upper().startswith("MAXN"):
+        return Finding("ok", "power mode", mode)
+    return Finding(
+        "note",
+        "power mode",
+        f"{mode}: processor and GPU are held below what they can",
+        "Choose a mode of /etc/nvpmodel.conf with `sudo nvpmodel -m NUMBER`, as supply and cooling allow.",
+    )
+
+
+def look_at_clocks(root: Path = ROOT) -> list[Finding]:
+    """Are the clocks held at their maximum, so that each part takes the same time?"""
+    if tool("jetson_clocks"):
+        return [_clocks(ask("jetson_clocks", "--show"))]
+    files = sorted((root / _GOVERNORS).glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    return [governor_finding(filter(None, map(read, files)))]
+
+
+def _clocks(text: str | None) -> Finding:
+    free = parse_free_clocks(text or "")
+    if free is None:
+        return Finding(
+            "note",
+            "clocks",
+            "jetson_clocks shows them to administrators only",
+            "Look with `sudo jetson_clocks --show`; `sudo jetson_clocks` holds them at their maximum.",
+        )
+    if not free:
+        return Finding("ok", "clocks", "held at their maximum")
+    return Finding(
+        "warning",
+        "clocks",
+        f"they follow the load ({', '.join(free)}), so latencies vary",
+        "Hold them at their maximum with `sudo jetson_clocks`, at each start of the machine.",
+    )
+
+
+def governor_finding(governors: Iterable[str]) -> Finding:
+    """What the processors' frequency governors mean; none at all where the machine hides them."""
+    names = sorted({name.strip() for name in governors})
+    if not names:
+        return Finding("ok", "clocks", "not told by this machine")
+    if names == ["performance"]:
+        return Finding("ok", "clocks", "governor performance")
+    return Finding(
+        "note",
+        "clocks",
+        f"governor {', '.join(names)}: the processor follows the load, so latencies vary",
+        "Hold the clock at its maximum with `sudo cpupower frequency-set -g performance`.",
+    )

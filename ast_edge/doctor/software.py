@@ -1,0 +1,166 @@
+"""Python, the engines, OpenCV and the packages of the line. A look loads what it looks at."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ast_edge import __version__
+from ast_edge.cuda.device import driver_problem, find_device, missing_for_tensorrt
+from ast_edge.doctor.finding import Finding, size
+from ast_edge.doctor.jetson import is_jetson
+from ast_edge.errors import LineError
+
+_BUILT_IN = re.compile(r"^\s*(GStreamer|v4l/v4l2):\s*(YES|NO)\b", re.MULTILINE)
+_ON_JETSON = (
+    "Install JetPack's own with `sudo apt install nvidia-jetpack`, pycuda with pip, and make the virtual "
+    "environment with --system-site-packages."
+)
+
+
+class Package(NamedTuple):
+    """A package of the extra `line`: its name, its module and the oldest version that will do."""
+
+    name: str
+    module: str
+    oldest: str
+
+
+LINE_PACKAGES = (
+    Package("pymodbus", "pymodbus", "3.8"),
+    Package("paho-mqtt", "paho.mqtt", "2.0"),
+    Package("asyncua", "asyncua", "1.1"),
+    Package("gpiod", "gpiod", "2.1"),
+    Package("prometheus-client", "prometheus_client", "0.20"),
+)
+
+
+def look_at_python() -> list[Finding]:
+    """Python and ast-edge themselves."""
+    return [
+        Finding("ok", "Python", f"{platform.python_version()} ({platform.machine()}) at {sys.executable}"),
+        Finding("ok", "ast-edge", __version__),
+    ]
+
+
+def look_at_onnx_runtime() -> list[Finding]:
+    """ONNX Runtime, which runs models on the processor."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        fix = 'Install it with `pip install "ast-edge[cpu]"` (on a Jetson: `pip install onnxruntime`).'
+        return [Finding("note", "ONNX Runtime", "not installed: model files do not run", fix)]
+    runtime = importlib.import_module("onnxruntime")
+    providers = runtime.get_available_providers()
+    if "CPUExecutionProvider" not in providers:
+        fix = "Install the usual build with `pip install --force-reinstall onnxruntime`."
+        return [
+            Finding("problem", "ONNX Runtime", f"{runtime.__version__} without the processor's part", fix)
+        ]
+    return [Finding("ok", "ONNX Runtime", str(runtime.__version__))]
+
+
+def look_at_gpu() -> list[Finding]:
+    """The NVIDIA driver and its first GPU."""
+    if problem := driver_problem():
+        fix = "Install NVIDIA's driver if this machine has such a GPU; without one, ONNX Runtime inspects."
+        return [Finding("warning" if is_jetson() else "note", "GPU", problem, fix)]
+    device = find_device()
+    memory = f"{size(device.memory_bytes)}{' shared with the processor' if device.integrated else ''}"
+    what = f"{device.name}, {device.architecture}, {memory}, driver for CUDA {device.driver}"
+    return [Finding("ok", "GPU", what)]
+
+
+def look_at_tensorrt() -> list[Finding]:
+    """TensorRT with pycuda, which run engines on the GPU; loaded only where the driver finds a GPU."""
+    if missing := missing_for_tensorrt():
+        return [tensorrt_finding(missing, jetson=is_jetson())]
+    importlib.import_module("ast_edge.backends.tensorrt")
+    version = sys.modules["tensorrt"].__version__
+    return [
+        Finding("ok", "TensorRT", f"{version} with pycuda {version_of('pycuda') or 'of unknown version'}")
+    ]
+
+
+def tensorrt_finding(missing: Sequence[str], *, jetson: bool) -> Finding:
+    """What it means that TensorRT cannot run because of `missing`."""
+    found = " and ".join(missing)
+    if jetson:
+        return Finding("warning", "TensorRT", found, _ON_JETSON)
+    fix = 'Only engines on an NVIDIA GPU need it; install it with `pip install "ast-edge[tensorrt]"`.'
+    return Finding("note", "TensorRT", found, fix)
+
+
+def look_at_opencv() -> list[Finding]:
+    """OpenCV, and whether it was built to read GStreamer's and Video4Linux' cameras."""
+    if importlib.util.find_spec("cv2") is None:
+        fix = 'Install it with `pip install "ast-edge[cpu]"`; a Jetson has it from JetPack.'
+        return [
+            Finding(
+                "warning", "OpenCV", "not installed: no videos, depth, overlays or archived pictures", fix
+            )
+        ]
+    cv2 = importlib.import_module("cv2")
+    return [opencv_finding(cv2.__version__, cv2.getBuildInformation())]
+
+
+def opencv_finding(version: str, built: str) -> Finding:
+    """What OpenCV's account of its build means."""
+    parts = parse_build(built)
+    absent = [name for name in ("GStreamer", "V4L2") if not parts.get(name)]
+    if not absent:
+        return Finding("ok", "OpenCV", f"{version} with GStreamer and V4L2")
+    fix = (
+        "Use the system's own OpenCV (`sudo apt install python3-opencv`, a Jetson has JetPack's) where "
+        "OpenCV itself is to read cameras."
+    )
+    return Finding("note", "OpenCV", f"{version} without {' and '.join(absent)}", fix)
+
+
+def parse_build(built: str) -> dict[str, bool]:
+    """Which of GStreamer and V4L2 `cv2.getBuildInformation()` says were built in."""
+    names = {"GStreamer": "GStreamer", "v4l/v4l2": "V4L2"}
+    return {names[name]: answer == "YES" for name, answer in _BUILT_IN.findall(built)}
+
+
+def look_at_line_packages() -> list[Finding]:
+    """The packages that inputs and outputs of a station need, each only where the station uses it."""
+    return [package_finding(package, version_of(package.name)) for package in LINE_PACKAGES]
+
+
+def package_finding(package: Package, version: str | None) -> Finding:
+    """What the version of a package means; None where it is not installed."""
+    fix = 'Install it with `pip install "ast-edge[line]"`.'
+    if version is None:
+        return Finding("note", package.name, "not installed", fix)
+    if _numbers(version) < _numbers(package.oldest):
+        return Finding("warning", package.name, f"{version}, but {package.oldest} or newer is needed", fix)
+    if package.name == "gpiod" and not _has_gpiod():
+        return Finding("warning", package.name, f"{version} is hidden by another package of that name", fix)
+    return Finding("ok", package.name, version)
+
+
+def version_of(name: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", version)[:2])
+
+
+def _has_gpiod() -> bool:
+    from ast_edge.line.gpio import check_gpiod  # noqa: PLC0415 (needs pydantic)
+
+    try:
+        check_gpiod()
+    except LineError:
+        return False
+    return True

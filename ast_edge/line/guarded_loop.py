@@ -1,0 +1,122 @@
+"""An event loop whose one server takes so many clients and messages so large, whatever is behind it.
+
+asyncua has limits for messages, but collects what a client announces before it looks at them, and lets what
+a client does not read grow for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+MAX_CLIENTS = 32
+MAX_CHUNK_BYTES = 65_535
+MAX_UNREAD_BYTES = 4 << 20
+_KINDS = (b"HEL", b"OPN", b"MSG", b"CLO", b"ERR")
+_HEAD_BYTES = 8
+_T = TypeVar("_T")
+
+
+class GuardedLoop(asyncio.SelectorEventLoop):
+    """Its servers listen on `listener`, whatever address they are told."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__()
+        self._listener = listener
+        self.clients: set[Guard] = set()
+
+    async def create_server(  # type: ignore[override]
+        self, protocol_factory: Callable[[], asyncio.Protocol], *_: Any, **__: Any
+    ) -> asyncio.AbstractServer:
+        """See `asyncio`."""
+        return await super().create_server(
+            lambda: Guard(protocol_factory(), self.clients), sock=self._listener
+        )
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run one piece of work; what runs beside it goes on with the next call."""
+        return self.run_until_complete(work)
+
+    def end(self) -> None:
+        """Cancel what is left, join the threads, close."""
+        if self.is_closed():
+            return
+        try:
+            left = asyncio.all_tasks(self)
+            for task in left:
+                task.cancel()
+            if left:
+                self.run(_gone(left))
+            self.run(self.shutdown_asyncgens())
+            self.run(self.shutdown_default_executor())
+        finally:
+            self.close()
+            self._listener.close()
+
+
+async def _gone(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Guard(asyncio.Protocol):
+    """Between a client and the protocol of OPC UA over TCP: a chunk says its kind and its size first."""
+
+    def __init__(self, inner: asyncio.Protocol, clients: set[Guard]) -> None:
+        self._inner, self._clients = inner, clients
+        self._transport: asyncio.Transport | None = None
+        self._head = b""
+        self._left = 0  # bytes of the chunk that are still to come
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        if len(self._clients) >= MAX_CLIENTS or not isinstance(transport, asyncio.Transport):
+            transport.close()
+            return
+        self._clients.add(self)
+        self._transport = transport
+        transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._transport is None:
+            return
+        if self._fits(data):
+            self._inner.data_received(data)
+        else:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client reads too little."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if self._transport is not None:
+            self._transport = None
+            self._clients.discard(self)
+            self._inner.connection_lost(exc)
+
+    def _fits(self, data: bytes) -> bool:
+        """Follow the chunks through the stream; False when one is none, or too large."""
+        at = 0
+        while at < len(data):
+            skipped = min(self._left, len(data) - at)
+            self._left -= skipped
+            at += skipped
+            if self._left or at == len(data):
+                return True
+            taken = data[at : at + _HEAD_BYTES - len(self._head)]
+            self._head += taken
+            at += len(taken)
+            if not any(kind.startswith(self._head[:3]) for kind in _KINDS):
+                return False
+            if len(self._head) == _HEAD_BYTES:
+                size = int.from_bytes(self._head[4:], "little")
+                if self._head[:3] not in _KINDS or not _HEAD_BYTES <= size <= MAX_CHUNK_BYTES:
+                    return False
+                self._head, self._left = b"", size - _HEAD_BYTES
+        return True

@@ -1,0 +1,8 @@
+# Debian's and Ubuntu's cross-compiler: apt install g++-aarch64-linux-gnu, and zlib1g-dev:arm64 after
+# `dpkg --add-architecture arm64 && apt update`.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

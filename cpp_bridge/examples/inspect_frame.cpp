@@ -1,0 +1,27 @@
+// Inspects what a camera sees, frame by frame, until it has none left.
+#include <ast_edge/ast_edge.hpp>
+#include <iostream>
+#include <opencv2/videoio.hpp>
+
+int main(int argc, char** argv) {
+    if (argc != 3) {
+        std::cerr << "usage: inspect_frame MODEL.onnx CAMERA_OR_VIDEO\n";
+        return 2;
+    }
+    try {
+        ast_edge::Model model(argv[1]);
+        cv::VideoCapture camera(argv[2]);
+        cv::Mat frame;
+        ast_edge::Result result;
+        while (camera.read(frame)) {
+            const ast_edge::Frame view{frame.data, static_cast<std::uint32_t>(frame.cols),
+                                       static_cast<std::uint32_t>(frame.rows), ast_edge::Format::bgr, frame.step};
+            model.judge(view, result);
+            const bool good = result.verdict == ast_edge::Verdict::pass;  // a fault is rejected too
+            std::cout << (good ? "pass  " : "REJECT") << "  " << result.reason << '\n';
+        }
+    } catch (const ast_edge::Error& error) {
+        std::cerr << error.what() << '\n';
+        return 1;
+    }
+}

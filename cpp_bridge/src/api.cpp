@@ -1,0 +1,300 @@
+// The C face: every function catches everything, and whatever happens a result is a fault unless a part was judged.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "error.hpp"
+#include "model.hpp"
+
+struct ast_edge_model {
+    std::unique_ptr<ast_edge_impl::Model> model;
+};
+
+namespace {
+
+using ast_edge_impl::Error;
+using ast_edge_impl::Inspection;
+using ast_edge_impl::Outcome;
+using ast_edge_impl::usage_error;
+using ast_edge_impl::words;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// In memory of its own: there may be none left to tell that there is none left.
+thread_local char last_error[1024] = "";
+
+void copy_text(char* to, std::size_t bytes, const char* text) {
+    const std::size_t length = std::min(std::strlen(text), bytes - 1);
+    std::memcpy(to, text, length);
+    to[length] = '\0';
+}
+
+ast_edge_status failed(ast_edge_status status, const char* sentence) {
+    copy_text(last_error, sizeof last_error, sentence);
+    return status;
+}
+
+template <typename Call>
+ast_edge_status guarded(Call call) noexcept {
+    try {
+        return call();
+    } catch (const Error& error) {
+        return failed(error.status(), error.what());
+    } catch (const std::bad_alloc&) {
+        return failed(AST_EDGE_MEMORY, "There is no memory left.");
+    } catch (const std::exception& error) {
+        return failed(AST_EDGE_INTERNAL, error.what());
+    } catch (...) {
+        return failed(AST_EDGE_INTERNAL, "An exception of an unknown kind.");
+    }
+}
+
+template <typename Thing>
+Thing& present(Thing* thing, const char* what) {
+    if (thing == nullptr) throw usage_error(what, ": expected a pointer, found NULL.");
+    return *thing;
+}
+
+ast_edge_impl::Model& opened(ast_edge_model* model) { return *present(model, "model").model; }
+
+// A struct of the caller's version: what it has not is zero.
+template <typename Struct>
+Struct taken(const Struct* from, const char* what) {
+    constexpr std::size_t kFirst = sizeof(std::uint32_t);
+    const std::size_t size = present(from, what).struct_size;
+    if (size < kFirst) throw usage_error(what, ": struct_size is ", size, "; begin with AST_EDGE_INIT.");
+    Struct copy{};
+    std::memcpy(&copy, from, std::min(size, sizeof copy));
+    return copy;
+}
+
+// Writes what the caller's version has of it.
+template <typename Struct>
+void give(const Struct& from, Struct* to) {
+    const std::size_t size = to->struct_size;
+    std::memcpy(static_cast<void*>(to), &from, std::min(size, sizeof from));
+    to->struct_size = static_cast<std::uint32_t>(size);
+}
+
+void copy_map(const std::vector<float>& map, const ast_edge_result& result) {
+    if (result.map == nullptr) return;
+    std::copy(map.begin(), map.end(), result.map);
+}
+
+ast_edge_result fault_of(const ast_edge_result& theirs, const char* reason) {
+    ast_edge_result result = theirs;
+    result.verdict = AST_EDGE_FAULT;
+    for (double* number :
+         {&result.score, &result.threshold, &result.p_value, &result.brightness, &result.contrast, &result.sharpness})
+        *number = kNan;
+    result.preprocess_ms = result.engine_ms = result.score_ms = 0;
+    copy_text(result.reason, sizeof result.reason, reason);
+    return result;
+}
+
+ast_edge_result result_of(const ast_edge_result& theirs, const Inspection& found) {
+    ast_edge_result result = fault_of(theirs, found.reason.c_str());
+    result.verdict = static_cast<std::int32_t>(found.verdict);
+    result.score = found.score;
+    result.threshold = found.threshold;
+    result.p_value = found.p_value;
+    if (found.levels) {
+        result.brightness = found.levels->brightness;
+        result.contrast = found.levels->contrast;
+        result.sharpness = found.levels->sharpness;
+    }
+    result.preprocess_ms = found.stages.preprocess_ms;
+    result.engine_ms = found.stages.engine_ms;
+    result.score_ms = found.stages.score_ms;
+    copy_map(found.map, result);
+    return result;
+}
+
+// A fault until it is known better; checks that the map has room.
+ast_edge_result prepared(ast_edge_result* result) {
+    ast_edge_result theirs = taken(result, "result");
+    if (theirs.struct_size < offsetof(ast_edge_result, score)) throw usage_error("result: struct_size is too small.");
+    give(fault_of(theirs, "The part was not judged."), result);
+    return theirs;
+}
+
+void check_room(const ast_edge_result& result, const ast_edge_impl::Model& model) {
+    const auto side = static_cast<std::size_t>(model.manifest().preprocessing.map_size);
+    if (result.map != nullptr && result.map_values < side * side)
+        throw usage_error("result: `map` has room for ", result.map_values, " floats, the map has ", side * side, ".");
+    if (result.map != nullptr) std::fill_n(result.map, side * side, std::numeric_limits<float>::quiet_NaN());
+}
+
+// Runs `judge`, and lets the result say why when it fails.
+template <typename Judge>
+ast_edge_status judged_into(ast_edge_result* result, Judge judge) noexcept {
+    ast_edge_result theirs{};
+    bool known = false;
+    const ast_edge_status status = guarded([&] {
+        theirs = prepared(result);
+        known = true;
+        return judge(theirs);
+    });
+    if (known && status != AST_EDGE_OK) give(fault_of(theirs, last_error), result);
+    return status;
+}
+
+template <typename Struct>
+Struct* element(Struct* first, std::size_t size, std::size_t index) {
+    using Byte = std::conditional_t<std::is_const_v<Struct>, const unsigned char, unsigned char>;
+    return reinterpret_cast<Struct*>(reinterpret_cast<Byte*>(first) + index * size);
+}
+
+ast_edge_status tell_outcomes(const std::vector<Outcome>& outcomes, const std::vector<ast_edge_result>& theirs,
+                              ast_edge_result* results, std::size_t size) {
+    ast_edge_status status = AST_EDGE_OK;
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+        give(result_of(theirs[i], outcomes[i].inspection), element(results, size, i));
+        if (status == AST_EDGE_OK && outcomes[i].status != AST_EDGE_OK)
+            status = failed(outcomes[i].status, outcomes[i].inspection.reason.c_str());
+    }
+    return status;
+}
+
+ast_edge_status inspect_batch(ast_edge_impl::Model& model, const ast_edge_part* parts, std::size_t count,
+                              const std::vector<ast_edge_result>& theirs, ast_edge_result* results) {
+    const std::size_t part_size = count > 0 ? present(parts, "parts").struct_size : 0;
+    std::vector<ast_edge_part> given;
+    for (std::size_t i = 0; i < count; ++i) given.push_back(taken(element(parts, part_size, i), "part"));
+    for (const ast_edge_part& part : given)
+        if (part.struct_size != part_size) throw usage_error("parts: every struct_size must be the same.");
+    for (const ast_edge_result& result : theirs) check_room(result, model);
+    return tell_outcomes(model.inspect_all(given), theirs, results, count > 0 ? results->struct_size : 0);
+}
+
+}  // namespace
+
+uint32_t ast_edge_version(void) noexcept {
+    return AST_EDGE_VERSION_MAJOR << 16 | AST_EDGE_VERSION_MINOR << 8 | AST_EDGE_VERSION_PATCH;
+}
+
+const char* ast_edge_last_error(void) noexcept { return last_error; }
+
+const char* ast_edge_engines(void) noexcept {
+    try {
+        static const std::string names = ast_edge_impl::engines();
+        return names.c_str();
+    } catch (...) {
+        return "";
+    }
+}
+
+ast_edge_status ast_edge_open(const char* path, const ast_edge_options* options, ast_edge_model** model) noexcept {
+    return guarded([&] {
+        present(model, "model") = nullptr;
+        const std::string name = &present(path, "path");
+        const ast_edge_options chosen = options == nullptr ? ast_edge_options{} : taken(options, "options");
+        auto handle = std::make_unique<ast_edge_model>();
+        handle->model = ast_edge_impl::Model::open(name, chosen);
+        *model = handle.release();
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* info) noexcept {
+    return guarded([&] {
+        const ast_edge_impl::Model& opened = *present(model, "model").model;
+        ast_edge_info found = taken(info, "info");
+        const ast_edge_impl::Manifest& manifest = opened.manifest();
+        found.mode = static_cast<std::int32_t>(manifest.mode);
+        found.precision = static_cast<std::int32_t>(manifest.precision);
+        found.image_size = static_cast<std::uint32_t>(manifest.has_image() ? manifest.preprocessing.image_size : 0);
+        found.map_size = static_cast<std::uint32_t>(manifest.preprocessing.map_size);
+        found.batch = manifest.batch();
+        const ast_edge_impl::Crop crop = manifest.preprocessing.crop.value_or(ast_edge_impl::Crop{0, 0, 0, 0});
+        found.crop_x = static_cast<std::uint32_t>(crop.x);
+        found.crop_y = static_cast<std::uint32_t>(crop.y);
+        found.crop_width = static_cast<std::uint32_t>(crop.width);
+        found.crop_height = static_cast<std::uint32_t>(crop.height);
+        found.threshold = opened.threshold();
+        copy_text(found.model_id, sizeof found.model_id, manifest.model_id.c_str());
+        copy_text(found.engine, sizeof found.engine, opened.engine().c_str());
+        give(found, info);
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_set_threshold(ast_edge_model* model, double threshold) noexcept {
+    return guarded([&] {
+        opened(model).set_threshold(threshold);
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_inspect(ast_edge_model* model, const ast_edge_part* part, ast_edge_result* result) noexcept {
+    return judged_into(result, [&](const ast_edge_result& theirs) {
+        check_room(theirs, opened(model));
+        give(result_of(theirs, opened(model).inspect(taken(part, "part"))), result);
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_part* parts, size_t count,
+                                       ast_edge_result* results) noexcept {
+    std::vector<ast_edge_result> theirs;
+    std::size_t size = 0;
+    ast_edge_status status = guarded([&] {
+        size = count > 0 ? present(results, "results").struct_size : 0;
+        theirs.reserve(count);
+        for (std::size_t i = 0; i < count; ++i) theirs.push_back(prepared(element(results, size, i)));
+        for (const ast_edge_result& result : theirs)
+            if (result.struct_size != size) throw usage_error("results: every struct_size must be the same.");
+        return AST_EDGE_OK;
+    });
+    if (status != AST_EDGE_OK) return status;
+    bool told = false;
+    status = guarded([&] {
+        const ast_edge_status found = inspect_batch(opened(model), parts, count, theirs, results);
+        told = true;
+        return found;
+    });
+    if (!told)
+        for (std::size_t i = 0; i < count; ++i) give(fault_of(theirs[i], last_error), element(results, size, i));
+    return status;
+}
+
+ast_edge_status ast_edge_submit(ast_edge_model* model, const ast_edge_part* part, ast_edge_ticket* ticket) noexcept {
+    return guarded([&] {
+        present(ticket, "ticket") = 0;
+        *ticket = opened(model).submit(taken(part, "part"));
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int64_t timeout_ms,
+                              ast_edge_result* result) noexcept {
+    return judged_into(result, [&](const ast_edge_result& theirs) {
+        check_room(theirs, opened(model));
+        const auto found = opened(model).wait(ticket, timeout_ms);
+        if (!found) throw Error(AST_EDGE_TIMEOUT, words("The part was not judged within ", timeout_ms, " ms."));
+        give(result_of(theirs, *found), result);
+        return AST_EDGE_OK;
+    });
+}
+
+ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) noexcept {
+    return guarded([&] {
+        ast_edge_parity told = parity == nullptr ? ast_edge_parity{} : taken(parity, "parity");
+        const ast_edge_impl::Parity found = opened(model).verify();
+        told.vectors = static_cast<std::uint32_t>(found.vectors);
+        told.flipped_verdicts = static_cast<std::uint32_t>(found.flipped);
+        told.max_relative_score_error = found.score_error;
+        told.max_absolute_map_error = found.map_error;
+        told.tolerance = found.tolerance;
+        if (parity != nullptr) give(told, parity);
+        if (!found.ok())
+            throw Error(AST_EDGE_PARITY,
+                        "The engine does not reproduce the model's reference vectors; export the "
+                        "model or build the engine again.");
+        return AST_EDGE_OK;
+    });
+}
+
+void ast_edge_close(ast_edge_model* model) noexcept { delete model; }

@@ -1,0 +1,60 @@
+// JSON as our files use it: parsed with a bound on its depth, sealed by a digest, read key by key.
+#pragma once
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ast_edge_impl {
+
+using Json = nlohmann::json;
+
+// What is wrong with a JSON text or one of its keys; the caller says in which file.
+struct JsonProblem {
+    std::string key;  // as in "threshold.value"; empty for the whole
+    std::string sentence;
+};
+
+// An object that is nested at most 32 deep. Throws JsonProblem.
+Json parse_object(std::string_view text);
+
+// SHA-256 of the canonical form of `content`, that is Python's json.dumps(content, sort_keys=True,
+// separators=(",", ":")): the seal of every file format of ours.
+std::string digest_of(const Json& content);
+
+// The object's member "format_version", at least 1. Throws JsonProblem.
+int format_version(const Json& content);
+
+// An object of which every key is asked for: `done` throws JsonProblem for one that was not, and everything else
+// for a value of another type or outside its bounds. References stay valid as long as the JSON does.
+class Reader {
+public:
+    explicit Reader(const Json& value, std::string key = "");
+
+    bool given(const std::string& name);  // there
+    bool has(const std::string& name);    // there and not null
+    const Json& member(const std::string& name);
+    Reader object(const std::string& name) { return Reader(member(name), path(name)); }
+
+    std::string text(const std::string& name);
+    std::string choice(const std::string& name, const std::vector<std::string>& choices);
+    std::string sha256(const std::string& name);
+    bool boolean(const std::string& name);
+    int integer(const std::string& name, int least, int most = std::numeric_limits<int>::max());
+    double number(const std::string& name, double least = -std::numeric_limits<double>::infinity(),
+                  double most = std::numeric_limits<double>::infinity());
+    std::vector<double> numbers(const std::string& name, std::size_t least, std::size_t most);
+
+    void done() const;
+    std::string path(const std::string& name) const { return key_.empty() ? name : key_ + "." + name; }
+
+private:
+    const Json* value_;
+    std::string key_;
+    std::set<std::string> asked_;
+};
+
+}  // namespace ast_edge_impl

@@ -1,0 +1,27 @@
+// The model file; ast_edge/model_file.py says what it must be.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "manifest.hpp"
+
+namespace ast_edge_impl {
+
+// A model file that passed every check. `content` is the whole file, which the engine gets too: nobody can put
+// another network in its place between the check and the use.
+struct ModelFile {
+    std::string path, content;
+    Manifest manifest;
+    std::optional<std::string> embedded_reference;  // the bytes of an .npz
+};
+
+// Both throw Error(AST_EDGE_MODEL).
+ModelFile read_model_file(const std::string& path);
+ModelFile read_model(std::string content, const std::string& path);
+
+// Up to the padding; throws JsonProblem for anything that is not base64.
+std::string decode_base64(std::string_view text);
+
+}  // namespace ast_edge_impl

@@ -1,0 +1,36 @@
+// A network on the CPU: rows of inputs are filled in, then all are run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.hpp"
+#include "model_file.hpp"
+
+namespace ast_edge_impl {
+
+class Network {
+public:
+    virtual ~Network() = default;
+    Network() = default;
+    Network(const Network&) = delete;
+    Network& operator=(const Network&) = delete;
+
+    virtual std::string name() const = 0;
+    // How many rows `run` takes.
+    virtual std::size_t rows() const = 0;
+    // Copies a part's tensors into `row`, below the number of rows that `run` is then told.
+    virtual void fill(std::size_t row, const Tensors& tensors) = 0;
+    // Runs the first `count` rows. Throws Error(AST_EDGE_BACKEND).
+    virtual std::vector<Answer> run(std::size_t count) = 0;
+};
+
+// Takes the model with it. Throws Error(AST_EDGE_BACKEND) when the engine is missing or refuses the network,
+// Error(AST_EDGE_USAGE) for an impossible number of threads.
+std::unique_ptr<Network> open_network(const ModelFile& model, int threads);
+
+// Name and version of the CPU engine that this library was built with; empty for none.
+std::string network_engine();
+
+}  // namespace ast_edge_impl

@@ -1,0 +1,12 @@
+# The library shows the functions of its C header and nothing else.
+execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE shown COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[0-9a-f]+ [A-Za-z] [^\n ]+" shown "${shown}")
+list(TRANSFORM shown REPLACE "^[0-9a-f]+ [A-Za-z] " "")
+list(SORT shown)
+file(READ ${HEADER} header)
+string(REGEX MATCHALL "AST_EDGE_API [^;(]+ ?\\*?ast_edge_[a-z_]+\\(" declared "${header}")
+list(TRANSFORM declared REPLACE ".*(ast_edge_[a-z_]+)\\($" "\\1")
+list(SORT declared)
+if(NOT "${shown}" STREQUAL "${declared}" OR "${shown}" STREQUAL "")
+  message(FATAL_ERROR "declared: ${declared}\nshown: ${shown}")
+endif()

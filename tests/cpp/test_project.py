@@ -1,0 +1,98 @@
+"""What the project says about itself, and its programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cpp
+from ast_edge.cuda.compile import source_sha256
+from ast_edge.inspector import Inspector
+from tests import tiny
+from tests.cpp.bridge import ROOT, SOURCE
+
+README = SOURCE / "README.md"
+
+
+def test_the_readme_shows_the_example_that_is_compiled() -> None:
+    example = (SOURCE / "examples" / "inspect_frame.cpp").read_text()
+    assert f"```cpp\n{example}```" in README.read_text()
+    assert len(example.splitlines()) <= 30
+
+
+def test_the_tables_are_those_of_the_result_file() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "cpp.json").read_text())
+    text = README.read_text()
+    assert cpp.with_tables(text, result) == text
+
+
+def test_one_version() -> None:
+    wanted = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert wanted
+    header = (SOURCE / "include" / "ast_edge" / "ast_edge.h").read_text()
+    found = re.findall(r"#define AST_EDGE_VERSION_\w+ (\d+)", header)
+    assert ".".join(found) == wanted[1]
+    assert f"VERSION {wanted[1]} " in (SOURCE / "CMakeLists.txt").read_text()
+
+
+def test_the_header_is_short() -> None:
+    assert len((SOURCE / "include" / "ast_edge" / "ast_edge.h").read_text().splitlines()) < 200
+
+
+def test_the_bench_tells_percentiles_of_every_stage(build: Path, tiny_rgb: Path) -> None:
+    done = subprocess.run(
+        [build / "examples" / "ast_edge_bench", tiny_rgb, "--frame", "40x30", "--iterations", "30"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    for stage in ("preprocess", "engine", "score"):
+        assert 0 < told["stages_ms"][stage]["p50"] <= told["stages_ms"][stage]["p99"]
+    assert told["total_ms"]["min"] <= told["total_ms"]["p50"] <= told["total_ms"]["max"]
+    assert told["judged"]
+
+
+def test_the_command_line_tells_what_python_tells(build: Path, tiny_rgb: Path, tmp_path: Path) -> None:
+    if subprocess.run(["cmake", "--build", build, "--target", "ast_edge_cli"], check=False).returncode:
+        pytest.skip("ast_edge_cli was not built: OpenCV is not installed")
+    for name, picture in (("a", tiny.grey()), ("b", tiny.white())):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    done = subprocess.run(
+        [build / "examples" / "ast_edge_cli", "inspect", tiny_rgb, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["verdict"] for line in lines] == ["pass", "reject", "fault"]
+    with Inspector.open(tiny_rgb) as inspector:
+        expected = inspector.inspect(tiny.white(), colour="rgb")
+    assert lines[1]["score"] == pytest.approx(expected.score, rel=1e-4)
+    assert lines[1]["reason"] == expected.reason
+    assert np.isnan(float("nan" if lines[2]["score"] is None else lines[2]["score"]))
+
+
+def test_the_kernels_of_an_engine_are_told_by_the_digest_that_python_writes(build: Path) -> None:
+    cache = (build / "CMakeCache.txt").read_text()
+    assert f"AST_EDGE_KERNELS_SHA256:INTERNAL={source_sha256()}\n" in cache
+
+
+def test_without_an_engine_the_build_says_what_to_install(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    absent = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in ("OpenVINO", "TensorRT")]
+    done = subprocess.run(
+        ["cmake", "-S", SOURCE, "-B", tmp_path, *absent], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "pip install openvino" in " ".join(done.stderr.split())

@@ -1,0 +1,60 @@
+"""The storm in short: every fault once, with the real counterparts, as `benchmarks/fault_storm.py` has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ast_edge.cameras.gi_bindings import load
+from ast_edge.errors import CameraError
+from tests.waiting import program
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Path) -> None:
+    program("mosquitto", "mosquitto")
+    try:
+        load("Aravis", "0.8")
+    except CameraError as exc:
+        pytest.skip(str(exc))
+    if os.geteuid() != 0:
+        pytest.skip("a small disk of its own (tmpfs) takes root")
+    second = tmp_path / "second"
+    shutil.copytree(tiny_rgb.parent, second)
+    result = tmp_path / "storm.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "fault_storm.py"), "--once", "--calm-s", "2"]
+    models = ["--models", str(tiny_rgb), str(second / tiny_rgb.name)]
+    done = subprocess.run(
+        [*command, *models, "-o", str(result), "--log", str(tmp_path / "log")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=800,
+    )
+    assert result.exists(), done.stderr
+    found = json.loads(result.read_text())
+    assert found["problems"] == []
+    assert done.returncode == 0
+    assert set(found["faults"]) == {
+        "camera",
+        "plc",
+        "broker",
+        "disk",
+        "engine_raise",
+        "engine_hang",
+        "clock",
+        "recipe",
+        "SIGTERM",
+        "SIGKILL",
+    }
+    assert found["parts"] == sum(found["verdicts"].values())
+    assert found["verdicts"]["pass"] > 20
+    assert found["verdicts"]["fault"] > 20
