@@ -75,6 +75,10 @@ class GigeCamera(Camera):
             if buffer is not None:
                 try:
                     return self._frame(buffer, time.monotonic_ns())
+                except LostFrameError:
+                    # The first may well be (see `_warm_up`), and nobody waits for it.
+                    if self._number or self._settings.trigger != "off":
+                        raise
                 finally:
                     stream.push_buffer(buffer)
             if left_s <= 0:

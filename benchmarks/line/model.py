@@ -9,6 +9,7 @@ import cv2
 from ast_edge.cameras.base import Frame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cli import main as ast_edge
+from ast_edge.errors import LostFrameError
 from ast_edge.pixel_formats import decode
 
 
@@ -18,7 +19,11 @@ def capture(uri: str, folder: Path, count: int) -> None:
     with open_camera(uri) as camera:
         for number in range(count):
             camera.trigger()
-            frame = camera.read(5.0)
+            try:
+                frame = camera.read(5.0)
+            except LostFrameError:  # a busy machine loses packets now and then
+                camera.trigger()
+                frame = camera.read(5.0)
             if not isinstance(frame, Frame) or frame.pixels is None or frame.colour is None:
                 raise RuntimeError(f"{uri}: no frame, but {frame}")
             rgb = decode(frame.pixels, frame.colour)
