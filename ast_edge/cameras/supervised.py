@@ -24,7 +24,9 @@ class Watch:
     """When a camera counts as stalled and as lost, in seconds without a frame, and what is kept.
 
     A camera that waits for triggers (`triggered`) owes no frame until `trigger()` asks it for one; where a
-    line of its own triggers it, nobody here knows when it owes one, and only its errors tell.
+    line of its own triggers it, nobody here knows when it owes one, and only its errors tell. While a frame
+    that was asked for is on its way, for at most `answer_s`, no other can be asked for: which of two came
+    could not be told.
 
     Policy "latest" keeps the newest frame alone, "every" keeps up to `kept` of them; what finds no room
     pushes out the oldest, and every frame pushed out is counted as dropped.
@@ -35,6 +37,7 @@ class Watch:
     policy: Policy = "every"
     kept: int = 16
     triggered: bool = False
+    answer_s: float = 0.5
 
 
 class Supervised(Camera):
@@ -68,6 +71,7 @@ class Supervised(Camera):
         self._seen: tuple[int | None, int] | None = None
         self._last_ns: int | None = None
         self._owed_since: float | None = None  # since when the camera owes a frame
+        self._asked_at: float | None = None  # when the frame was asked for that is on its way
         self._turned = time.monotonic()
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="ast-edge-camera", daemon=True)
@@ -84,12 +88,20 @@ class Supervised(Camera):
             return NoFrame.END if self._ended else NoFrame.TIMEOUT
 
     def trigger(self) -> None:
-        """Ask the camera for a frame. Raises CameraError while there is none."""
+        """Ask the camera for a frame. Raises CameraError while there is none, or another is on its way."""
         camera = self._camera
         if camera is None:
             raise CameraError(f"{self.uri}: the camera is {self.state}: {self.last_error or 'not open yet'}")
-        if self._owed_since is None:
-            self._owed_since = time.monotonic()
+        now = time.monotonic()
+        with self._news:
+            if self._asked_at is not None and now - self._asked_at < self._watch.answer_s:
+                raise CameraError(
+                    f"{self.uri}: the frame asked for {(now - self._asked_at) * 1e3:.0f} ms ago has not come "
+                    "yet, and a second could not be told from it."
+                )
+            self._asked_at = now
+            if self._owed_since is None:
+                self._owed_since = now
         camera.trigger()
 
     @property
@@ -148,6 +160,7 @@ class Supervised(Camera):
     def _capture(self, camera: Camera, backoff: Backoff) -> None:
         """Read until the camera ends, dies or is silent for too long."""
         self._owed_since = None if self._watch.triggered else time.monotonic()
+        self._asked_at = None
         if self._watch.triggered:
             self._become("live")
         while not self._closing.is_set():
@@ -180,6 +193,7 @@ class Supervised(Camera):
         digest = 0 if seen is None else zlib.crc32(seen[::8].tobytes())
         room = 1 if self._watch.policy == "latest" else self._watch.kept
         with self._news:
+            self._asked_at = None
             self._count["frames"] += 1
             self._count["repeated"] += (frame.device_ns, digest) == self._seen
             self._seen = (frame.device_ns, digest)
