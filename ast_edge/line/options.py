@@ -21,7 +21,10 @@ _SECRET_BYTES = 4096
 class Options(BaseModel):
     """A section: an unknown key is an error, a value is never corrected, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    # Inputs are hidden in errors: a URL that is refused may hold a password.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )
 
 
 class Secret(Options):

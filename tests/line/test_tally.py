@@ -81,7 +81,7 @@ def test_every_reason_has_its_own_number() -> None:
 
 def test_the_stations_own_words_are_known() -> None:
     """Faults of a real station, so that a sentence that changes is noticed."""
-    with rig(deadline_ms=150.0, max_waiting=1) as bench:
+    with rig(deadline_ms=1000.0, max_waiting=1) as bench:
         bench.station.missed(1, "test")
         bench.station.trigger()
         bench.settle(2)
