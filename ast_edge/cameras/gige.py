@@ -55,7 +55,7 @@ class GigeCamera(Camera):
         self._stream: Any = None
         self._camera: Any = self._asking("cannot be opened", lambda: self._aravis.Camera.new(device))
         try:
-            self._check_control()
+            self._take_over()
             self._colour = set_up(self._aravis, self._camera, settings, self._asking)
             self._stream = self._start(settings)
             self._pulse = self._watched()
@@ -167,9 +167,13 @@ class GigeCamera(Camera):
         asking("does not start", camera.start_acquisition)
         return stream
 
-    def _check_control(self) -> None:
-        if self._camera.is_gv_device() and not self._camera.get_device().is_controller():
+    def _take_over(self) -> None:
+        camera = self._camera
+        if camera.is_gv_device() and not camera.get_device().is_controller():
             raise CameraError(f"{self.uri}: another program controls the camera; close that one first.")
+        with contextlib.suppress(Exception):  # mostly it runs not
+            # A program that was killed left it running, which locks settings, and sends frames to nobody.
+            camera.stop_acquisition()
 
     def _watched(self) -> Pulse | None:
         camera = self._camera

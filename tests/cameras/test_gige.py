@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,3 +248,24 @@ def test_incomplete_frames_under_supervision_are_gaps_in_the_numbers(aravis: Non
     gaps = [after - before - 1 for before, after in itertools.pairwise(numbers)]
     assert min(gaps) == 0
     assert sum(gaps) >= 2
+
+
+def test_a_camera_that_a_killed_program_left_running_is_taken_over(fake: FakeCamera) -> None:
+    script = (
+        "from ast_edge.cameras.opening import open_camera\n"
+        f"camera = open_camera({TRIGGERED!r})\nprint('open', flush=True)\ninput()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        other.kill()
+    # The camera gives up on the dead one by itself after three seconds.
+    watch = Watch(triggered=True)
+    with Supervised("gige://127.0.0.1", lambda: open_camera(TRIGGERED), watch) as camera:
+        wait_for(lambda: camera.state == "live", within_s=60)
+        camera.trigger()
+        frame_of(camera)
+        assert "no frame within" not in camera.last_error

@@ -56,6 +56,8 @@ def test_a_loop_goes_on_and_a_rate_is_kept(pictures: Path) -> None:
         started = time.monotonic()
         assert [frame.number for frame in frames(camera, 7)] == list(range(7))
         assert time.monotonic() - started >= 6 / 20
+    with open_camera(f"dir://{pictures}?rate=0.01") as camera:
+        frames(camera, 1)
         assert camera.read(0.0) is NoFrame.TIMEOUT
 
 
