@@ -64,6 +64,7 @@ class Recorded(Camera):
         if self._ended:
             return NoFrame.END
         if self._asked is not None:
+            self._prepare(self._number)
             if not self._asked.acquire(timeout=timeout_s) or self._closed.is_set():
                 return NoFrame.TIMEOUT
         elif (waited := self._pace(timeout_s)) is not None:
@@ -93,6 +94,9 @@ class Recorded(Camera):
             super().trigger()
         else:
             self._asked.release()
+
+    def _prepare(self, number: int) -> None:
+        """Make the frame with this number as far as may be before it is asked for."""
 
     @abstractmethod
     def _next(self, number: int) -> Frame | None:
@@ -190,8 +194,18 @@ class SyntheticCamera(Recorded):
         self._seed = uri.option("seed", whole, 0)
         self._defects = uri.option("defects", share, 0.2)
         self._size = uri.option("size", _size, 256)
+        self._ready: Frame | None = None
+
+    def _prepare(self, number: int) -> None:
+        # A camera's frame comes milliseconds after its trigger; to render one takes longer.
+        if self._ready is None or self._ready.number != number:
+            self._ready = self._rendered(number)
 
     def _next(self, number: int) -> Frame | None:
+        ready, self._ready = self._ready, None
+        return ready if ready is not None and ready.number == number else self._rendered(number)
+
+    def _rendered(self, number: int) -> Frame:
         from ast_edge.synthetic.part import DEFECTS, render  # noqa: PLC0415 (OpenCV)
 
         rng = np.random.default_rng([self._seed, number])

@@ -269,3 +269,12 @@ def test_a_camera_that_a_killed_program_left_running_is_taken_over(fake: FakeCam
         camera.trigger()
         frame_of(camera)
         assert "no frame within" not in camera.last_error
+
+
+def test_frames_that_found_no_buffer_are_missing_in_the_numbers(fake: FakeCamera) -> None:
+    with open_camera("gige://127.0.0.1?packet_size=9000&rate=50&pixel_format=Mono8&buffers=1") as camera:
+        before = whole_frame_of(camera).number
+        time.sleep(0.5)
+        after = [whole_frame_of(camera).number for _ in range(2)]
+        assert after[-1] - before > 3
+        assert camera.counters["missing"] > 2

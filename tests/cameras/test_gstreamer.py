@@ -324,7 +324,8 @@ def test_an_account_within_a_pipeline_is_not_told() -> None:
         f"rtspsrc location=rtsp://ann:s3cr3t-word@127.0.0.1:{free_port()}/cam ! decodebin",
         f"rtspsrc location=rtsp://127.0.0.1:{free_port()}/cam user-id=ann user-pw=s3cr3t-word ! decodebin",
         "rtspsrc location=rtsp://ann:s3cr3t-word@127.0.0.1/cam ! nosuchelement",
-        "rtspsrc user-pw=s3cr3t-word user-pw= ! ! decodebin",
+        "filesrc location=/no/such/ann:s3cr3t-word@camera ! decodebin",
+        "rtspsrc protocols=ann:s3cr3t-word@camera ! decodebin",
     ):
         for uri in (f"gst:///{text}", f"gst:///{quote(text)}"):
             with pytest.raises(CameraError) as caught, open_camera(uri) as camera:

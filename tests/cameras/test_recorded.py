@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cameras.supervised import Supervised
 from ast_edge.errors import CameraError, LostFrameError, UsageError
+from ast_edge.synthetic import SyntheticPart, part, render
 from tests.waiting import wait_for
 
 
@@ -170,6 +172,29 @@ def test_a_camera_with_software_trigger_gives_a_frame_for_each(tmp_path: Path) -
         camera.trigger()
     with pytest.raises(UsageError, match="expected software or off"):
         open_camera("synthetic://?trigger=line1")
+
+
+def test_a_triggered_part_is_rendered_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+
+    def noted(*arguments: Any, **options: Any) -> SyntheticPart:
+        rendered.append(arguments)
+        return render(*arguments, **options)
+
+    monkeypatch.setattr(part, "render", noted)
+    with (
+        open_camera("synthetic://?seed=1&trigger=software&size=64") as asked,
+        open_camera("synthetic://?seed=1&rate=1000&size=64") as free,
+    ):
+        for number in range(3):
+            assert asked.read(0.01) is NoFrame.TIMEOUT
+            before = len(rendered)
+            asked.trigger()
+            (triggered,) = frames(asked, 1)
+            assert len(rendered) == before
+            (expected,) = frames(free, 1)
+            assert triggered.number == expected.number == number
+            np.testing.assert_array_equal(triggered.pixels, expected.pixels)
 
 
 def test_closing_ends_a_read_that_waits_for_a_trigger() -> None:

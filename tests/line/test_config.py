@@ -44,7 +44,13 @@ def test_the_least_that_a_line_needs(tmp_path: Path) -> None:
     assert config.watch().triggered
     assert config.watch().policy == "every"
     assert config.timing.timing().deadline_ms == 200
+    assert config.watch().answer_s == 0.5
     assert config.output == ()
+
+
+def test_a_frame_is_waited_for_as_long_as_its_part_may_take(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST + "[timing]\ndeadline_ms = 3000\n")
+    assert config.watch().answer_s == 3.0
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
