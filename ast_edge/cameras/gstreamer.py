@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ _KEPT = 4
 _POLL_S = 0.05
 _OPEN_S = 15.0
 _SERVER_S = 5.0
+_RTSP_OPTIONS = ("password_env", "latency_ms", "transport")
 
 
 class GStreamerCamera(Camera):
@@ -222,14 +224,16 @@ def csi_pipeline(uri: CameraUri) -> str:
 
 def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
     """rtsp://. Raises CameraError where the server is not there, refuses, or has no video."""
-    uri.check_keys("password_env", "latency_ms", "transport")
+    # Every other option is the server's own, as in ?channel=1.
+    of_server = {key: value for key, value in uri.options.items() if key not in _RTSP_OPTIONS}
+    location = f"{uri.public}?{urlencode(of_server)}" if of_server else uri.public
     gst = load("Gst", "1.0")
     secret = _password(uri)
     pipeline = gst.Pipeline.new(None)
     source, decoder = _element(gst, "rtspsrc"), _element(gst, "decodebin")
     convert, sink = _element(gst, "videoconvert"), gst.parse_launch(_SINK)
     settings = {
-        "location": uri.public,
+        "location": location,
         "latency": uri.option("latency_ms", whole, 50),
         "timeout": int(_SERVER_S * 1e6),
         "tcp-timeout": int(_SERVER_S * 1e6),

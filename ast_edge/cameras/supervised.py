@@ -37,7 +37,7 @@ class Watch:
     policy: Policy = "every"
     kept: int = 16
     triggered: bool = False
-    answer_s: float = 0.5
+    answer_s: float = 2.0
 
 
 class Supervised(Camera):
@@ -102,7 +102,11 @@ class Supervised(Camera):
             self._asked_at = now
             if self._owed_since is None:
                 self._owed_since = now
-        camera.trigger()
+        try:
+            camera.trigger()
+        except CameraError:
+            self._asked_at = None
+            raise
 
     @property
     def state(self) -> State:
@@ -111,6 +115,11 @@ class Supervised(Camera):
         if self._state not in ("live", "stalled") or hung_s < self._watch.stall_s:
             return self._state
         return "lost" if hung_s > self._watch.lost_s else "stalled"
+
+    @property
+    def hung_s(self) -> float:
+        """Seconds since the camera's thread last moved; its waits between two tries count too."""
+        return time.monotonic() - self._turned if self._thread.is_alive() else 0.0
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -160,12 +169,14 @@ class Supervised(Camera):
     def _capture(self, camera: Camera, backoff: Backoff) -> None:
         """Read until the camera ends, dies or is silent for too long."""
         self._owed_since = None if self._watch.triggered else time.monotonic()
-        self._asked_at = None
+        self._asked_at, incomplete = None, camera.counters.get("incomplete", 0)
         if self._watch.triggered:
             self._become("live")
         while not self._closing.is_set():
             self._turned = time.monotonic()
             found = camera.read(_POLL_S)
+            if (lost := camera.counters.get("incomplete", 0)) != incomplete:
+                incomplete, self._asked_at = lost, None  # it has come, if not whole
             if found is NoFrame.END:
                 with self._news:
                     self._ended = True

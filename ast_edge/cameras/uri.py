@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -44,11 +45,21 @@ class CameraUri:
 
 def parse_uri(text: str) -> CameraUri:
     """Split a URI. Raises UsageError for one without a scheme or with a key twice."""
-    parts = urlsplit(text)
-    if not parts.scheme or "://" not in text:
-        raise UsageError(f"camera {text!r}: expected a URI, as in dir:///pictures or v4l2:///dev/video0.")
+    scheme, colon, _ = text.partition("://")
+    if not colon or not scheme.isalnum():
+        # What was given is not repeated: there may be a password in it.
+        raise UsageError("camera: expected a URI, as in dir:///pictures or v4l2:///dev/video0.")
+    try:
+        parts = urlsplit(text)
+    except ValueError as exc:
+        raise UsageError(f"camera {scheme}://: this is no URI ({exc}).") from exc
+    if scheme == "rtsp" and "@" in parts.path + parts.query + parts.fragment:
+        raise UsageError(
+            "camera rtsp://: an @ outside user@host; write / ? # @ in a password as %2F %3F %23 %40, or take "
+            "password_env."
+        )
     where = parts.netloc.rpartition("@")[2]
-    public = f"{parts.scheme}://{where}{parts.path}"
+    public = _masked(f"{parts.scheme}://{where}{parts.path}")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) < len(pairs):
@@ -62,6 +73,12 @@ def parse_uri(text: str) -> CameraUri:
         unquote(user) or None,
         unquote(password) or None,
     )
+
+
+def _masked(text: str) -> str:
+    """Without the accounts that a pipeline's text may hold."""
+    text = re.sub(r"(://)[^/\s@]*@", r"\1***@", text)
+    return re.sub(r"(?i)((?:user|pass)[a-z_-]*(?:=|%3D))(\S+?)(?=\s|%20|!|$)", r"\1***", text)
 
 
 def positive(text: str) -> float:

@@ -244,3 +244,18 @@ def test_a_server_that_is_not_there() -> None:
 
 def test_listing_cameras_never_fails() -> None:
     assert isinstance(list_cameras(), list)
+
+
+def test_no_account_is_in_what_is_told_of_a_uri() -> None:
+    for text in (
+        "gst:///rtspsrc location=rtsp://admin:geheim@host/s ! decodebin",
+        "gst:///rtspsrc location=rtsp://host/s user-id=ann user-pw=geheim ! decodebin",
+        "gst:///" + quote("rtspsrc location=rtsp://host/s user-pw=geheim ! decodebin"),
+        "rtsp://admin:geheim@host/s?channel=1",
+    ):
+        assert "geheim" not in parse_uri(text).public
+        assert "geheim" not in repr(parse_uri(text)).replace(repr(parse_uri(text).place), "")
+    for text in ("rtsp://admin:ge/heim@host/s", "rtsp://admin:ge?heim@host/s", "rtsp:/admin:geheim@host"):
+        with pytest.raises(UsageError) as caught:
+            parse_uri(text)
+        assert "heim" not in str(caught.value)

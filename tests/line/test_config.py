@@ -67,7 +67,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (('first = "a"', 'first = "c"'), "FILE:4: recipes: first = 'c' is not among the models (a, b)"),
-        (("synthetic://?trigger=software", "no uri"), "FILE:2: camera: camera 'no uri': expected a URI"),
+        (("synthetic://?trigger=software", "no uri"), "FILE:2: camera: camera: expected a URI"),
         (('kind = "timer"', 'kind = "free"'), "the camera would wait for ever"),
         (('kind = "timer"', 'kind = "software"'), "needs [web] with a token"),
         (('kind = "timer"', 'kind = "telepathy"'), "FILE:7: trigger: Input tag 'telepathy'"),
