@@ -68,6 +68,7 @@ class GStreamerCamera(Camera):
         self._sink = pipeline.get_by_name("ast_edge_sink")
         self._bus = pipeline.get_bus()
         self._number = 0
+        self._ended = False
         self._closed = threading.Event()
         self._lock = threading.Lock()
         try:
@@ -124,10 +125,11 @@ class GStreamerCamera(Camera):
         kinds = self._gst.MessageType
         message = self._bus.pop_filtered(kinds.ERROR | kinds.EOS if ends else kinds.ERROR)
         if message is None:
-            return None
+            return NoFrame.END if self._ended else None
         if message.type == kinds.EOS:
             if self._live:
                 raise CameraError(f"{self.uri}: the stream has ended.")
+            self._ended = True
             return NoFrame.END
         error, details = message.parse_error()
         source = "" if message.src is None else f"{message.src.get_name()}: "

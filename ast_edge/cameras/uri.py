@@ -18,7 +18,7 @@ class CameraUri:
     """The parts of a URI; `public` is without user name and password."""
 
     scheme: str
-    place: str
+    place: str = field(repr=False)  # a pipeline may hold an account
     options: Mapping[str, str]
     public: str
     user: str | None = None

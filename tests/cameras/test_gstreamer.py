@@ -114,6 +114,7 @@ def test_pixels_are_exact_whatever_the_rows_are_filled_up_with(
         while isinstance(found := camera.read(5), Frame):
             numbers.append(found.number)
         assert found is NoFrame.END
+        assert camera.read(0) is NoFrame.END
         assert numbers == [0, 1, 2]
 
 
@@ -254,7 +255,7 @@ def test_no_account_is_in_what_is_told_of_a_uri() -> None:
         "rtsp://admin:geheim@host/s?channel=1",
     ):
         assert "geheim" not in parse_uri(text).public
-        assert "geheim" not in repr(parse_uri(text)).replace(repr(parse_uri(text).place), "")
+        assert "geheim" not in repr(parse_uri(text))
     for text in ("rtsp://admin:ge/heim@host/s", "rtsp://admin:ge?heim@host/s", "rtsp:/admin:geheim@host"):
         with pytest.raises(UsageError) as caught:
             parse_uri(text)
