@@ -142,13 +142,17 @@ def storm_table() -> str:
         ("faults done to it", done),
         ("parts, by the PLC's count", str(content["parts"])),
         ("verdicts, as the PLC heard them", verdicts),
-        ("parts without a verdict, or with two", str(len(content["problems"]))),
+        ("what was wrong", _kinds(content["problem_kinds"])),
         (
             "memory of the longest-lived station",
             f"{memory['middle_third']} MB, then {memory['last_third']} MB",
         ),
     ]
     return _table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
+
+
+def _kinds(problems: dict[str, int]) -> str:
+    return "; ".join(f"{count} x {words}" for words, count in problems.items()) or "nothing"
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -53,7 +53,7 @@ class Recorded(Camera):
         self._asked = threading.Semaphore(0) if uri.option("trigger", _trigger, False) else None  # noqa: FBT003
         self._period_s = 0.0 if rate is None else 1 / rate
         self._due = time.monotonic()
-        self._number = 0
+        self._number = self._unreadable = 0
         self._ended = False
         self._closed = threading.Event()
 
@@ -70,7 +70,11 @@ class Recorded(Camera):
         elif (waited := self._pace(timeout_s)) is not None:
             return waited
         number, self._number = self._number, self._number + 1
-        found = self._next(number)
+        try:
+            found = self._next(number)
+        except LostFrameError:
+            self._unreadable += 1  # the number is used up, so the gap shows that a part is missing
+            raise
         if found is None:
             self._ended = True
             return NoFrame.END
@@ -110,7 +114,7 @@ class Recorded(Camera):
     @property
     def counters(self) -> Mapping[str, int]:
         """See `Camera`."""
-        return {"frames": self._number}
+        return {"frames": self._number - self._unreadable, "unreadable": self._unreadable}
 
     def close(self) -> None:
         """See `Camera`."""

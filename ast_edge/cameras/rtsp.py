@@ -2,16 +2,16 @@
 
 rtsp://user@host:554/path?password_env=NAME&latency_ms=50&transport=tcp
 
-A password stands in the environment variable `password_env`, or in the URI, and never in a message. Where the
-camera's own path has a query, write %3F and %26 for its ? and &. `latency_ms` is how long frames wait for
-packets that come late; `transport` is tcp or udp.
+A password stands in the environment variable `password_env`, or in the URI, and never in a message.
+`latency_ms` is how long frames wait for packets that come late; `transport` is tcp or udp. Every other option
+is the server's own, as in ?channel=1.
 """
 
 from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gstreamer import SINK, GStreamerCamera
@@ -19,19 +19,22 @@ from ast_edge.cameras.uri import CameraUri, whole
 from ast_edge.errors import CameraError, UsageError
 
 _SERVER_S = 5.0
+_OPTIONS = ("password_env", "latency_ms", "transport")
 _AS_THEY_ARE = "/:?&=@,;+$!*'()~[]"
 
 
 def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
     """rtsp://. Raises CameraError where the server is not there, refuses, or has no video."""
-    uri.check_keys("password_env", "latency_ms", "transport")
+    # Every other option is the server's own, as in ?channel=1.
+    of_server = {key: value for key, value in uri.options.items() if key not in _OPTIONS}
+    query = f"?{urlencode(of_server)}" if of_server else ""
     gst = load("Gst", "1.0")
     secret = _password(uri)
     pipeline = gst.Pipeline.new(None)
     source, decoder = _element(gst, "rtspsrc"), _element(gst, "decodebin")
     convert, sink = _element(gst, "videoconvert"), gst.parse_launch(SINK)
     settings = {
-        "location": f"rtsp://{quote(uri.place, safe=_AS_THEY_ARE)}",
+        "location": f"rtsp://{quote(uri.place, safe=_AS_THEY_ARE)}{query}",
         "latency": uri.option("latency_ms", whole, 50),
         "timeout": int(_SERVER_S * 1e6),
         "tcp-timeout": int(_SERVER_S * 1e6),

@@ -41,7 +41,7 @@ class Watch:
     policy: Policy = "every"
     kept: int = 16
     triggered: bool = False
-    answer_s: float = 0.5
+    answer_s: float = 2.0
     close_s: float = 5.0
 
 
@@ -75,6 +75,7 @@ class Supervised(Camera):
         self._stir = threading.Event()  # the supervisor need not wait any longer
         self._link: Link | None = None
         self._hung: list[Link] = []
+        self._stuck_since: float | None = None
         self._first_number = self._next_number = 0
         self._seen: tuple[int | None, int] | None = None
         self._last_ns: int | None = None
@@ -110,12 +111,22 @@ class Supervised(Camera):
             self._asked_at = now
             if self._owed_since is None:
                 self._owed_since = now
+        # Also one that raises may have reached the camera: its frame is still waited for.
         camera.trigger()
 
     @property
     def state(self) -> State:
         """See `Camera`."""
         return self._state
+
+    @property
+    def hung_s(self) -> float:
+        """Seconds since no thread is risked any more on a library that hung again and again; mostly 0.
+
+        Nothing but a new process helps then.
+        """
+        since = self._stuck_since
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -157,7 +168,9 @@ class Supervised(Camera):
     def _may_open(self) -> bool:
         """Whether another thread may be risked on a library that hung before."""
         self._hung = [link for link in self._hung if not link.join(0)]
-        return len(self._hung) < _MOST_HUNG
+        stuck = len(self._hung) >= _MOST_HUNG
+        self._stuck_since = (self._stuck_since or time.monotonic()) if stuck else None
+        return not stuck
 
     def _live_once(self, backoff: Backoff) -> None:
         """Open the camera and watch it until it is over with it."""

@@ -50,13 +50,18 @@ class CameraUri:
 
 def parse_uri(text: str) -> CameraUri:
     """Split a URI. Raises UsageError for one without a scheme or with a key twice."""
+    scheme, colon, _ = text.partition("://")
+    if not colon or not scheme.isalnum():
+        # What was given is not repeated: there may be a password in it.
+        raise UsageError("camera: expected a URI, as in dir:///pictures or v4l2:///dev/video0.")
     try:
         parts = urlsplit(text)
     except ValueError as exc:
-        raise UsageError(f"camera {_public(text)!r}: is no URI ({exc}).") from exc
-    if not parts.scheme or "://" not in text:
+        raise UsageError(f"camera {scheme}://: this is no URI ({exc}).") from None
+    if scheme == "rtsp" and "@" in parts.path + parts.query + parts.fragment:
         raise UsageError(
-            f"camera {_public(text)!r}: expected a URI, as in dir:///pictures or v4l2:///dev/video0."
+            "camera rtsp://: an @ outside user@host; write / ? # @ in a password as %2F %3F %23 %40, or take "
+            "password_env."
         )
     where = parts.netloc.rpartition("@")[2]
     public = _public(f"{parts.scheme}://{where}{parts.path}")

@@ -33,9 +33,9 @@ class Package(NamedTuple):
 
 
 LINE_PACKAGES = (
-    Package("pymodbus", "pymodbus", "3.8"),
+    Package("pymodbus", "pymodbus", "3.8.2"),
     Package("paho-mqtt", "paho.mqtt", "2.0"),
-    Package("asyncua", "asyncua", "1.1"),
+    Package("asyncua", "asyncua", "2.0.1"),
     Package("gpiod", "gpiod", "2.1"),
     Package("prometheus-client", "prometheus_client", "0.20"),
 )

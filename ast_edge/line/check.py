@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
@@ -15,10 +17,10 @@ from ast_edge.line.config import AnyOutput, LineConfig
 from ast_edge.line.ledger import Balance
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import Trigger
-from ast_edge.line.recipes import Recipe, open_recipe
-from ast_edge.line.station import inspect_frame
+from ast_edge.line.recipes import Recipe, inspect_frame, open_recipe
 from ast_edge.line.status import StationStatus
 from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.web import WebOptions, WebServer, WebView
 
 _CONNECT_S = 5.0
 _FRAME_S = 10.0
@@ -102,8 +104,9 @@ def _counterparts(config: LineConfig, first: Recipe | None) -> Iterator[Finding]
     """Whoever gives triggers and takes results."""
     bench = _NotRunning(config, first.inspector.spec.threshold.value if first is not None else 0.0)
     yield _attempt(f"trigger {config.trigger.kind}", lambda: _trigger(config, bench))
+    yield from _own_places(config)
     for options in config.output:
-        yield _attempt(f"output {options.name}", partial(_output, options, bench))
+        yield _attempt(f"output {options.name}", partial(_output, config, options, bench))
 
 
 def _trigger(config: LineConfig, bench: _NotRunning) -> str:
@@ -117,13 +120,43 @@ def _trigger(config: LineConfig, bench: _NotRunning) -> str:
         source.close()
 
 
-def _output(options: AnyOutput, bench: _NotRunning) -> str:
-    output = assemble.output(options, None)
+def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:
+    output = assemble.output(options, assemble.encoder_of(assemble.trigger_source(config.trigger)))
     output.start(bench)
     try:
         return _connected(output)
     finally:
         output.close(1.0)
+
+
+def _own_places(config: LineConfig) -> Iterator[Finding]:
+    """Where archive and audit log are written, and where the page listens."""
+    folders = [config.archive.folder] if config.archive is not None else []
+    folders += [config.audit.file.parent] if config.audit is not None else []
+    for folder in folders:
+        yield _attempt(f"folder {folder}", partial(_writable, folder))
+    if config.web is not None:
+        yield _attempt(f"page on port {config.web.port}", partial(_listening, config.web))
+
+
+def _writable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return "can be written"
+    except OSError as exc:
+        raise LineError(f"cannot be written ({exc.strerror}); check path and rights") from exc
+
+
+def _listening(options: WebOptions) -> str:
+    def nothing(*_: object) -> dict[str, object]:
+        return {}
+
+    view = WebView(bytes, dict, tuple, tuple, nothing, nothing, nothing)
+    server = WebServer(options, view)
+    server.start()
+    server.close()
+    return "can listen"
 
 
 def _connected(counterpart: TriggerSource | Output) -> str:

@@ -30,6 +30,8 @@ from ast_edge.line.triggers.mqtt import MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTriggerOptions
 from ast_edge.line.web import WebOptions
 
+# Cameras that number every frame they took, those that were lost on the way included.
+_COUNTING = ("gige", "dir", "file", "synthetic")
 # Cameras whose place is a path.
 _FILES = ("dir", "file")
 
@@ -169,6 +171,16 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
+    def _camera_counts(self) -> LineConfig:
+        scheme = self.camera.parsed.scheme
+        if self.trigger.kind == "camera" and scheme not in _COUNTING:
+            raise ValueError(
+                f"trigger.kind = 'camera' needs a camera that counts the frames it took, so that a lost one "
+                f"is known; {scheme}:// does not: take 'free', or a trigger of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gates_come_after_verdicts(self) -> LineConfig:
         for output in self.output:
             gate = getattr(output, "gate", None)
@@ -210,9 +222,9 @@ class LineConfig(Options):
         """How the camera is watched."""
         camera = self.camera
         policy: Policy = "latest" if self.trigger.kind == "free" else "every"
-        # A frame that comes after its part's deadline must not be taken for the next part's.
-        answer_s = max(Watch.answer_s, self.timing.deadline_ms / 1e3)
-        return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered, answer_s)
+        return Watch(
+            camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered, answer_s=camera.lost_s
+        )
 
 
 def read_config(path: Path) -> LineConfig:

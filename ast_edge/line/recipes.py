@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast_edge.backends import open_backend
+from ast_edge.cameras.base import Frame
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
-from ast_edge.inspector import Inspector
+from ast_edge.inspector import Inspection, Inspector
 from ast_edge.line.events import Told
 from ast_edge.manifest import Manifest
 from ast_edge.references import SCORE_TOLERANCE, load_references, prove
+
+_CLOSE_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,14 @@ def describe(recipe: Recipe) -> dict[str, object]:
         "revision": spec.calibration.revision if spec.calibration is not None else None,
         "engine": recipe.inspector.engine,
     }
+
+
+def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
+    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
+    mode = recipe.inspector.spec.mode
+    depth = frame.depth_m if mode != "rgb" else None
+    pixels = frame.pixels if mode != "depth" else None
+    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
 
 
 def open_recipe(name: str, model: Path, *, threads: int | None = None) -> Recipe:
@@ -80,6 +91,7 @@ class Recipes:
         self._before: Recipe | None = None
         self._next: Recipe | None = None
         self._opening: threading.Thread | None = None
+        self._asked = 0  # changes asked for; an older one that is ready late is let go
         self.last_error = ""
 
     @property
@@ -104,7 +116,10 @@ class Recipes:
         with self._lock:
             if self._opening is not None and self._opening.is_alive():
                 raise LineError(f"recipe {name!r}: another change is under way; ask again when it is done.")
-            self._opening = threading.Thread(target=self._open, args=(name,), name="ast-edge-recipe")
+            self._asked += 1
+            self._opening = threading.Thread(
+                target=self._open, args=(name, self._asked), name="ast-edge-recipe", daemon=True
+            )
             self._opening.start()
 
     def rollback(self) -> str:
@@ -115,6 +130,7 @@ class Recipes:
         with self._lock:
             if self._before is None:
                 raise LineError("there is no recipe before this one to go back to; ask for one by its name.")
+            self._asked += 1  # what is being opened now is not wanted any more
             replaced, self._next, self._before = self._next, self._before, None
             name = self._next.name
         if replaced is not None:
@@ -144,23 +160,25 @@ class Recipes:
         return opening is None or not opening.is_alive()
 
     def close(self) -> None:
-        """Close every model that is open."""
+        """Close every model that is open; one that is still being opened is let go when it is ready."""
         if self._opening is not None:
-            self._opening.join()
+            self._opening.join(_CLOSE_S)
         with self._lock:
+            self._asked += 1
             kept = {id(recipe): recipe for recipe in (self._current, self._before, self._next) if recipe}
             self._before = self._next = None
         for recipe in kept.values():
             recipe.inspector.close()
 
-    def _open(self, name: str) -> None:
+    def _open(self, name: str, asked: int) -> None:
         try:
             opened = open_recipe(name, self._models[name], threads=self._threads)
-        except AstEdgeError as exc:
-            self.last_error = str(exc)
-            self._told("recipe", {"what": "refused", "recipe": name, "error": str(exc)})
+        except Exception as exc:  # noqa: BLE001 (told, whatever it is: somebody waits for this recipe)
+            self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+            self._told("recipe", {"what": "refused", "recipe": name, "error": self.last_error})
             return
         with self._lock:
-            replaced, self._next = self._next, opened
+            stale = asked != self._asked
+            replaced, self._next = (opened, self._next) if stale else (self._next, opened)
         if replaced is not None:
             replaced.inspector.close()

@@ -15,7 +15,7 @@ from ast_edge.line.config import LineConfig
 from ast_edge.line.ledger import Balance
 from ast_edge.line.service import Service
 
-_LOOK_S = 0.25
+_LOOK_S = 0.1
 # How long a thread may keep the interpreter while another waits; Python's own 5 ms is a whole budget.
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

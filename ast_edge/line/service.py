@@ -26,6 +26,7 @@ from ast_edge.line.web import WebServer, WebView
 # Longer than any inspection takes; after this the engine or a driver hangs for good.
 _HUNG_S = 5.0
 _HUNG_DEADLINES = 10
+_CAMERA_HUNG_S = 90.0
 _EVENTS_S = 2.0
 _LAST_PARTS = 20
 # What people at an output should hear of.
@@ -92,6 +93,7 @@ class Service:
             assemble.triggering(config.trigger),
             config.camera.software_trigger,
             config.timing.timing(),
+            config.camera.triggered,
         )
         station = Station(setup, self.events.tell)
         station.warnings = self.warnings
@@ -137,6 +139,8 @@ class Service:
         limit_s = max(_HUNG_S, _HUNG_DEADLINES * self.config.timing.deadline_ms / 1e3)
         if self.station.busy_s > limit_s:
             return f"the inspection has not moved for {self.station.busy_s:.0f} s"
+        if self.camera.hung_s > _CAMERA_HUNG_S:
+            return f"the camera's library has not returned for {self.camera.hung_s:.0f} s"
         dead = [thread.name for thread in self.station.threads if not thread.is_alive()]
         return f"threads have ended: {', '.join(dead)}" if dead else None
 

@@ -12,31 +12,33 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Full, Queue
 from typing import Literal
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.errors import AstEdgeError, CameraError
 from ast_edge.inspector import Inspection
+from ast_edge.line.arrivals import Arrivals
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.ledger import Balance, Ledger
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.pairing import Pairing
 from ast_edge.line.part import PartResult, Trigger
-from ast_edge.line.recipes import Recipe, Recipes
+from ast_edge.line.recipes import Recipe, Recipes, inspect_frame
 from ast_edge.line.status import StationState, StationStatus
 from ast_edge.line.timing import Timing
 
 Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02
 _CLOCK_S = 0.002
-# More frames than this are not lost at once: a camera that counts so has begun to count anew.
-_MOST_LOST = 1000
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame."""
+    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame; `one_frame_each`:
+    the camera waits for triggers, its own or others', and gives one frame for each.
+    """
 
     name: str
     run: str
@@ -46,14 +48,7 @@ class Setup:
     triggering: Triggering = "external"
     software_trigger: bool = False
     timing: Timing = field(default_factory=Timing)
-
-
-def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
-    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
-    mode = recipe.inspector.spec.mode
-    depth = frame.depth_m if mode != "rgb" else None
-    pixels = frame.pixels if mode != "depth" else None
-    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
+    one_frame_each: bool = False
 
 
 class Station:
@@ -77,8 +72,16 @@ class Station:
             threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}", daemon=True)
             for name, work in (("inspect", self._inspect), ("clock", self._clock), ("shutter", self._shutter))
         ]
-        self._pairing = Pairing(setup.camera, setup.timing, self._following, self._given_up)
-        self._last_number: int | None = None
+        self._pairing = Pairing(
+            setup.camera,
+            setup.timing,
+            self._following,
+            self._given_up,
+            one_each=setup.one_frame_each,
+        )
+        self._arrivals = Arrivals(
+            setup.camera, self._enter_frame, self._fault, told, setup.timing.max_waiting
+        )
         self._turned_ns = time.monotonic_ns()
         self.failures = 0
         self.last_failure = ""
@@ -168,7 +171,7 @@ class Station:
 
     @property
     def ended(self) -> bool:
-        """Whether no part comes any more: the camera has shown its last frame."""
+        """Whether the camera has shown its last frame."""
         return self._stopping.is_set()
 
     @property
@@ -183,6 +186,8 @@ class Station:
         process then.
         """
         self._stopping.set()
+        if self.setup.triggering == "camera" and self._threads[0].ident is not None:
+            self._arrivals.drained.wait(self.setup.timing.drain_s)
         self.ledger.wait_until_settled(self.setup.timing.drain_s)
         self._stopped.set()
         hanging = self._join()
@@ -190,11 +195,18 @@ class Station:
             self._fault(trigger, "the station stopped before the part was judged")
         end = time.monotonic() + self.setup.timing.drain_s
         for output in self.setup.outputs:
-            output.close(max(end - time.monotonic(), 0.1))
-        self.setup.camera.close()
+            self._closed(f"output {output.name}", partial(output.close, max(end - time.monotonic(), 0.1)))
+        self._closed("camera", self.setup.camera.close)
         if not hanging:
-            self.setup.recipes.close()
+            self._closed("recipes", self.setup.recipes.close)
         return self.balance()
+
+    def _closed(self, what: str, close: Callable[[], None]) -> None:
+        """Whatever does not close keeps nothing else open."""
+        try:
+            close()
+        except Exception as exc:  # noqa: BLE001 (the rest must still be closed)
+            self._note_failure(f"closing {what}", exc)
 
     def _join(self) -> bool:
         """Wait for the threads; whether one of them hangs."""
@@ -206,8 +218,6 @@ class Station:
         if hanging:
             self._note_failure("stop", TimeoutError(f"still busy: {', '.join(hanging)}"))
         return bool(hanging)
-
-    # ---- threads -----------------------------------------------------------------------------------------
 
     def _guarded(self, work: Callable[[], None], name: str) -> None:
         """A thread of the line never ends by an error: it is counted, told, and goes on."""
@@ -231,13 +241,13 @@ class Station:
                 self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
             books = self.ledger.balance()
             if balanced and not books.balanced:
-                self._told(
-                    "invariant", {"triggers": books.triggers, "given": books.given, "open": books.open}
-                )
+                self._told("invariant", vars(books))
             balanced = books.balanced
 
     def _shutter(self) -> None:
-        """Ask the camera for a frame for every part, in order and at once."""
+        """Ask the camera for a frame for every part, at once; or take what it shows by itself."""
+        while self.setup.triggering == "camera" and not self._stopped.is_set():
+            self._arrivals.take(self._stopping)
         while not self._stopped.is_set():
             try:
                 trigger = self._to_fire.get(timeout=_POLL_S)
@@ -251,7 +261,8 @@ class Station:
                 self._fault(trigger, str(exc))
 
     def _inspect(self) -> None:
-        step = self._next_external if self.setup.triggering == "external" else self._next_frame
+        steps = {"external": self._next_external, "camera": self._next_arrived, "free": self._next_frame}
+        step = steps[self.setup.triggering]
         while not self._stopped.is_set():
             self._turned_ns = time.monotonic_ns()
             step()
@@ -272,6 +283,8 @@ class Station:
             return
         if isinstance(frame, str):
             self._fault(trigger, frame)
+            if self._pairing.ended:
+                self._stopping.set()
         else:
             self._judge(trigger, frame, recipe)
 
@@ -283,29 +296,27 @@ class Station:
         try:
             frame = self.setup.camera.read(_POLL_S)
         except CameraError as exc:
-            self._fault(self._enter_frame(time.monotonic_ns(), "camera"), str(exc))
+            self._fault(self._enter_frame(time.monotonic_ns()), str(exc))
             return
         if isinstance(frame, NoFrame):
             if frame is NoFrame.END:
                 self._stopping.set()
             return
-        if self.setup.triggering == "camera" and self._last_number is not None:
-            self._enter_lost(frame.number - self._last_number - 1, frame.host_ns)
-        self._last_number = frame.number
-        self._judge(self._enter_frame(frame.host_ns, "camera"), frame, self.setup.recipes.take())
+        self._judge(self._enter_frame(frame.host_ns), frame, self.setup.recipes.take())
 
-    def _enter_lost(self, count: int, at_ns: int) -> None:
-        """Frames that a camera took and that did not arrive: parts that nobody saw."""
-        if count > _MOST_LOST:
-            self._told("failure", {"where": "camera", "error": f"its frame count leapt by {count}"})
-        for _ in range(min(count, _MOST_LOST)):
-            self._fault(self._enter_frame(at_ns, "camera"), "the camera's frame was lost on the way")
+    def _next_arrived(self) -> None:
+        """One part that the camera showed by itself."""
+        try:
+            trigger, frame = self._arrivals.queue.get(timeout=_POLL_S)
+        except Empty:
+            return
+        recipe = self.setup.recipes.take()
+        if self.ledger.is_open(trigger.number):
+            self._judge(trigger, frame, recipe)
 
-    # ---- pieces ------------------------------------------------------------------------------------------
-
-    def _enter_frame(self, at_ns: int, source: str) -> Trigger:
+    def _enter_frame(self, at_ns: int) -> Trigger:
         age_s = (time.monotonic_ns() - at_ns) / 1e9
-        return self.ledger.enter(at_ns, time.time() - age_s, None, source)
+        return self.ledger.enter(at_ns, time.time() - age_s, None, "camera")
 
     def _following(self) -> Trigger | None:
         """The part that waits next."""

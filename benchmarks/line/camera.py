@@ -51,7 +51,7 @@ class FakeCamera:
         )
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
         if process.stdout.readline().strip() != "serving":
-            self.kill()
+            self.close()  # the lock, too: the next one in this very process would wait for it for ever
             raise RuntimeError("the fake camera did not start: does another one run, is Aravis installed?")
 
     def kill(self) -> None:

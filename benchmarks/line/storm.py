@@ -55,7 +55,8 @@ topic = "storm"
 [archive]
 folder = "{disk}/archive"
 min_free_gb = 0
-every_nth_pass = 1
+keep_parts = 20
+every_nth_pass = 5
 [audit]
 file = "{disk}/audit.jsonl"
 [web]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ _GRACE_NS = 500_000_000
 _COIL_NS = 2_000_000_000
 _KILLED_NS = 2_000_000_000
 _STEADY_MB = 30.0
+_SHOWN = 50
 
 
 @dataclass
@@ -36,7 +38,8 @@ def judge(storm: Storm) -> dict[str, Any]:
     problems += grown
     given = Counter(found[0][1] for found in books.verdicts.values())
     return {
-        "problems": problems,
+        "problems": problems[:_SHOWN],
+        "problem_kinds": dict(Counter(re.sub(r"[0-9]+", "N", problem) for problem in problems)),
         "seconds": round(storm.memory[-1][0], 1),
         "faults": dict(Counter(window.kind for window in storm.windows)),
         "parts": len(books.triggers),
@@ -122,7 +125,13 @@ def coils(books: Books, storm: Storm) -> list[str]:
     for number, found in books.verdicts.items():
         told_ns, verdict = found[0]
         at_ns = books.triggers.get(number, told_ns)
-        if verdict == "pass" or told_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
+        # While PLC or station were off nothing could be written, and a pulse that is too late is never fired.
+        off = any(
+            window.start_ns - _COIL_NS <= at_ns <= window.end_ns + _COIL_NS
+            for window in storm.windows
+            if window.kind in ("plc", "SIGKILL", "SIGTERM")
+        )
+        if verdict == "pass" or off or told_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
             continue
         if not any(on <= told_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
             problems.append(f"part {number} is a {verdict}, and the coil stayed off")

@@ -117,6 +117,7 @@ def test_pixels_are_exact_whatever_the_rows_are_filled_up_with(
         while isinstance(found := camera.read(5), Frame):
             numbers.append(found.number)
         assert found is NoFrame.END
+        assert camera.read(0) is NoFrame.END
         assert numbers == [0, 1, 2]
 
 
@@ -335,5 +336,13 @@ def test_an_account_within_a_pipeline_is_not_told() -> None:
 
 
 def test_the_path_of_a_stream_may_have_a_query() -> None:
-    with Server() as server, open_camera(f"rtsp://127.0.0.1:{server.port}/cam%3Fchannel=1%26a=2") as camera:
+    with Server() as server, open_camera(f"rtsp://127.0.0.1:{server.port}/cam?channel=1&a=2") as camera:
         frame_of(camera)
+
+
+def test_an_account_that_is_written_wrongly_is_not_told() -> None:
+    assert "geheim" not in parse_uri("rtsp://admin:geheim@host/s?channel=1").public
+    for text in ("rtsp://admin:ge/heim@host/s", "rtsp://admin:ge?heim@host/s", "rtsp:/admin:geheim@host"):
+        with pytest.raises(UsageError) as caught:
+            parse_uri(text)
+        assert "heim" not in str(caught.value)

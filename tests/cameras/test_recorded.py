@@ -68,7 +68,9 @@ def test_an_unreadable_picture_is_told_and_the_next_one_read(pictures: Path) -> 
     with open_camera(f"dir://{pictures}") as camera:
         with pytest.raises(LostFrameError, match=r"a\.png"):
             camera.read(1)
+        # The gap in the numbers is the part that nobody saw.
         assert [frame.number for frame in frames(camera, 2)] == [1, 2]
+        assert camera.counters == {"frames": 2, "unreadable": 1}
     # Under supervision, too: beginning anew with the first picture would never come to the others.
     with Supervised("dir://", lambda: open_camera(f"dir://{pictures}")) as camera:
         wait_for(lambda: camera.counters["frames"] == 2)
@@ -130,7 +132,7 @@ def test_generated_parts_are_the_same_for_a_seed_and_tell_the_truth() -> None:
         ("synthetic://?defects=2", UsageError, "defects=2 is not possible"),
         ("synthetic://?size=10", UsageError, "size=10 is not possible"),
         ("dir:///parts#2", UsageError, "write %23"),
-        ("gige://[::1", UsageError, "is no URI"),
+        ("gige://[::1", UsageError, "this is no URI"),
         ("synthetic://?rate=0", UsageError, "rate=0 is not possible"),
         ("synthetic://?rate=nan", UsageError, "rate=nan is not possible"),
         ("synthetic://?seed=1&seed=2", UsageError, "given twice"),

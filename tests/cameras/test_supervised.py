@@ -277,8 +277,10 @@ def test_threads_that_hang_are_bounded() -> None:
         time.sleep(1.5)
         assert len(lives) == 3
         assert camera.state == "lost"
+        assert camera.hung_s > 1, "the watchdog of the whole station looks at this"
         release.set()
         wait_for(lambda: len(lives) > 3)
+        assert camera.hung_s == 0
 
 
 def test_the_newest_frame_wins_and_the_others_are_counted() -> None:

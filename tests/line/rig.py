@@ -133,6 +133,7 @@ def rig(
     *,
     triggering: Triggering = "external",
     software_trigger: bool = False,
+    one_frame_each: bool = False,
     outputs: int = 1,
     recipes: Recipes | None = None,
     **timing: Any,
@@ -141,7 +142,9 @@ def rig(
     camera, kept = BenchCamera(), [Remembering() for _ in range(outputs)]
     own = recipes or Recipes({}, recipe(answer=answer), lambda *_: None)
     limits = Timing(**{"deadline_ms": 2000.0, "drain_s": 5.0, **timing})
-    station = Station(Setup("bench", "run", camera, own, kept, triggering, software_trigger, limits))
+    station = Station(
+        Setup("bench", "run", camera, own, kept, triggering, software_trigger, limits, one_frame_each)
+    )
     station.start()
     before = threading.active_count()
     try:

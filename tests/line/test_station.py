@@ -368,3 +368,56 @@ def test_the_status_tells_how_the_station_is() -> None:
         assert status.balance.triggers == 1
     assert bench.station.status().state == "stopped"
     assert not bench.station.status().ready
+
+
+def test_parts_that_a_camera_shows_are_late_too_when_the_engine_hangs() -> None:
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, triggering="camera", deadline_ms=100.0) as bench:
+        for _ in range(5):
+            bench.camera.show()
+        bench.settle(5)
+        assert not release.is_set()
+        release.set()
+    assert verdicts(bench) == ["fault"] * 5
+
+
+def test_frames_that_are_there_already_are_judged_when_the_station_stops() -> None:
+    with rig(triggering="camera") as bench:
+        for _ in range(8):
+            bench.camera.show()
+    assert verdicts(bench) == ["pass"] * 8
+
+
+def test_a_frame_after_a_gap_may_show_another_part() -> None:
+    with rig(one_frame_each=True, deadline_ms=5000.0) as bench:
+        for lost in (0, 1, 0):
+            bench.station.trigger()
+            bench.camera.show(lost=lost)
+            bench.settle(bench.station.balance().triggers)
+    assert verdicts(bench) == ["pass", "fault", "pass"]
+    assert "may show another part" in bench.results[1].reason
+
+
+def test_a_camera_without_more_frames_ends_the_line() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.frames.put(NoFrame.END)
+        bench.settle(1)
+        wait_for(lambda: bench.station.ended)
+    assert verdicts(bench) == ["fault"]
+
+
+def test_what_does_not_close_keeps_nothing_else_open() -> None:
+    with rig(outputs=3) as bench:
+
+        def refuse(timeout_s: float) -> None:
+            bench.outputs[0].closed = True
+            raise RuntimeError("no")
+
+        bench.outputs[0].close = refuse  # type: ignore[method-assign]
+    assert "closing output remembering: RuntimeError: no" in bench.station.last_failure

@@ -1,0 +1,77 @@
+"""Parts of a camera that is triggered by the line itself: every frame is one, entered when it arrives.
+
+Not when the inspection has time for it: while an engine hangs, the parts behind it are late too, and the
+clock must know of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Full, Queue
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.errors import CameraError
+from ast_edge.line.events import Told
+from ast_edge.line.part import Trigger
+
+_POLL_S = 0.02
+# More frames than this are not lost at once: a camera that counts so has begun to count anew.
+MOST_LOST = 1000
+
+
+class Arrivals:
+    """Frames of `camera` as parts, in `queue`; `enter` makes a part of a moment, `fault` decides one at once.
+
+    A frame that was lost on the way is a part too. It is known, and decided, when the next one arrives: a
+    gate cannot hit it.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        enter: Callable[[int], Trigger],
+        fault: Callable[[Trigger, str], None],
+        told: Told,
+        room: int,
+    ) -> None:
+        self._camera, self._enter, self._fault, self._told = camera, enter, fault, told
+        self.queue: Queue[tuple[Trigger, Frame]] = Queue(room)
+        self.drained = threading.Event()  # no frame is left in the camera, and none is wanted any more
+        self._last_number: int | None = None
+
+    def take(self, stopping: threading.Event) -> None:
+        """One frame, or a short wait for it; when the station stops, those that are there already."""
+        if self.drained.is_set():
+            time.sleep(_POLL_S)
+            return
+        ending = stopping.is_set()
+        try:
+            found = self._camera.read(0.0 if ending else _POLL_S)
+        except CameraError as exc:
+            self._fault(self._enter(time.monotonic_ns()), str(exc))
+            return
+        if isinstance(found, Frame):
+            self._add(found)
+        elif found is NoFrame.END:
+            stopping.set()
+            self.drained.set()
+        elif ending:
+            self.drained.set()
+
+    def _add(self, frame: Frame) -> None:
+        if self._last_number is not None:
+            self._add_lost(frame.number - self._last_number - 1, frame.host_ns)
+        self._last_number = frame.number
+        trigger = self._enter(frame.host_ns)
+        try:
+            self.queue.put_nowait((trigger, frame))
+        except Full:
+            self._fault(trigger, f"more than {self.queue.maxsize} parts are waiting")
+
+    def _add_lost(self, count: int, at_ns: int) -> None:
+        if count > MOST_LOST:
+            self._told("failure", {"where": "camera", "error": f"its frame count leapt by {count}"})
+        for _ in range(min(count, MOST_LOST)):
+            self._fault(self._enter(at_ns), "the camera's frame was lost on the way")
