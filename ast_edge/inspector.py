@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.backends import open_backend
+from ast_edge.backends import BackendName, open_backend
 from ast_edge.backends.base import Array, Backend, FrameBackend, PartOutputs
 from ast_edge.calibration import p_value
 from ast_edge.errors import BackendError, FrameError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NO_PART = "no part found in the depth map"
+NOT_SCORED = {"score": 0.0, "verdict": 0.0}
 IN_FLIGHT = 2  # parts that `inspect_async` has on their way, on engines that do not say themselves
 
 
@@ -80,15 +81,18 @@ class Inspector:
             )
 
     @classmethod
-    def open(cls, path: Path | str, *, threads: int | None = None) -> Self:
+    def open(
+        cls, path: Path | str, *, threads: int | None = None, backend: BackendName | None = None
+    ) -> Self:
         """Check the model or engine at `path` and open it.
 
-        A `.onnx` model runs on the CPU with `threads` threads (default: all cores), a `.engine` built by
-        `ast-edge build-engine` on the GPU. Raises ModelError when a file is refused, BackendError when the
-        engine is missing, does not fit this machine or fails.
+        A `.onnx` model runs on the CPU with `threads` threads (default: all cores), on ONNX Runtime or, with
+        `backend="openvino"`, on OpenVINO; a `.engine` built by `ast-edge build-engine` on the GPU. Raises
+        ModelError when a file is refused, BackendError when the engine is missing, does not fit this machine
+        or fails, UsageError for a backend that does not run such a file.
         """
-        model, backend = open_backend(Path(path), threads=threads)
-        return cls(model.manifest, backend)
+        model, engine = open_backend(Path(path), threads=threads, backend=backend)
+        return cls(model.manifest, engine)
 
     def inspect(
         self,
@@ -105,12 +109,13 @@ class Inspector:
         is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the engine
         fails or the inspector was closed.
         """
+        called = perf_counter_ns()
         self._check(frame, colour, depth_m)
         if isinstance(self._backend, FrameBackend):
             outputs = self._backend.submit(frame, colour, depth_m).result()
             return self._judged(outputs, _size(frame, colour, depth_m))
         with self._lock:
-            return self._inspect_here(frame, colour, depth_m)
+            return self._inspect_here(frame, colour, depth_m, called)
 
     def inspect_async(
         self,
@@ -166,19 +171,22 @@ class Inspector:
         self._backend.submit(frame, colour, depth_m).add_done_callback(judge_it)
         return judged
 
-    def _inspect_here(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Inspection:
-        """Prepare on the CPU, then run the engine."""
+    def _inspect_here(
+        self, frame: Array | None, colour: Colour | None, depth_m: Array | None, called: int
+    ) -> Inspection:
+        """Prepare on the CPU, then run the engine; `called` is when it was asked for, in nanoseconds."""
         started = perf_counter_ns()
         inputs = self._inputs(frame, colour, depth_m)
         levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
         seen = "foreground" not in inputs or bool(inputs["foreground"].any())
         size = _size(frame, colour, depth_m)
         prepared = perf_counter_ns()
+        waited, took = (started - called) / 1e6, (prepared - started) / 1e6
+        stages = {"hand_off": waited, "preprocess": took, "engine": 0.0}
         if unfit := self._why_unfit(size, levels, part_seen=seen):
-            stages = {"preprocess": (prepared - started) / 1e6, "engine": 0.0, "score": 0.0}
-            return self._unjudged(unfit, stages, levels)
+            return self._unjudged(unfit, {**stages, **NOT_SCORED}, levels)
         outputs = self._backend.run(self._batched(inputs))
-        stages = {"preprocess": (prepared - started) / 1e6, "engine": (perf_counter_ns() - prepared) / 1e6}
+        stages["engine"] = (perf_counter_ns() - prepared) / 1e6
         # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
         anomaly_map = outputs.anomaly_map[0].copy()
         return self._judged(PartOutputs(float(outputs.score[0]), anomaly_map, levels, seen, stages), size)
@@ -188,13 +196,16 @@ class Inspector:
         started = perf_counter_ns()
         levels = outputs.levels
         if unfit := self._why_unfit(size, levels, part_seen=outputs.part_seen):
-            return self._unjudged(unfit, {**outputs.stages_ms, "score": 0.0}, levels)
+            return self._unjudged(unfit, {**outputs.stages_ms, **NOT_SCORED}, levels)
         score, threshold = outputs.score, self.spec.threshold.value
+        finite = bool(np.isfinite(outputs.anomaly_map).all())
+        scored = perf_counter_ns()
         verdict, reason = judge(score, threshold)
-        if verdict != "fault" and not np.isfinite(outputs.anomaly_map).all():
+        if verdict != "fault" and not finite:
             verdict, reason = "fault", "the network gave an anomaly map with values that are not finite"
         rank = None if verdict == "fault" else p_value(score, self.spec)
-        stages = {**outputs.stages_ms, "score": (perf_counter_ns() - started) / 1e6}
+        own = {"score": (scored - started) / 1e6, "verdict": (perf_counter_ns() - scored) / 1e6}
+        stages = {**outputs.stages_ms, **own}
         return Inspection(verdict, score, threshold, reason, outputs.anomaly_map, stages, rank, levels)
 
     def _inputs(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> dict[str, Array]:

@@ -62,7 +62,7 @@ def test_an_engine_is_built_proven_and_opened(machine: Behaviour, mode: Mode, tm
             np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=1e-5, atol=1e-6)
             assert (found.levels is None) == (mode == "depth")
             assert set(found.stages_ms) == {
-                *("hand_off", "copy_in", "preprocess", "engine", "copy_out", "score")
+                *("hand_off", "copy_in", "preprocess", "engine", "copy_out", "score", "verdict")
             }
 
 

@@ -49,7 +49,7 @@ def test_a_good_part_passes_and_a_bad_one_is_rejected(tmp_path: Path, mode: Mode
     assert "is above the threshold 0.1" in bad.reason
     assert good.anomaly_map.shape == (4, 4)
     assert good.anomaly_map.dtype == np.float32
-    assert list(good.stages_ms) == ["preprocess", "engine", "score"]
+    assert list(good.stages_ms) == ["hand_off", "preprocess", "engine", "score", "verdict"]
     assert all(0 < ms < 10_000 for ms in good.stages_ms.values())
 
 
@@ -116,7 +116,7 @@ def test_an_empty_conveyor_is_a_fault_and_the_engine_is_not_run(mode: Mode) -> N
     assert math.isnan(found.score)
     assert found.anomaly_map.shape == (4, 4)
     assert np.isnan(found.anomaly_map).all()
-    assert found.stages_ms["engine"] == found.stages_ms["score"] == 0
+    assert {found.stages_ms[name] for name in ("engine", "score", "verdict")} == {0}
 
 
 def constant(score: float, pixel: float) -> Inspector:

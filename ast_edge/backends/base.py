@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.errors import AstEdgeError, BackendError, FrameError
+from ast_edge.errors import AstEdgeError, BackendError, FrameError, UsageError
 from ast_edge.imaging import GreyLevels
 from ast_edge.manifest import TensorSpec
 from ast_edge.pixel_formats import Colour
@@ -139,6 +139,17 @@ class FrameBackend(Backend):
         The future raises FrameError for a depth map that cannot be used and BackendError when the engine
         fails. Raises BackendError when the engine was closed.
         """
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse fewer threads than one. Raises UsageError."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: expected at least 1, found {threads}.")
+
+
+def one_line(exc: Exception) -> str:
+    """What a library's error says, on one line."""
+    return " ".join(str(exc).split()) or type(exc).__name__
 
 
 def _check_tensor(spec: TensorSpec, tensor: Array, batch: int, error: type[AstEdgeError], where: str) -> None:

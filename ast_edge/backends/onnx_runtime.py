@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ast_edge.backends.base import Array, Backend, Outputs
-from ast_edge.errors import BackendError, UsageError
+from ast_edge.backends.base import Array, Backend, Outputs, check_threads, one_line
+from ast_edge.errors import BackendError
 from ast_edge.manifest import TensorSpec
 from ast_edge.model_file import ModelFile
 
@@ -25,8 +25,7 @@ class OnnxRuntimeBackend(Backend):
 
     def __init__(self, model: ModelFile, *, threads: int | None = None) -> None:
         super().__init__(model.manifest.inputs, model.manifest.outputs)
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads: expected at least 1, found {threads}.")
+        check_threads(threads)
         self._session = _open_session(model, threads)
         found = [_describe(node.name, node.type, node.shape) for node in _nodes(self._session)]
         expected = [_describe_spec(spec) for spec in (*self.inputs, *self.outputs)]
@@ -40,7 +39,7 @@ class OnnxRuntimeBackend(Backend):
         try:
             score, anomaly_map = self._session.run(["score", "anomaly_map"], dict(inputs))
         except Exception as exc:
-            raise BackendError(f"{self.name} failed while running the network: {_one_line(exc)}") from exc
+            raise BackendError(f"{self.name} failed while running the network: {one_line(exc)}") from exc
         return Outputs(score, anomaly_map)
 
     def _close(self) -> None:
@@ -52,7 +51,7 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
         import onnxruntime  # noqa: PLC0415 (the engine library is needed here and nowhere else)
     except ImportError as exc:
         raise BackendError(
-            f"ONNX Runtime is not usable on this machine ({_one_line(exc)}); "
+            f"ONNX Runtime is not usable on this machine ({one_line(exc)}); "
             'install it with: pip install "ast-edge[cpu]"'
         ) from exc
     options = onnxruntime.SessionOptions()
@@ -63,7 +62,7 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
         return onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:
         raise BackendError(
-            f"{model.path}: {_one_line(exc)}; export the model again or upgrade onnxruntime."
+            f"{model.path}: {one_line(exc)}; export the model again or upgrade onnxruntime."
         ) from exc
 
 
@@ -78,7 +77,3 @@ def _describe(name: str, dtype: str, shape: list[int | str | None]) -> str:
 
 def _describe_spec(spec: TensorSpec) -> str:
     return _describe(spec.name, _DTYPES[spec.dtype], list(spec.shape))
-
-
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split()) or type(exc).__name__

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ast_edge import __version__
-from ast_edge.cli import archiving, auditing, doctoring, runtime, training
+from ast_edge.cli import archiving, auditing, benchmarking, doctoring, runtime, training
 from ast_edge.cli import line as line_command
 from ast_edge.errors import AstEdgeError
 
@@ -61,6 +61,7 @@ def _start(
 # In the order of the work: help lists the commands so.
 training.register(app)
 runtime.register(app)
+benchmarking.register(app)
 line_command.register(app)
 archiving.register(app)
 auditing.register(app)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, get_args
 
+from ast_edge.board import Reading
 from ast_edge.cameras.base import State
-from ast_edge.line.board import Reading
 from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.status import StationState, StationStatus
 from ast_edge.line.triggers.base import TriggerStatus

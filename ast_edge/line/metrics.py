@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ast_edge import __version__
+from ast_edge.board import Board, Reading
 from ast_edge.errors import LineError
 from ast_edge.line import metric_families as families
-from ast_edge.line.board import Board, Reading
 from ast_edge.line.metric_families import PREFIX, Family
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.outputs.reasons import OTHER, REASONS, reason_code

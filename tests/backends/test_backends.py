@@ -11,12 +11,15 @@ from ast_edge.backends import open_backend
 from ast_edge.backends.base import Array, Backend, Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.errors import BackendError, FrameError, ModelError, UsageError
 from ast_edge.manifest import Mode
 from ast_edge.model_file import ModelFile, read_model_file, write_model_file
 from tests.tiny import tiny_inputs, tiny_manifest, tiny_network, tiny_spec, write_tiny_model
 
 SPEC = tiny_spec("rgbd")
+CpuBackend = type[OnnxRuntimeBackend] | type[OpenVinoBackend]
+on_each = pytest.mark.parametrize("engine", [OnnxRuntimeBackend, OpenVinoBackend])
 
 
 def zeros(inputs: Mapping[str, Array]) -> Outputs:
@@ -83,8 +86,9 @@ def test_an_engine_that_answers_something_else_is_refused(outputs: Outputs, word
         fake(outputs).run(tiny_inputs(SPEC, 1))
 
 
-def test_a_closed_engine_answers_nothing(rgbd: ModelFile) -> None:
-    for backend in (FakeBackend(SPEC, zeros), OnnxRuntimeBackend(rgbd, threads=1)):
+@on_each
+def test_a_closed_engine_answers_nothing(rgbd: ModelFile, engine: CpuBackend) -> None:
+    for backend in (FakeBackend(SPEC, zeros), engine(rgbd, threads=1)):
         with backend as opened:
             opened.run(tiny_inputs(SPEC, 1))
         backend.close()
@@ -92,9 +96,12 @@ def test_a_closed_engine_answers_nothing(rgbd: ModelFile) -> None:
             backend.run(tiny_inputs(SPEC, 1))
 
 
+@on_each
 @pytest.mark.parametrize("batch", [1, 4, -1])
-def test_onnx_runtime_takes_the_batch_of_the_file_and_no_other(tmp_path: Path, batch: int) -> None:
-    with OnnxRuntimeBackend(read_model_file(write_tiny_model(tmp_path, "rgbd", batch=batch))) as backend:
+def test_an_engine_takes_the_batch_of_the_file_and_no_other(
+    tmp_path: Path, batch: int, engine: CpuBackend
+) -> None:
+    with engine(read_model_file(write_tiny_model(tmp_path, "rgbd", batch=batch))) as backend:
         assert backend.batch == batch
         for count in (1, 4):
             if batch in (count, -1):
@@ -104,9 +111,10 @@ def test_onnx_runtime_takes_the_batch_of_the_file_and_no_other(tmp_path: Path, b
                     backend.run(tiny_inputs(SPEC, count))
 
 
-def test_onnx_runtime_computes_what_numpy_computes(rgbd: ModelFile) -> None:
+@on_each
+def test_an_engine_computes_what_numpy_computes(rgbd: ModelFile, engine: CpuBackend) -> None:
     inputs = tiny_inputs(SPEC, 1, seed=5)
-    with OnnxRuntimeBackend(rgbd, threads=1) as backend:
+    with engine(rgbd, threads=1) as backend:
         outputs = backend.run(inputs)
     distance = (inputs["image"].astype(np.float64) / 255 - 0.5) ** 2
     cells = distance.mean(axis=3) + inputs["depth"][:, 0].astype(np.float64) ** 2
@@ -115,9 +123,21 @@ def test_onnx_runtime_computes_what_numpy_computes(rgbd: ModelFile) -> None:
     assert outputs.score[0] == pytest.approx(pooled.max(), rel=1e-5)
 
 
-def test_no_threads_are_no_threads(rgbd: ModelFile) -> None:
+@on_each
+def test_answers_are_not_overwritten_by_the_next(rgbd: ModelFile, engine: CpuBackend) -> None:
+    inputs, others = tiny_inputs(SPEC, 1, seed=5), tiny_inputs(SPEC, 1, seed=6)
+    with engine(rgbd, threads=1) as backend:
+        first = backend.run(inputs)
+        kept = (first.score.copy(), first.anomaly_map.copy())
+        assert not np.array_equal(backend.run(others).anomaly_map, kept[1])
+    np.testing.assert_array_equal(first.score, kept[0])
+    np.testing.assert_array_equal(first.anomaly_map, kept[1])
+
+
+@on_each
+def test_no_threads_are_no_threads(rgbd: ModelFile, engine: CpuBackend) -> None:
     with pytest.raises(UsageError, match="threads: expected at least 1, found 0"):
-        OnnxRuntimeBackend(rgbd, threads=0)
+        engine(rgbd, threads=0)
 
 
 def sealed(folder: Path, network: bytes, mode: Mode) -> ModelFile:
@@ -127,23 +147,25 @@ def sealed(folder: Path, network: bytes, mode: Mode) -> ModelFile:
     return write_model_file(folder / "model.onnx", path, tiny_manifest(tiny_spec(mode), path), None)
 
 
-def test_a_network_with_other_tensors_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+@on_each
+def test_a_network_with_other_tensors_than_the_manifest_says_is_refused(
+    tmp_path: Path, engine: CpuBackend
+) -> None:
     model = sealed(tmp_path, tiny_network(tiny_spec("rgb")).SerializeToString(), "depth")
-    with pytest.raises(
-        BackendError, match=r"other tensors than its manifest says .*depth tensor\(float\) \[1,"
-    ):
-        OnnxRuntimeBackend(model, threads=1)
+    with pytest.raises(BackendError, match=r"other tensors than its manifest says .*depth [a-z32()]+ \[1,"):
+        engine(model, threads=1)
     free = sealed(tmp_path, tiny_network(tiny_spec("rgb"), -1).SerializeToString(), "rgb")
     with pytest.raises(BackendError, match="other tensors than its manifest says"):
-        OnnxRuntimeBackend(free, threads=1)
+        engine(free, threads=1)
 
 
-def test_what_onnx_runtime_cannot_load_is_one_sentence(tmp_path: Path) -> None:
+@on_each
+def test_what_an_engine_cannot_load_is_one_sentence(tmp_path: Path, engine: CpuBackend) -> None:
     network = tiny_network(tiny_spec())
     network.graph.node[-1].op_type = "NoSuchOperator"
     model = sealed(tmp_path, network.SerializeToString(), "rgb")
     with pytest.raises(BackendError, match="NoSuchOperator") as caught:
-        OnnxRuntimeBackend(model, threads=1)
+        engine(model, threads=1)
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -176,6 +198,28 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(BackendError, match=r'pip install "ast-edge\[cpu\]"'):
         OnnxRuntimeBackend(rgbd)
+
+
+def test_without_openvino_the_error_says_what_to_install(
+    rgbd: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(BackendError, match=r'pip install "ast-edge\[openvino\]"'):
+        OpenVinoBackend(rgbd)
+
+
+def test_the_engine_is_chosen_by_name(tiny_rgb: Path) -> None:
+    for backend, name in (
+        (None, "ONNX Runtime"),
+        ("onnxruntime", "ONNX Runtime"),
+        ("openvino", "OpenVINO 2"),
+    ):
+        with open_backend(tiny_rgb, threads=1, backend=backend)[1] as opened:  # type: ignore[arg-type]
+            assert opened.name.startswith(name)
+    with pytest.raises(
+        UsageError, match=r"TensorRT runs engines, not models; build one with `ast-edge build"
+    ):
+        open_backend(tiny_rgb, backend="tensorrt")
 
 
 def test_open_backend_checks_the_file_first(tiny_rgb: Path, tmp_path: Path) -> None:

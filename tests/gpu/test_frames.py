@@ -152,6 +152,6 @@ def test_opening_and_closing_gives_all_memory_back(build: Build) -> None:
 
 def test_stages_are_timed_on_the_gpu(inspector: Inspector) -> None:
     stages = inspector.inspect(grey(), colour="rgb").stages_ms
-    assert set(stages) == {"hand_off", "copy_in", "preprocess", "engine", "copy_out", "score"}
+    assert set(stages) == {"hand_off", "copy_in", "preprocess", "engine", "copy_out", "score", "verdict"}
     assert all(value >= 0 for value in stages.values())
     assert stages["engine"] > 0

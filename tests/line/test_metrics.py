@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from ast_edge import __version__
-from ast_edge.line.board import Reading
+from ast_edge.board import Reading
 from ast_edge.line.ledger import Balance
 from ast_edge.line.metrics import BUCKETS_S, Metrics, Watched
 from ast_edge.line.outputs.base import OutputStatus

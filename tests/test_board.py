@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast_edge.line.board import Board, Reading, gpu_readings, sysfs_readings
+from ast_edge.board import Board, Reading, gpu_readings, sysfs_readings
 
 
 def tell(folder: Path, **files: object) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 SYSFS = Path("/sys")
 _MOST_FOLDERS = 64
@@ -54,6 +54,14 @@ class Nvml(Protocol):
     def nvmlDeviceGetPowerUsage(self, handle: object) -> int: ...  # noqa: D102, N802
 
 
+class WholeNvml(Nvml, Protocol):
+    """With what the stopwatch asks too."""
+
+    def nvmlDeviceGetClockInfo(self, handle: object, kind: int) -> int: ...  # noqa: D102, N802
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[Any]: ...  # noqa: D102, N802
+
+
 class Board:
     """The sensors of this machine; `read` may be called from any thread and never raises.
 
@@ -62,7 +70,7 @@ class Board:
 
     def __init__(self, root: Path = SYSFS) -> None:
         self._root = root
-        self._nvml = _find_nvml()
+        self._nvml = find_nvml()
 
     def read(self) -> tuple[Reading, ...]:
         """What can be read now, each sensor's name once per kind."""
@@ -155,14 +163,14 @@ def _number(path: Path) -> float | None:
     return float(text) if text is not None and re.fullmatch(r"-?[0-9]{1,12}", text) else None
 
 
-def _find_nvml() -> Nvml | None:
+def find_nvml() -> WholeNvml | None:
     """NVML, initialised; None without the package, the driver, or a GPU."""
     try:
         import pynvml  # noqa: PLC0415 (optional, and it loads the driver's library)
 
         start: Callable[[], object] = pynvml.nvmlInit
         start()
-        found: Nvml = pynvml
+        found: WholeNvml = pynvml
     except Exception:  # noqa: BLE001 (its errors are its own classes)
         return None
     return found

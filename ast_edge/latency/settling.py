@@ -1,4 +1,4 @@
-"""The stopwatch: when an engine has warmed up."""
+"""When an engine has warmed up."""
 
 from __future__ import annotations
 

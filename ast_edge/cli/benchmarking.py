@@ -1,0 +1,97 @@
+"""The command `ast-edge benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ast_edge.errors import UsageError
+
+BackendOption = Annotated[
+    Literal["onnxruntime", "openvino", "tensorrt"] | None,
+    typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(benchmark)
+
+
+def benchmark(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL", help="Model, or engine of `ast-edge build-engine`.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Measure this one too, in turns with the first: for differences."),
+    ] = None,
+    backend: BackendOption = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"] | None,
+        typer.Option(help="Take the model in this precision beside MODEL (model.fp16.onnx)."),
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(metavar="WxH[:FORMAT]", help="As 1920x1200:bayer_rggb [the size trained on, rgb]."),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Judge this picture instead of noise.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many parts.")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds [10].")] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, help="Parts on their way at a time, from as many threads.")
+    ] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures with machine facts.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with stage bars and histogram.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A.json B.json", help="Show two results side by side; measures nothing."),
+    ] = None,
+) -> None:
+    """Measure how long from frame to verdict, and where the time goes.
+
+    Warms up until the times have settled, then judges the same part again and again. A percentile that too
+    few parts support stays blank: p99 needs 1000. Other programs' load, memory, power and heat are told
+    where the machine tells them. The frame is noise unless --picture is given; its content does not matter
+    to the time.
+    """
+    from ast_edge.latency.page import result_html
+    from ast_edge.latency.result import read_result, write_result
+    from ast_edge.latency.run import USUAL_LIMITS, Asked, in_precision
+    from ast_edge.latency.run import benchmark as measured
+    from ast_edge.latency.stopwatch import Limits
+    from ast_edge.latency.words import compared_text, result_text
+
+    if compare is not None:
+        if model is not None:
+            raise UsageError("--compare shows two result files; leave out MODEL.")
+        first, second = map(read_result, compare)
+        typer.echo(compared_text(first, second, (str(compare[0]), str(compare[1]))))
+        return
+    if model is None:
+        raise UsageError("give a MODEL to measure, or --compare with two results.")
+    if frame is not None and picture is not None:
+        raise UsageError("give either --frame or --picture.")
+    if against is not None and concurrency != 1:
+        raise UsageError("--against takes turns with one part at a time; leave out --concurrency.")
+    limits = USUAL_LIMITS if iterations is None and duration is None else Limits(iterations, duration)
+    asked = Asked(backend, frame, picture, limits, concurrency, threads)
+    result = measured(model if precision is None else in_precision(model, precision), against, asked)
+    if json_file is not None:
+        write_result(json_file, result)
+    if html is not None:
+        from ast_edge.files import write_text
+
+        write_text(html, result_html(result))
+    typer.echo(result_text(result))

@@ -1,0 +1,5 @@
+"""The stopwatch: how long from frame to verdict, where the time goes, and what else the machine did."""
+
+from __future__ import annotations
+
+from ast_edge.latency.settling import settled as settled

@@ -1,0 +1,83 @@
+"""Percentiles that are left blank where too few times support them, and a histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+# A percentile is told when at least so many times lie beyond it: p50 from 20 times on, p99 from 1000.
+BEYOND = 10
+PERCENTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+_BINS = 60
+
+
+class Strict(BaseModel):
+    """A part of a result file: what is not described is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figures(Strict):
+    """What many times are like, in milliseconds; a percentile that too few of them support is None."""
+
+    min: float
+    mean: float
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    p999: float | None
+    max: float
+
+    @property
+    def jitter(self) -> float | None:
+        """p99 over p50."""
+        return self.p99 / self.p50 if self.p99 is not None and self.p50 else None
+
+
+class Histogram(Strict):
+    """How many times lie in each of equal bins: `counts` between neighbours of `edges_ms`, and `beyond` them.
+
+    The last edge is the 99.5th percentile or so, lest one outlier flatten the rest.
+    """
+
+    edges_ms: tuple[float, ...]
+    counts: tuple[int, ...]
+    beyond: int
+
+
+def figures(times_ms: Sequence[float] | NDArray[np.float64]) -> Figures:
+    """The figures of at least one time, rounded to 0.1 microseconds."""
+    times = np.asarray(times_ms, np.float64)
+    told: dict[str, Any] = {"min": times.min(), "mean": times.mean(), "max": times.max()}
+    told = {name: round(float(value), 4) for name, value in told.items()}
+    for name, percent in PERCENTILES.items():
+        supported = times.size * (100.0 - percent) >= 100.0 * BEYOND - 1e-6
+        told[name] = round(float(np.percentile(times, percent)), 4) if supported else None
+    return Figures(**told)
+
+
+def histogram(times_ms: Sequence[float] | NDArray[np.float64]) -> Histogram:
+    """Of at least one time."""
+    times = np.asarray(times_ms, np.float64)
+    low, high = float(times.min()), float(np.percentile(times, 99.5))
+    edges = np.linspace(low, max(high, low + 1e-3), _BINS + 1)
+    counts, _ = np.histogram(times, edges)
+    return Histogram(
+        edges_ms=tuple(round(float(edge), 5) for edge in edges),
+        counts=tuple(int(count) for count in counts),
+        beyond=int(times.size - counts.sum()),
+    )
+
+
+def by_stage(rows: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """The times of each stage, in the order of the stages."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return {name: np.array(column) for name, column in columns.items()}

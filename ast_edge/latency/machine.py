@@ -1,0 +1,88 @@
+"""What a measurement was made on: it goes into every result file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ast_edge import __version__
+from ast_edge.doctor.finding import ROOT, ask, read
+from ast_edge.doctor.jetson import parse_power_mode, parse_release
+
+PACKAGES = (
+    "torch",
+    "timm",
+    "FrEIA",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "pycuda",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+)
+
+
+def facts(root: Path = ROOT) -> dict[str, object]:
+    """Processor, memory, GPU, board, power mode, system, versions and the git revision of this code.
+
+    What the machine does not tell is None.
+    """
+    return {
+        "cpu": _cpu(root),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),
+        "gpu": _one_line(ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")),
+        "board": _board(root),
+        "power_mode": parse_power_mode(ask("nvpmodel", "-q") or ""),
+        "governor": _one_line(read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {"ast-edge": __version__, **_versions()},
+        "revision": _revision(),
+    }
+
+
+def _cpu(root: Path) -> str:
+    lines = (read(root / "proc/cpuinfo") or "").splitlines()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+
+
+def _board(root: Path) -> str | None:
+    """A Jetson's name and its release of Jetson Linux."""
+    release = parse_release(read(root / "etc/nv_tegra_release") or "")
+    if release is None:
+        return None
+    name = _one_line(read(root / "proc/device-tree/model"))
+    return f"{name or 'NVIDIA Jetson'}, {release}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _revision() -> str | None:
+    """Of the git work tree that this file lies in; None where it was installed from a wheel."""
+    here = str(Path(__file__).parent)
+    # What git does not track lies in somebody else's work tree, a virtual environment in a project say.
+    if ask("git", "-C", here, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    revision = _one_line(ask("git", "-C", here, "rev-parse", "--short=12", "HEAD"))
+    changed = _one_line(ask("git", "-C", here, "status", "--porcelain", "--untracked-files=no"))
+    return f"{revision} with changes" if revision and changed else revision
+
+
+def _one_line(text: str | None) -> str | None:
+    words = (text or "").replace("\0", " ").split()
+    return " ".join(words) or None

@@ -1,0 +1,44 @@
+"""A run of the stopwatch as one HTML file that opens without a network."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from ast_edge.latency.result import Candidate, Result
+from ast_edge.latency.words import facts_rows, figures_rows, surroundings_rows
+
+_MARK = "{/* data */}"
+
+
+def result_html(result: Result) -> str:
+    """The page: stage bars, latency histogram and every figure of the result."""
+    candidates = [result] if result.against is None else [result, result.against]
+    content = {
+        "candidates": [_content(each) for each in candidates],
+        "ratio": None if result.ratio is None else result.ratio.model_dump(),
+        "surroundings": surroundings_rows(result.surroundings),
+        "machine": [(key, _words(value)) for key, value in result.machine.items() if value is not None],
+        "warnings": result.warnings,
+        "date": result.date,
+    }
+    # "<" is escaped, so that nothing in a file's name can end the script that holds the data.
+    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+    page = files("ast_edge.latency").joinpath("page.html").read_text(encoding="utf-8")
+    return page.replace(_MARK, data)
+
+
+def _content(candidate: Candidate) -> dict[str, object]:
+    return {
+        "name": candidate.model.file,
+        "facts": facts_rows(candidate),
+        "stages": list(candidate.stages_ms),
+        "figures": [(name, figures.model_dump()) for name, figures in figures_rows(candidate)],
+        "histogram": candidate.histogram.model_dump(),
+    }
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)

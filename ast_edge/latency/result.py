@@ -1,0 +1,116 @@
+"""What `ast-edge benchmark` found, as a file: schema, writing, reading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from ast_edge.errors import DataError
+from ast_edge.files import write_text
+from ast_edge.latency.figures import Figures, Histogram, Strict
+from ast_edge.latency.frames import FrameKind
+from ast_edge.latency.surroundings import Surroundings
+
+SCHEMA_VERSION = 1
+# The engine's own stages; everything else is the way to it and back.
+ENGINE_STAGES = ("copy_in", "engine", "copy_out")
+
+
+class ModelFacts(Strict):
+    """Which network: the file's name without its folder, and what its manifest says."""
+
+    file: str
+    model_id: str
+    mode: str
+    preset: str
+    precision: str
+    image_size: int
+    bytes: int
+
+
+class WarmUpFacts(Strict):
+    """Seconds to open the model; then the inspections before the measurement. `settled`: see `settled`."""
+
+    open_s: float
+    count: int
+    seconds: float
+    first_ms: float
+    settled: bool
+
+
+class Candidate(Strict):
+    """One model's times in milliseconds.
+
+    `stages_ms` are clocked inside (by CUDA events on a GPU), `total_ms` from the call to its return by one
+    monotonic clock; `beside_stages_ms` is the difference. `outside_engine_ms` is the total less engine and
+    copies to and from it. A percentile that too few parts support is null; so is `jitter`, p99 over p50.
+    """
+
+    model: ModelFacts
+    engine: str
+    threads: int | None
+    frame: FrameKind
+    concurrency: int
+    warm_up: WarmUpFacts
+    count: int
+    stages_ms: dict[str, Figures]
+    total_ms: Figures
+    beside_stages_ms: Figures
+    outside_engine_ms: Figures
+    jitter: float | None
+    throughput_per_s: float
+    histogram: Histogram
+
+
+class Ratio(Strict):
+    """Of the first model's time to the other's, over blocks of parts taken in turns: median and quartiles."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    blocks: int
+
+
+class Result(Candidate):
+    """One run of the stopwatch; `against` is the model that took turns with the first, `warnings` in words
+    what makes the figures less than they seem.
+    """
+
+    schema_version: Literal[1] = 1
+    benchmark: Literal["latency"] = "latency"
+    date: str
+    against: Candidate | None
+    ratio: Ratio | None
+    surroundings: Surroundings
+    machine: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Atomically, as indented JSON."""
+    write_text(path, json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
+
+
+def read_result(path: Path) -> Result:
+    """Raises DataError for a file that is none, or is of another version."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise DataError(f"{path}: cannot be read as a result of `ast-edge benchmark` ({exc}).") from exc
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: expected a result of `ast-edge benchmark` with schema_version {SCHEMA_VERSION}, found "
+            f"{version!r}; measure again with this version."
+        )
+    try:
+        return Result.model_validate(content)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(
+            f"{path}: is no result of `ast-edge benchmark`: {where}: {first['msg']}; measure again."
+        ) from exc

@@ -1,0 +1,173 @@
+"""One run of the stopwatch: open, warm up, measure, and say what stood in the way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from ast_edge.backends import BackendName, open_backend
+from ast_edge.engine_file import AnyModel, EngineFile
+from ast_edge.errors import UsageError
+from ast_edge.inspector import Inspector
+from ast_edge.latency.figures import by_stage, figures, histogram
+from ast_edge.latency.frames import FrameKind, made_part, parse_frame, read_kind, usual_frame
+from ast_edge.latency.machine import facts
+from ast_edge.latency.result import ENGINE_STAGES, Candidate, ModelFacts, Ratio, Result, WarmUpFacts
+from ast_edge.latency.stopwatch import Limits, Part, Times, WarmUp, interleaved, measure, warm_up
+from ast_edge.latency.surroundings import Surroundings, Watch
+from ast_edge.manifest import ModelSpec, Precision
+from ast_edge.model_file import read_model_file
+
+USUAL_LIMITS = Limits(count=None, seconds=10.0)
+# Of the processors, and of one, from which on other programs' work is told as a warning.
+_MUCH_LOAD = 0.05
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure with; see the options of `ast-edge benchmark`."""
+
+    backend: BackendName | None = None
+    frame: str | None = None
+    picture: Path | None = None
+    limits: Limits = USUAL_LIMITS
+    concurrency: int = 1
+    threads: int | None = None
+
+
+class Opened(NamedTuple):
+    """A model that is ready to be measured."""
+
+    file: AnyModel
+    inspector: Inspector
+    kind: FrameKind
+    part: Part
+    warm_up: WarmUp
+    open_s: float
+
+
+def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
+    """Measure a model, in turns with another where one is given.
+
+    Raises ModelError and BackendError as `Inspector.open` does, FrameError for a frame that the model cannot
+    judge, UsageError and DataError for a frame that cannot be had.
+    """
+    paths = [model] if against is None else [model, against]
+    with contextlib.ExitStack() as stack:
+        opened = [_open(path, asked, stack) for path in paths]
+        with Watch() as watch:
+            if against is None:
+                first = opened[0]
+                times = [measure(first.inspector, first.part, asked.limits, callers=asked.concurrency)]
+                ratio = None
+            else:
+                inspectors, parts = [each.inspector for each in opened], [each.part for each in opened]
+                times, blocks = interleaved(inspectors, parts, asked.limits)
+                ratio = _ratio(*blocks)
+        seen = watch.seen(sum(len(each.total_ms) for each in times))
+        candidates = [_candidate(*pair, asked) for pair in zip(opened, times, strict=True)]
+    return Result(
+        **dict(candidates[0]),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        against=candidates[1] if against is not None else None,
+        ratio=ratio,
+        surroundings=seen,
+        machine=facts(),
+        warnings=tuple(_warnings(candidates, seen)),
+    )
+
+
+def in_precision(model: Path, precision: Precision) -> Path:
+    """The file beside `model` that holds its network in `precision`; an FP16 one is written if need be.
+
+    Raises UsageError when there is none, or for an engine, whose precision is its own.
+    """
+    if model.suffix == ".engine":
+        raise UsageError(f"{model}: an engine has the precision that it was built in; leave out --precision.")
+    from ast_edge import engine_build  # noqa: PLC0415 (only where it is asked for)
+
+    return engine_build.in_precision(read_model_file(model), precision, lambda _: None).path
+
+
+def _open(path: Path, asked: Asked, stack: contextlib.ExitStack) -> Opened:
+    started = perf_counter()
+    file, backend = open_backend(path, threads=asked.threads, backend=asked.backend)
+    # Light and size of the made frame are not those of good parts, and the engine shall run all the same.
+    spec: ModelSpec = file.manifest.model_copy(update={"trained": None})
+    inspector = stack.enter_context(Inspector(spec, backend))
+    opened_s = perf_counter() - started
+    kind, part = _part(asked, file.manifest)
+    return Opened(file, inspector, kind, part, warm_up(inspector, part), round(opened_s, 3))
+
+
+def _part(asked: Asked, spec: ModelSpec) -> tuple[FrameKind, Part]:
+    if asked.picture is not None:
+        return read_kind(asked.picture, spec)
+    kind = usual_frame(spec) if asked.frame is None else parse_frame(asked.frame, spec)
+    return kind, made_part(kind)
+
+
+def _candidate(opened: Opened, times: Times, asked: Asked) -> Candidate:
+    total = np.array(times.total_ms)
+    stages = by_stage(times.stages_ms)
+    inside = sum(stages.values(), np.zeros(total.size))
+    engine = sum((stages[name] for name in ENGINE_STAGES if name in stages), np.zeros(total.size))
+    manifest, found = opened.file.manifest, figures(total)
+    return Candidate(
+        model=ModelFacts(
+            file=opened.file.path.name,
+            model_id=manifest.model_id,
+            mode=manifest.mode,
+            preset=manifest.preset,
+            precision=_precision(opened.file),
+            image_size=manifest.preprocessing.image_size,
+            bytes=opened.file.size,
+        ),
+        engine=opened.inspector.engine,
+        threads=asked.threads,
+        frame=opened.kind,
+        concurrency=asked.concurrency,
+        warm_up=WarmUpFacts(open_s=opened.open_s, **vars(opened.warm_up)),
+        count=total.size,
+        stages_ms={name: figures(values) for name, values in stages.items()},
+        total_ms=found,
+        beside_stages_ms=figures(total - inside),
+        outside_engine_ms=figures(total - engine),
+        jitter=None if found.jitter is None else round(found.jitter, 4),
+        throughput_per_s=round(total.size / times.seconds, 3),
+        histogram=histogram(total),
+    )
+
+
+def _precision(file: AnyModel) -> str:
+    return file.info.build.precision if isinstance(file, EngineFile) else file.manifest.precision
+
+
+def _ratio(first: Sequence[float], other: Sequence[float]) -> Ratio:
+    ratios = np.array(first) / np.array(other)
+    low, median, high = (round(float(value), 4) for value in np.percentile(ratios, [25, 50, 75]))
+    return Ratio(median=median, lower_quartile=low, upper_quartile=high, blocks=ratios.size)
+
+
+def _warnings(candidates: Sequence[Candidate], seen: Surroundings) -> list[str]:
+    found = [
+        f"{each.model.file}: the times had not settled after {each.warm_up.count} parts"
+        for each in candidates
+        if not each.warm_up.settled
+    ]
+    load = seen.load
+    if load.other_cores is not None and load.other_cores > _MUCH_LOAD * load.cores:
+        found.append(
+            f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile: a quiet "
+            "machine is faster"
+        )
+    if seen.throttled:
+        found.append(f"clocks were held down by {', '.join(seen.throttled)}")
+    return found

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ast_edge.latency.figures import by_stage, figures, histogram
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, set()),
+        (19, set()),
+        (20, {"p50"}),
+        (99, {"p50"}),
+        (100, {"p50", "p90"}),
+        (200, {"p50", "p90", "p95"}),
+        (999, {"p50", "p90", "p95"}),
+        (1000, {"p50", "p90", "p95", "p99"}),
+        (9999, {"p50", "p90", "p95", "p99"}),
+        (10_000, {"p50", "p90", "p95", "p99", "p999"}),
+    ],
+)
+def test_a_percentile_is_told_only_with_ten_times_beyond_it(count: int, told: set[str]) -> None:
+    found = figures(np.arange(count, dtype=np.float64)).model_dump()
+    assert {name for name in ("p50", "p90", "p95", "p99", "p999") if found[name] is not None} == told
+    assert (found["min"], found["max"]) == (0, count - 1)
+
+
+def test_figures_are_numpys_percentiles() -> None:
+    times = np.random.default_rng(0).gamma(2.0, 3.0, 20_000)
+    found = figures(times)
+    assert found.p50 == pytest.approx(np.median(times), abs=1e-4)
+    assert found.p999 == pytest.approx(np.quantile(times, 0.999), abs=1e-4)
+    assert found.mean == pytest.approx(times.mean(), abs=1e-4)
+    assert found.jitter == pytest.approx(np.quantile(times, 0.99) / np.median(times), rel=1e-3)
+
+
+def test_no_jitter_without_a_p99() -> None:
+    assert figures([1.0] * 500).jitter is None
+
+
+@given(st.lists(st.floats(0.001, 1e4), min_size=1, max_size=300))
+def test_a_histogram_loses_nothing(times: list[float]) -> None:
+    found = histogram(times)
+    assert sum(found.counts) + found.beyond == len(times)
+    assert len(found.edges_ms) == len(found.counts) + 1
+    assert list(found.edges_ms) == sorted(found.edges_ms)
+
+
+def test_stages_keep_their_order_and_their_times() -> None:
+    columns = by_stage([{"preprocess": 1.0, "engine": 2.0}, {"preprocess": 3.0, "engine": 4.0}])
+    assert list(columns) == ["preprocess", "engine"]
+    assert columns["engine"].tolist() == [2.0, 4.0]
