@@ -22,7 +22,7 @@ from ast_edge.errors import BackendError, FrameError
 from ast_edge.imaging import GreyLevels, grey_levels, why_unfit
 from ast_edge.manifest import ModelSpec
 from ast_edge.pixel_formats import Colour, frame_size
-from ast_edge.preprocess import check_depth, check_frame, depth_input, image_input
+from ast_edge.preprocess import check_depth, check_frame, depth_input, image_input, prepare_resize
 from ast_edge.scoring import Verdict, judge
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Inspector:
                 f"{backend.name}: the engine was built for other tensors than a {spec.mode} model's; "
                 "open the engine and the model from one file."
             )
+
+        self._prepare()
 
     @classmethod
     def open(
@@ -151,6 +153,16 @@ class Inspector:
         if self._worker is not None:
             self._worker.shutdown()
         self._backend.close()
+
+    def _prepare(self) -> None:
+        """What depends on the frame's size alone, where it is known: the first part shall not wait for it."""
+        spec, crop, trained = self.spec.preprocessing, self.spec.preprocessing.crop, self.spec.trained
+        if isinstance(self._backend, FrameBackend) or self.spec.mode == "depth":
+            return
+        if crop is not None:
+            prepare_resize(crop.height, crop.width, spec.image_size)
+        elif trained is not None and trained.width.low == trained.width.high:
+            prepare_resize(int(trained.height.high), int(trained.width.high), spec.image_size)
 
     def _start(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Future[Inspection]:
         if not isinstance(self._backend, FrameBackend):

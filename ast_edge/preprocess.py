@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ast_edge import pillow_resize
 from ast_edge.errors import FrameError, UsageError
 from ast_edge.manifest import Crop, MaskWeights, Preprocessing
 from ast_edge.pixel_formats import Colour as Colour  # noqa: PLC0414 - callers of image_input name it
@@ -36,6 +37,7 @@ NO_CORNER = (
 )
 FIXED_POINT_BITS = 22  # what is left of int32 after 8 bits of grey level, a sign and a carry
 GAP_PASSES = 3
+_PILLOWS = (1, 3)  # channels of the pictures that Pillow resizes
 _ROWS_AT_ONCE = 32  # output rows summed together, few enough that they stay in the processor's cache
 
 
@@ -121,6 +123,20 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         raise FrameError(
             f"Expected a uint8 picture [height,width,channels], found {image.dtype} {image.shape}."
         )
+    height, width, channels = image.shape
+    if channels in _PILLOWS and all(
+        pillow_resize.same_bits(n, size, _resample_rows) for n in (height, width)
+    ):
+        return pillow_resize.resized(image, size)
+    return _resize_by_numpy(image, size)
+
+
+def prepare_resize(height: int, width: int, size: int) -> None:
+    """Do now what the first `resize_image` of such a picture would do: tables, and the trial of Pillow."""
+    resize_image(np.zeros((height, width, 3), np.uint8), size)
+
+
+def _resize_by_numpy(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width, _ = image.shape
     if width != size:
         image = _resample_rows(image.transpose(1, 0, 2), size).transpose(1, 0, 2)

@@ -25,9 +25,8 @@ class Engine:
 
     def __init__(self, takes_s: list[float] | float = 0.0) -> None:
         self.takes_s, self.calls = takes_s, 0
-        self.order: list[str] = []
 
-    def __call__(self, inputs: Mapping[str, Array]) -> Outputs:
+    def __call__(self, _: Mapping[str, Array]) -> Outputs:
         takes = self.takes_s
         time.sleep(takes if isinstance(takes, float) else takes[min(self.calls, len(takes) - 1)])
         self.calls += 1
@@ -60,7 +59,7 @@ def test_the_warm_up_outlasts_a_slow_start() -> None:
     with inspector(engine) as opened:
         found = warm_up(opened, PART)
     assert found.settled
-    assert found.count == engine.calls >= 30
+    assert found.count == engine.calls >= 25
     assert found.first_ms >= 30
 
 
