@@ -119,7 +119,8 @@ def test_a_pillow_that_rounds_a_weight_otherwise_is_found_out() -> None:
     def reference(rows: NDArray[np.uint8], n_out: int) -> NDArray[np.uint8]:
         taken = rows[first[:, None] + np.arange(other.shape[1])].astype(np.int64)
         total = (taken[..., 0] * other[..., None]).sum(axis=1) + (1 << 21)
-        return np.minimum(total >> 22, 255).astype(np.uint8)[..., None]
+        out: NDArray[np.uint8] = np.minimum(total >> 22, 255).astype(np.uint8)[..., None]
+        return out
 
     assert not same_bits(306, 256, reference)
     assert same_bits(306, 256, _resample_rows)
