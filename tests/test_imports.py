@@ -24,6 +24,7 @@ NOT_ON_THE_DEVICE = (
     "onnxsim",
     "onnxscript",
     "onnxruntime",
+    "openvino",
     "tensorrt",
     "pycuda",
     "sklearn",
