@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Pixels = NDArray[np.uint8]
 _COLUMNS = 4096
@@ -20,6 +19,8 @@ _COLUMNS = 4096
 
 def resized(image: Pixels, size: int) -> Pixels:
     """uint8 [H,W,1] or [H,W,3] to [size,size,C]: all rows, then all columns, so that the order is fixed."""
+    from PIL import Image  # noqa: PLC0415 (some device has none)
+
     height, _, channels = image.shape
     flat = np.ascontiguousarray(image if channels == 3 else image[..., 0])
     rows = Image.fromarray(flat).resize((size, height), Image.Resampling.BILINEAR)
@@ -29,7 +30,11 @@ def resized(image: Pixels, size: int) -> Pixels:
 
 @lru_cache(maxsize=64)
 def same_bits(n_in: int, n_out: int, reference: Callable[[Pixels, int], Pixels]) -> bool:
-    """Whether Pillow's pass from `n_in` to `n_out` pixels equals `reference`'s over the first axis."""
+    """Is Pillow here, and its pass from `n_in` to `n_out` pixels that of `reference` on the first axis?"""
+    try:
+        from PIL import Image  # noqa: PLC0415
+    except ImportError:
+        return False
     noise = np.random.default_rng(n_in * 8191 + n_out).integers(0, 256, (n_in, _COLUMNS), dtype=np.uint8)
     picture = Image.fromarray(noise)
     found = np.asarray(picture.resize((_COLUMNS, n_out), Image.Resampling.BILINEAR))

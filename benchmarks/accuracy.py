@@ -1,12 +1,13 @@
 """The accuracy study: train and evaluate configurations on one dataset, a result file for each.
 
-    python benchmarks/accuracy.py DATA --weights FOLDER --work FOLDER [--only TEXT] [--list]
+    python benchmarks/accuracy.py DATA --weights FOLDER --work FOLDER [--only TEXT] [--list | --dry-run]
 
 Every row of `study.py` is trained with each of its modes and seeds by `ast-edge train` and evaluated by
 `ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime too. What has its result file
 is left out, so the study can be stopped and goes on. FOLDER has the files that the rows name after --weights.
 Nothing is chosen by test labels here: the settings of a row are fixed before it runs, and `ast-edge train`
-sees good parts only.
+sees good parts only. `--dry-run` takes the first row, an epoch of it on small pictures with random weights,
+and writes its result into the work folder.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ast_edge.train.run import Run
 
 SCHEMA_VERSION = 2
 RESULTS = Path(__file__).parent / "results" / "accuracy"
+DRY_RUN = ("--weights", "seeded", "--epochs", "1", "--image-size", "64", "--set", "student.width=8")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Job:
         """Of the result file, without its suffix."""
         return f"{self.row.name}_{self.mode}_{self.seed}"
 
-    def training(self, weights: Path | None = None) -> list[str]:
+    def training(self, weights: Path | None = None, *, dry_run: bool = False) -> list[str]:
         """What goes to `ast-edge train` behind the data; `weights` is the folder of the weights file."""
+        if dry_run:
+            return ["--mode", self.mode, "--seed", str(self.seed), *self.row.options, *DRY_RUN]
         own = [] if self.mode == "depth" else ["--weights", str((weights or Path()) / self.row.weights)]
         return ["--mode", self.mode, "--seed", str(self.seed), *own, *self.row.options]
 
@@ -52,19 +56,22 @@ class Job:
 def main() -> int:
     options = _arguments()
     jobs = [Job(row, mode, seed) for row in study.ROWS for mode in row.modes for seed in row.seeds]
-    jobs = [job for job in jobs if options.only in job.name and not _target(job).exists()]
+    jobs = [job for job in jobs if options.only in job.name]
+    results = options.work if options.dry_run else RESULTS
+    jobs = jobs[:1] if options.dry_run else [job for job in jobs if not _target(job, results).exists()]
     for job in jobs:
         sys.stdout.write(f"{job.name}: ast-edge train {options.data.name} {' '.join(job.training())}\n")
         sys.stdout.flush()
         if not options.list:
-            _measure(job, options)
+            _measure(job, options, results)
     return 0
 
 
-def _measure(job: Job, options: argparse.Namespace) -> None:
+def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     run, model = options.work / job.name, options.work / f"{job.name}.onnx"
     seconds: dict[str, float] = {}
-    _timed("train", seconds, "train", options.data, "-o", run, *job.training(options.weights))
+    training = job.training(options.weights, dry_run=options.dry_run)
+    _timed("train", seconds, "train", options.data, "-o", run, *training)
     engines = {"pytorch": run}
     if job.row.export:
         _timed("export", seconds, "export", run, "-o", model)
@@ -92,13 +99,13 @@ def _measure(job: Job, options: argparse.Namespace) -> None:
         "figures": figures,
         "machine": machine.facts(),
     }
-    write_text(_target(job), json.dumps(result) + "\n")
+    write_text(_target(job, results), json.dumps(result) + "\n")
     if not job.row.export:
         shutil.rmtree(run)
 
 
-def _target(job: Job) -> Path:
-    return RESULTS / f"{job.name}.json"
+def _target(job: Job, results: Path) -> Path:
+    return results / f"{job.name}.json"
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and models")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--list", action="store_true", help="name what is left to do, do nothing")
+    parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args()
 
 

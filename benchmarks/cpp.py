@@ -127,7 +127,11 @@ def main() -> int:
         "models": measured,
         "machine": machine.facts(),
     }
-    write_text(options.output, json.dumps(result, indent=1) + "\n")
+    text = json.dumps(result, indent=1) + "\n"
+    if options.dry_run:
+        sys.stdout.write(text)
+        return 0
+    write_text(options.output, text)
     write_text(README, with_tables(README.read_text(encoding="utf-8"), result))
     return 0
 
@@ -174,7 +178,7 @@ def _measure(options: argparse.Namespace, model: Path, raw: Path, frame: Pixels)
     cpp = Cpp(options.build, model, raw, size, options.threads)
     python = Python(model, frame, options.threads)
     try:
-        for _ in range(options.rounds + WARM_UP):
+        for _ in range((1 if options.dry_run else options.rounds) + WARM_UP):
             for side in (cpp, python):
                 time.sleep(PAUSE_S)
                 side.run()
@@ -196,6 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--picture", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--dry-run", action="store_true", help="one round, printed and not kept")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

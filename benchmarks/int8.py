@@ -1,6 +1,8 @@
 """Collect what `ast-edge export --precision int8` found out about models into one result file.
 
-python benchmarks/int8.py MODEL.int8.onnx ... -o benchmarks/results/int8.json
+python benchmarks/int8.py MODEL.int8.onnx ... -o benchmarks/results/int8.json [--dry-run]
+
+`--dry-run` prints the result instead.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
     rows = []
     for path in options.models:
@@ -35,7 +38,11 @@ def main() -> int:
         "models": rows,
         "machine": machine.facts(),
     }
-    write_text(options.output, json.dumps(result, indent=1) + "\n")
+    text = json.dumps(result, indent=1) + "\n"
+    if options.dry_run:
+        sys.stdout.write(text)
+    else:
+        write_text(options.output, text)
     return 0
 
 

@@ -115,10 +115,13 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    seconds = 30.0 if arguments.dry_run else arguments.minutes * 60
+    dry = arguments.dry_run
+    seconds = 5.0 if dry else arguments.minutes * 60
     with tempfile.TemporaryDirectory() as name, FakeCamera(), Plc(Path(name)) as plc:
         folder = Path(name)
-        model = arguments.model or train(folder, CAMERA, pictures=80, epochs=4, weights=arguments.weights)
+        model = arguments.model or train(
+            folder, CAMERA, pictures=24 if dry else 80, epochs=1 if dry else 4, weights=arguments.weights
+        )
         parts, books = run(folder, model.resolve(), plc, per_s=arguments.per_s, seconds=seconds)
         figures = judge(parts, books, plc)
     result = {
@@ -131,7 +134,7 @@ def main() -> int:
         **figures,
     }
     print(json.dumps(figures, indent=1))
-    if arguments.output is not None and not arguments.dry_run:
+    if arguments.output is not None and not dry:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(not figures["one_verdict_each"])
 

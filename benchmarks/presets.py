@@ -1,10 +1,10 @@
 """Size, cost and time of the presets on this machine's CPU, in one interleaved run.
 
-    python benchmarks/presets.py NAME=MODEL.onnx ... [--paper] -o benchmarks/results/presets.json
+    python benchmarks/presets.py NAME=MODEL.onnx ... [--paper] -o benchmarks/results/presets.json [--dry-run]
 
 Every round runs each model once, so that what disturbs the machine disturbs all of them alike; minimum and
 lower quartile count. The time is the engine's alone, for one picture. `--paper` adds the preset `paper`
-with random weights, of which the time does not depend.
+with random weights, of which the time does not depend. `--dry-run` takes one round and prints it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.paper:
             candidates += [_paper(Path(folder), options.threads)]
-        for _ in range(options.rounds + WARM_UP):
+        for _ in range((1 if options.dry_run else options.rounds) + WARM_UP):
             for candidate in candidates:
                 candidate.run()
     result = {
@@ -79,7 +79,11 @@ def main() -> int:
         "models": {candidate.name: candidate.figures() for candidate in candidates},
         "machine": machine.facts(),
     }
-    write_text(options.output, json.dumps(result, indent=1) + "\n")
+    text = json.dumps(result, indent=1) + "\n"
+    if options.dry_run:
+        sys.stdout.write(text)
+    else:
+        write_text(options.output, text)
     return 0
 
 
@@ -131,6 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

@@ -38,7 +38,7 @@ def test_the_dry_run_walks_through_every_stage(kernel_library: Path, tmp_path: P
     assert {row["mode"] for row in result["models"]} == {"rgb", "depth", "rgbd"}
     assert {row["precision"] for row in result["engines"]} == {"fp32", "fp16", "int8"}
     assert all(row["engine"] == "ONNX Runtime" for row in result["latency"])
-    assert all(row["total_ms"]["p50"] > 0 for row in result["latency"])
+    assert all(row["total_ms"]["min"] > 0 for row in result["latency"])
     assert set(result["roofline"]) == {f"{row['model']}.{row['precision']}" for row in result["engines"]}
     assert all(target["met"] is None for target in result["targets"])  # nothing of the paper's size ran
     assert "passed" in result["tests"]

@@ -7,12 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ast_edge.cli.runtime import BackendOption
 from ast_edge.errors import UsageError
-
-BackendOption = Annotated[
-    Literal["onnxruntime", "openvino", "tensorrt"] | None,
-    typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
-]
 
 
 def register(app: typer.Typer) -> None:

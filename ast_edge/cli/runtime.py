@@ -10,6 +10,10 @@ import typer
 from ast_edge.errors import UsageError
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
+BackendOption = Annotated[
+    Literal["onnxruntime", "openvino", "tensorrt"] | None,
+    typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -37,6 +41,7 @@ def inspect(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
+    backend: BackendOption = None,
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="Exit with 1 when a part is rejected.")
     ] = False,
@@ -52,7 +57,7 @@ def inspect(
 
     pictures = find_pictures(paths)
     overlays = plan_overlays(pictures, overlay) if overlay is not None else {}
-    with Inspector.open(model, threads=threads) as inspector:
+    with Inspector.open(model, threads=threads, backend=backend) as inspector:
         report = Report(inspector.spec.threshold.value, pictures, overlay)
         for result in inspect_pictures(inspector, pictures, overlays):
             report.add(result)
@@ -107,7 +112,7 @@ def calibrate(
     typer.echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
 
 
-def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
+def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOption = False) -> None:
     """Prove that this machine's engine gives the scores that training gave.
 
     Runs the reference vectors of the model through the engine and compares scores, maps and verdicts.
@@ -116,13 +121,13 @@ def verify(model: ModelArgument, as_json: JsonOption = False) -> None:
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
     from ast_edge.references import SCORE_TOLERANCE, load_references, prove
 
-    file, backend = open_backend(model)
-    with backend:
+    file, engine = open_backend(model, backend=backend)
+    with engine:
         references, source = load_references(file)
-        parity = prove(backend, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
-    typer.echo((parity_json if as_json else parity_text)(file, backend.name, source, parity))
+        parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
+    typer.echo((parity_json if as_json else parity_text)(file, engine.name, source, parity))
     if not parity.ok:
-        raise failed_parity(file, backend.name, parity)
+        raise failed_parity(file, engine.name, parity)
 
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:

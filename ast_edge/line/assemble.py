@@ -35,8 +35,9 @@ def new_run() -> str:
 def open_recipes(config: LineConfig, told: Told) -> Recipes:
     """Open and prove the first recipe; errors as of `open_recipe`."""
     section = config.recipes
-    first = open_recipe(section.first, section.models[section.first], threads=section.threads)
-    return Recipes(section.models, first, told, threads=section.threads)
+    threads, backend = section.threads, section.backend
+    first = open_recipe(section.first, section.models[section.first], threads=threads, backend=backend)
+    return Recipes(section.models, first, told, threads=threads, backend=backend)
 
 
 def watched_camera(config: LineConfig, told: Told) -> Supervised:

@@ -60,7 +60,9 @@ def _attempt(what: str, trying: Callable[[], str]) -> Finding:
 def _opening(config: LineConfig, name: str, recipes: dict[str, Recipe]) -> Callable[[], str]:
     def opening() -> str:
         section = config.recipes
-        recipe = recipes[name] = open_recipe(name, section.models[name], threads=section.threads)
+        recipe = recipes[name] = open_recipe(
+            name, section.models[name], threads=section.threads, backend=section.backend
+        )
         spec = recipe.inspector.spec
         return f"{spec.mode}, threshold {spec.threshold.value:g}, proven on {recipe.inspector.engine}"
 

@@ -81,12 +81,14 @@ class CameraSection(Options):
 class RecipesSection(Options):
     """`models` gives each recipe its model or engine; the line begins with `first`.
 
-    `threads` of the engine on a CPU; by default one per core.
+    `threads` of the engine on a CPU, by default one per core; `backend` is the library that runs models
+    there, ONNX Runtime unless it is `openvino`.
     """
 
     first: Name
     models: Annotated[dict[Name, Path], Field(min_length=1, max_length=256)]
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    backend: Literal["onnxruntime", "openvino"] | None = None
 
     @model_validator(mode="after")
     def _first_is_one(self) -> RecipesSection:

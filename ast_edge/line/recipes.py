@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ast_edge.backends import open_backend
+from ast_edge.backends import BackendName, open_backend
 from ast_edge.cameras.base import Frame
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
 from ast_edge.inspector import Inspection, Inspector
@@ -46,26 +46,28 @@ def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
     return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
 
 
-def open_recipe(name: str, model: Path, *, threads: int | None = None) -> Recipe:
+def open_recipe(
+    name: str, model: Path, *, threads: int | None = None, backend: BackendName | None = None
+) -> Recipe:
     """Open a model or engine and prove it on its reference vectors.
 
     Raises ModelError or BackendError when it cannot be opened, ParityError when it does not give its scores.
     """
-    file, backend = open_backend(model, threads=threads)
+    file, engine = open_backend(model, threads=threads, backend=backend)
     try:
         references, _ = load_references(file)
-        parity = prove(backend, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
+        parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
     except BaseException:
-        backend.close()
+        engine.close()
         raise
     if not parity.ok:
-        backend.close()
+        engine.close()
         raise ParityError(
-            f"{model}: {backend.name} does not reproduce the reference vectors (relative score error "
+            f"{model}: {engine.name} does not reproduce the reference vectors (relative score error "
             f"{parity.max_relative_score_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts "
             "differ); the recipe was not taken: export or build the model again."
         )
-    return Recipe(name, Inspector(file.manifest, backend))
+    return Recipe(name, Inspector(file.manifest, engine))
 
 
 class Recipes:
@@ -82,10 +84,11 @@ class Recipes:
         told: Told,
         *,
         threads: int | None = None,
+        backend: BackendName | None = None,
     ) -> None:
         self._models = dict(models)
         self._told = told
-        self._threads = threads
+        self._threads, self._backend = threads, backend
         self._lock = threading.Lock()
         self._current = first
         self._before: Recipe | None = None
@@ -172,7 +175,7 @@ class Recipes:
 
     def _open(self, name: str, asked: int) -> None:
         try:
-            opened = open_recipe(name, self._models[name], threads=self._threads)
+            opened = open_recipe(name, self._models[name], threads=self._threads, backend=self._backend)
         except Exception as exc:  # noqa: BLE001 (told, whatever it is: somebody waits for this recipe)
             self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
             self._told("recipe", {"what": "refused", "recipe": name, "error": self.last_error})

@@ -12,11 +12,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import machine
 import roofline
@@ -24,12 +21,14 @@ from ast_edge.cuda.device import missing_for_tensorrt
 from ast_edge.engine_build import Options, build_engine, in_precision
 from ast_edge.errors import AstEdgeError
 from ast_edge.inspector import Inspector
-from ast_edge.latency import settled
-from ast_edge.manifest import Mode, Precision
+from ast_edge.latency.figures import by_stage, figures, histogram
+from ast_edge.latency.frames import FrameKind, made_part
+from ast_edge.latency.stopwatch import Limits, Part, measure, warm_up
+from ast_edge.manifest import Precision
 from ast_edge.model_file import read_model_file
 from ast_edge.pixel_formats import Colour
 
-SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 6.0, 200, 5000
+SECONDS, MOST_ROUNDS = 6.0, 10_000
 MOST_WARM_UP = 300
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 # Colour, width, height.
@@ -98,7 +97,13 @@ def _latency(model: Path, precision: Precision, *, dry_run: bool) -> list[dict[s
         with Inspector.open(path) as inspector:
             mode = inspector.spec.mode
             for colour, width, height in FRAMES[1:] if mode == "depth" else FRAMES:
-                part = _part(mode, colour, width, height)
+                kind = FrameKind(
+                    width=width,
+                    height=height,
+                    colour=None if mode == "depth" else colour,
+                    depth=mode != "rgb",
+                )
+                part = made_part(kind)
                 row = {"model": model.stem, "precision": precision, "engine": inspector.engine}
                 where = {"colour": None if mode == "depth" else colour, "width": width, "height": height}
                 rows.append({**row, **where, **_timed(inspector, part, dry_run=dry_run)})
@@ -107,55 +112,23 @@ def _latency(model: Path, precision: Precision, *, dry_run: bool) -> list[dict[s
     return rows
 
 
-def _part(mode: Mode, colour: Colour, width: int, height: int) -> dict[str, Any]:
-    """A noisy frame, and depth with a box on a plane."""
-    rng = np.random.default_rng(0)
-    part: dict[str, Any] = {}
-    if mode != "depth":
-        shape = (height, width, 3) if colour == "rgb" else (height, width)
-        part = {"frame": rng.integers(0, 256, shape, dtype=np.uint8), "colour": colour}
-    if mode != "rgb":
-        z = np.full((height, width), 0.5, np.float32)
-        z[height // 4 : -height // 4, width // 4 : -width // 4] = 0.48
-        part["depth_m"] = z
-    return part
-
-
-def _timed(inspector: Inspector, part: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+def _timed(inspector: Inspector, part: Part, *, dry_run: bool) -> dict[str, Any]:
     """Latency of one part after another, by stage; parts per second with two on their way."""
-    warm: list[float] = []
-    while not settled(warm) and len(warm) < (3 if dry_run else MOST_WARM_UP):
-        warm.append(_clocked(lambda: inspector.inspect(**part))[0])
-    times: list[float] = []
-    stages: list[Mapping[str, float]] = []
-    end = time.perf_counter() + (0.0 if dry_run else SECONDS)
-    least, most = (3, 3) if dry_run else (LEAST_ROUNDS, MOST_ROUNDS)
-    while len(times) < least or (time.perf_counter() < end and len(times) < most):
-        elapsed, inspection = _clocked(lambda: inspector.inspect(**part))
-        times.append(elapsed)
-        stages.append(inspection.stages_ms)
+    warm = warm_up(inspector, part, most=3 if dry_run else MOST_WARM_UP)
+    limits = Limits(3, None) if dry_run else Limits(MOST_ROUNDS, SECONDS)
+    times = measure(inspector, part, limits)
     started = time.perf_counter()
-    for future in [inspector.inspect_async(**part) for _ in range(len(times))]:
+    for future in [inspector.inspect_async(**part) for _ in times.total_ms]:
         future.result()
+    stages = by_stage(times.stages_ms)
     return {
-        "rounds": len(times),
-        "warm_up_rounds": len(warm),
-        "total_ms": _percentiles(times),
-        "stages_ms": {name: _percentiles([stage[name] for stage in stages]) for name in stages[0]},
-        "throughput_per_s": round(len(times) / (time.perf_counter() - started), 2),
+        "rounds": len(times.total_ms),
+        "warm_up": vars(warm),
+        "total_ms": figures(times.total_ms).model_dump(),
+        "stages_ms": {name: figures(values).model_dump() for name, values in stages.items()},
+        "histogram": histogram(times.total_ms).model_dump(),
+        "throughput_per_s": round(len(times.total_ms) / (time.perf_counter() - started), 2),
     }
-
-
-def _clocked(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter_ns()
-    result = work()
-    return (time.perf_counter_ns() - started) / 1e6, result
-
-
-def _percentiles(times: list[float]) -> dict[str, float]:
-    p50, p90, p99 = np.percentile(times, [50, 90, 99])
-    figures = {"p50": p50, "p90": p90, "p99": p99, "max": max(times), "mean": sum(times) / len(times)}
-    return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 def _arguments() -> argparse.Namespace:

@@ -34,6 +34,15 @@ def test_proof_with_the_file_beside_the_model(cli: Cli, tiny_rgb: Path) -> None:
     assert "ONNX Runtime reproduces the model" in done.out
 
 
+def test_proof_of_another_engine_library(cli: Cli, tiny_rgb: Path) -> None:
+    done = cli("verify", tiny_rgb, "--backend", "openvino")
+    assert done.code == 0
+    assert "OpenVINO" in done.out
+    done = cli("verify", tiny_rgb, "--backend", "tensorrt")
+    assert done.code == 2
+    assert "build-engine" in done.error
+
+
 def test_proof_of_a_model_copied_alone(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> None:
     alone = shutil.copy(tiny_rgb, tmp_path / "alone.onnx")
     done = cli("verify", alone)

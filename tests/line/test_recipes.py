@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_the_next_recipe_is_taken_between_two_parts_and_the_one_before_is_kept(
         recipes.current.inspector.inspect()
 
 
+def test_the_next_recipe_runs_on_the_same_engine_library(two_models: dict[str, Path]) -> None:
+    first = open_recipe("first", two_models["first"], threads=1, backend="openvino")
+    recipes = Recipes(two_models, first, Told(), threads=1, backend="openvino")
+    recipes.request("second")
+    assert recipes.wait(30)
+    for taken in (first, recipes.take()):
+        assert taken.inspector.engine.startswith("OpenVINO")
+    recipes.close()
+
+
 def test_a_recipe_that_is_damaged_or_unknown_is_refused_and_the_line_keeps_its_own(
     two_models: dict[str, Path],
 ) -> None:
@@ -92,9 +103,9 @@ def test_two_changes_at_once_are_refused(
     opening = threading.Event()
     real = module.open_recipe
 
-    def slow(name: str, model: Path, *, threads: int | None = None) -> Recipe:
+    def slow(name: str, model: Path, **engine: Any) -> Recipe:
         opening.wait(20)
-        return real(name, model, threads=threads)
+        return real(name, model, **engine)
 
     recipes = Recipes(two_models, open_recipe("first", two_models["first"]), Told())
     monkeypatch.setattr(module, "open_recipe", slow)
