@@ -91,3 +91,11 @@ def test_line_latency(tmp_path: Path) -> None:
     assert content["one_verdict_each"]
     assert content["triggers"] > 20
     assert not (tmp_path / "none.json").exists()
+
+
+def test_settings(rgb_model: Path, tmp_path: Path) -> None:
+    content = json.loads(dry_run("settings.py", f"small={rgb_model}", "-o", tmp_path / "none.json"))
+    rows = content["models"]["small"]["settings"]
+    assert {"shipped", "resize by NumPy", "threads do not spin", "IO binding", "OpenVINO"} <= set(rows)
+    assert rows["shipped"]["ratio"] == [1.0, 1.0, 1.0]
+    assert all(row["engine_min_ms"] > 0 for row in rows.values())
