@@ -64,9 +64,11 @@ def _graph(name: PresetName, config: TrainConfig, folder: Path) -> Graph:
 
 def _trace(config: TrainConfig, target: Path) -> None:
     network = make_network(config)
-    # An untrained flow multiplies by zero: its weights, all alike, would be stored once, and stay in a cache.
-    for gamma in (parameter for parameter in network.teacher.parameters() if not parameter.any()):
-        torch.nn.init.constant_(gamma, 0.1)
+    # Untrained networks multiply by zero in places: such weights, all alike, would be stored once for several
+    # layers, and stay in a cache.
+    for name, parameter in network.named_parameters():
+        if name.endswith(("weight", "gamma")) and not parameter.any():
+            torch.nn.init.constant_(parameter, 0.1)
     scratch = target.with_suffix(".traced")
     with torch.inference_mode():
         model = trace(FoldedNetwork(network), input_specs(config.mode, config.preprocessing, -1), scratch)
