@@ -30,8 +30,8 @@ def cpu_table(result: Result | None = None) -> str:
                     f"{row['min_ms'] / row['cautious_ms']:.2f}",
                 )
             )
-    head = ("preset", "mode", "threads", "GMAC", "predicted ms", "measured minimum ms", "lower quartile ms")
-    return table((*head, "minimum over floor", "minimum over upper end"), rows)
+    head = ("preset", "mode", "threads", "GMAC", "predicted ms", "measured: minimum ms", "lower quartile ms")
+    return table((*head, "minimum over floor", "over the upper end"), rows)
 
 
 def board_table(result: Result | None = None) -> str:
@@ -42,8 +42,8 @@ def board_table(result: Result | None = None) -> str:
     for name in boards[0]["prediction"]:
         ranges = [_range(board["prediction"][name]) for board in boards]
         rows.append((*_words(name), *ranges))
-    columns = [f"{board['name']}<br>{board['power_mode']}" for board in boards]
-    return table(("preset", "mode", "precision", *columns), rows)
+    columns = [f"{board['name']}, {board['power_mode']}" for board in boards]
+    return table(("predicted ms", "mode", "precision", *columns), rows)
 
 
 def table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -46,15 +46,15 @@ class Board:
 
 USUAL_BANDWIDTH = 0.6
 USUAL_SHARE = 0.25
-SHARES = {"depthwise": 0.02, "element": 1.0}
+SHARES = {"fp32": 0.5, "depthwise fp32": 0.25, "depthwise": 0.02}
 NODE_S = 10e-6
 ASSUMED = (
-    "Assumed, not measured: 60 % of the published bandwidth, 25 % of the dense matrix rate at batch 1 (2 % "
-    "for depthwise convolutions, which cannot use matrix units), 10 us to start each node of the graph. For "
-    "comparison: torch's large FP16 products reach 121 of 258 TFLOPS on a Thor (zzc0721/"
-    "torch-performance-test-data, issue 151); YOLOv8n at 640 pixels, 4.35 GMAC, takes 3.49 ms in INT8 with "
-    "TensorRT 10.3 on an Orin Nano 8 GB in MAXN_SUPER (hokwangchoi.com/blog/vision-benchmarks), 13 times "
-    "what the dense matrix rate allows."
+    "Assumed, not measured: 60 % of the published bandwidth; at batch 1 25 % of the dense FP16 and INT8 "
+    "rates and 50 % of the FP32 rate; of depthwise convolutions, 2 % and 25 %; 10 us to start each node of "
+    "the graph. For comparison: torch's large products on a Thor reach 121 of "
+    "258 TFLOPS in FP16 and 6.4 of 8.1 in FP32 (github.com/zzc0721/torch-performance-test-data, issue 151); "
+    "YOLOv8n at 640 pixels, 4.35 GMAC, takes 3.49 ms in INT8 with TensorRT 10.3 on an Orin Nano 8 GB in "
+    "MAXN_SUPER (hokwangchoi.com/blog/vision-benchmarks), 13 times what the dense matrix rate allows."
 )
 
 _ORIN_CLOCK = (

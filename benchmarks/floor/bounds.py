@@ -25,14 +25,21 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Habits:
-    """What a machine usually does: bytes per second, the share of the highest rate that a kind of layer
-    reaches (of a kind that is not listed `share`), and the seconds that starting one node takes.
+    """What a machine usually does: bytes per second, the share of the highest rate that layers reach, and the
+    seconds that starting one node takes.
+
+    `shares` has names as `depthwise fp32`, `depthwise` or `fp32`, the first that fits; else it is `share`.
     """
 
     bytes_per_s: float
     share: float
     node_s: float
     shares: Mapping[str, float] = field(default_factory=dict)
+
+    def share_of(self, layer: Layer) -> float:
+        """The share of its precision's highest rate that a layer reaches."""
+        names = (f"{layer.kind} {layer.precision}", layer.kind, layer.precision)
+        return next((self.shares[name] for name in names if name in self.shares), self.share)
 
 
 def floor_ms(layers: Iterable[Layer], ceilings: Ceilings) -> float:
@@ -47,7 +54,7 @@ def cautious_ms(network: Network, ceilings: Ceilings, habits: Habits) -> float:
     """
     seconds = 0.0
     for layer in (*network.layers, *network.elements):
-        rate = ceilings.rate(layer.precision) * habits.shares.get(layer.kind, habits.share)
+        rate = ceilings.rate(layer.precision) * habits.share_of(layer)
         seconds += max(layer.bytes / habits.bytes_per_s, layer.macs / rate) + habits.node_s
     return max(1e3 * seconds, floor_ms(network.layers, ceilings))
 

@@ -43,7 +43,7 @@ def main(about: str) -> int:
         result["earlier"] = _earlier(result, options.measured)
         output = options.output or Path(scratch) / "roofline.json"
         write_text(output, json.dumps(result, indent=1) + "\n")
-        sys.stdout.write(f"{roofline_tables.cpu_table(result)}\n\n{roofline_tables.board_table(result)}\n")
+        sys.stdout.write(_summary(result))
     return 0
 
 
@@ -191,6 +191,16 @@ def _earlier(result: Result, measured: Sequence[str]) -> Result:
 def _over(found_ms: float, floor: Result) -> Result:
     over = round(found_ms / floor["floor_ms"], 2)
     return {"measured_ms": found_ms, "floor_ms": floor["floor_ms"], "over_floor": over}
+
+
+def _summary(result: Result) -> str:
+    parts = [
+        f"{result['machine']['cpu']}, ONNX Runtime, FP32, one part: predicted and measured",
+        roofline_tables.cpu_table(result),
+        f"PREDICTED from published figures, nothing measured; ms of the engine, one part. {ASSUMED}",
+        roofline_tables.board_table(result),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _layer_list(path: Path) -> str:
