@@ -1,7 +1,7 @@
 """How fast a network could be at best on a machine: its layers' bytes and operations against its ceilings.
 
     python benchmarks/roofline.py -o benchmarks/results/roofline.json [--models FOLDER] [--rounds N]
-        [--measured NAME=BENCHMARK.json ...]
+        [--measured NAME=BENCHMARK.json ...] [--keep RESULT.json]
     python benchmarks/roofline.py --dry-run
 
 The floor is the sum, over convolutions and matrix products, of the larger of two times: that of reading
@@ -12,7 +12,8 @@ cautious estimate above it fuses nothing, reaches a share of the ceilings, and s
 The command makes every preset's graph with random weights, of which time does not depend, measures this
 machine's ceilings and the graphs on its CPU, and predicts the Jetson boards, of which none was at hand.
 `--models` keeps the graphs; `--measured nano_rgb_fp32=FILE` sets the engine's time in a result of `ast-edge
-benchmark` beside the floor of this CPU. `--dry-run` takes tiny networks and few rounds: it shows that the
+benchmark` beside the floor of this CPU. `--keep RESULT` takes what was measured from an earlier result and
+predicts the boards again. `--dry-run` takes tiny networks and few rounds: it shows that the
 command works, and measures nothing.
 """
 

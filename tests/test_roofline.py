@@ -297,6 +297,16 @@ def test_the_dry_run_predicts_and_measures_everything(tmp_path: Path) -> None:
     assert roofline_tables.cpu_table(result) in done.stdout
     assert f"{roofline_tables.board_table(result)}\n" in done.stdout.partition("PREDICTED")[2]
 
+    changed = {**result, "boards": {}, "rounds": 77}
+    output.write_text(json.dumps(changed), encoding="utf-8")
+    kept = command("--keep", output, "-o", tmp_path / "again.json", "--models", models)
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
+    assert again == {**result, "rounds": 77}
+    output.write_text(json.dumps({**result, "networks": {}}), encoding="utf-8")
+    refused = command("--keep", output, "-o", tmp_path / "again.json", "--models", models)
+    assert (refused.returncode, "measure again" in refused.stderr) == (1, True)
+
     listed = command("--layers", models / "nano_rgb.fp16.onnx")
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.startswith("| layer | kind | precision | MFLOP | MB |")

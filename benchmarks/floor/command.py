@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,11 @@ def main(about: str) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.models or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        result = measure(folder, rounds=options.rounds, dry_run=options.dry_run)
-        result["earlier"] = _earlier(result, options.measured)
+        if options.keep:
+            result = predict_again(json.loads(options.keep.read_text(encoding="utf-8")), folder)
+        else:
+            result = measure(folder, rounds=options.rounds, dry_run=options.dry_run)
+            result["earlier"] = _earlier(result, options.measured)
         output = options.output or Path(scratch) / "roofline.json"
         write_text(output, json.dumps(result, indent=1) + "\n")
         sys.stdout.write(_summary(result))
@@ -50,11 +53,7 @@ def main(about: str) -> int:
 def measure(folder: Path, *, rounds: int, dry_run: bool) -> Result:
     """Make the graphs in `folder`, measure this machine and the graphs on it, predict the boards."""
     made = list(graphs(folder, dry_run=dry_run))
-    networks = {
-        f"{graph.name}_{precision}": network_of(path)
-        for graph in made
-        for precision, path in graph.files.items()
-    }
+    networks = _networks(made)
     effort = DRY if dry_run else Effort()
     threads = (1,) if os.cpu_count() == 1 else (2, 1)
     return {
@@ -68,6 +67,26 @@ def measure(folder: Path, *, rounds: int, dry_run: bool) -> Result:
         "boards": {board.key: _board(board, networks) for board in BOARDS},
         "assumed_of_boards": ASSUMED,
         "machine": machine.facts(),
+    }
+
+
+def predict_again(result: Result, folder: Path) -> Result:
+    """What was measured in `result`, and predictions from the boards' figures as they are now.
+
+    Raises SystemExit when the presets' graphs are others than those of the result.
+    """
+    networks = _networks(graphs(folder, dry_run=result["dry_run"]))
+    if {name: _facts(network) for name, network in networks.items()} != result["networks"]:
+        raise SystemExit("--keep: the presets' graphs have changed since; measure again, without --keep.")
+    boards = {board.key: _board(board, networks) for board in BOARDS}
+    return {**result, "boards": boards, "assumed_of_boards": ASSUMED}
+
+
+def _networks(made: Iterable[Graph]) -> dict[str, Network]:
+    return {
+        f"{graph.name}_{precision}": network_of(path)
+        for graph in made
+        for precision, path in graph.files.items()
     }
 
 
@@ -223,6 +242,7 @@ def _arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="folder to keep the graphs in")
     parser.add_argument("--rounds", type=int, help="default 30, in a dry run 2")
     parser.add_argument("--measured", nargs="*", default=[], metavar="NAME=BENCHMARK.json")
+    parser.add_argument("--keep", type=Path, metavar="RESULT.json", help="predict again, do not measure")
     parser.add_argument("--layers", type=Path, metavar="MODEL.onnx", help="only print the layers of a model")
     parser.add_argument("--dry-run", action="store_true", help="tiny networks, few rounds")
     options = parser.parse_args()
