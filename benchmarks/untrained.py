@@ -36,6 +36,11 @@ def make_network(config: TrainConfig) -> AstNetwork:
     torch.manual_seed(0)
     trunk = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
     network = AstNetwork(config, trunk).eval()
+    # Untrained networks multiply by zero in places: such weights, all alike, would be stored once for several
+    # layers, and stay in a cache.
+    for name, parameter in network.named_parameters():
+        if name.endswith(("weight", "gamma")) and not parameter.any():
+            nn.init.constant_(parameter, 0.1)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()

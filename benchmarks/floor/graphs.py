@@ -17,7 +17,7 @@ from ast_edge.train.config import PresetName, TrainConfig, changed, preset
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.quantise import quantisable, quantise_only, to_int8
 from ast_edge_export.trace import trace
-from gpu.torch_side import make_inputs, make_network
+from untrained import make_inputs, make_network
 
 MODES: tuple[Mode, ...] = ("rgb", "rgbd")
 PRESETS: tuple[PresetName, ...] = ("nano", "balanced", "paper")
@@ -64,11 +64,6 @@ def _graph(name: PresetName, config: TrainConfig, folder: Path) -> Graph:
 
 def _trace(config: TrainConfig, target: Path) -> None:
     network = make_network(config)
-    # Untrained networks multiply by zero in places: such weights, all alike, would be stored once for several
-    # layers, and stay in a cache.
-    for name, parameter in network.named_parameters():
-        if name.endswith(("weight", "gamma")) and not parameter.any():
-            torch.nn.init.constant_(parameter, 0.1)
     scratch = target.with_suffix(".traced")
     with torch.inference_mode():
         model = trace(FoldedNetwork(network), input_specs(config.mode, config.preprocessing, -1), scratch)
