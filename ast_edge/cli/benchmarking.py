@@ -84,10 +84,10 @@ def benchmark(
     limits = USUAL_LIMITS if iterations is None and duration is None else Limits(iterations, duration)
     asked = Asked(backend, frame, picture, limits, concurrency, threads)
     result = measured(model if precision is None else in_precision(model, precision), against, asked)
+    typer.echo(result_text(result))  # first, lest a path that cannot be written cost the figures
     if json_file is not None:
         write_result(json_file, result)
     if html is not None:
         from ast_edge.files import write_text
 
         write_text(html, result_html(result))
-    typer.echo(result_text(result))

@@ -129,3 +129,10 @@ def test_a_reader_that_went_away_gives_no_traceback(tiny_rgb: Path) -> None:
         os.close(writer)
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ast_edge", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("ast-edge ")
