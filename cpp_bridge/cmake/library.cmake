@@ -17,7 +17,8 @@ string(SHA256 kernels_sha256 "${kernels}-cubin -O3 -fmad=false -std=c++14")
 set(AST_EDGE_KERNELS_SHA256 "${kernels_sha256}" CACHE INTERNAL "Which kernels the library runs on a GPU")
 
 add_library(ast_edge_objects OBJECT
-  src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/host_kernels.cpp src/json.cpp
+  src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/handles.cpp src/host_kernels.cpp
+  src/json.cpp
   src/manifest.cpp src/model.cpp src/model_file.cpp src/numbers.cpp src/part.cpp src/plan.cpp src/preparer.cpp
   src/references.cpp src/sha256.cpp src/tables.cpp src/verdict.cpp src/wire.cpp src/worker.cpp)
 set(definitions "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\"")

@@ -73,7 +73,7 @@ std::vector<Outcome> CpuEngine::inspect_all(const std::vector<Part>& parts, doub
         try {
             rows.push_back(prepare(part, threshold, filled));
         } catch (const Error& error) {
-            if (error.status() != AST_EDGE_FRAME) throw;
+            if (error.status() != AST_EDGE_FRAME && error.status() != AST_EDGE_USAGE) throw;
             rows.push_back({{unjudged(manifest_, threshold, error.what()), error.status()}, false});
         }
         filled += rows.back().filled;

@@ -39,6 +39,9 @@ Outcome outcome_of(Inspect inspect) noexcept {
     } catch (const std::exception& error) {
         outcome.status = AST_EDGE_INTERNAL;
         outcome.inspection.reason = error.what();
+    } catch (...) {
+        outcome.status = AST_EDGE_INTERNAL;
+        outcome.inspection.reason = "An exception of an unknown kind.";
     }
     return outcome;
 }
