@@ -105,7 +105,7 @@ void run(ast_edge::Model& model, const ast_edge::Part& part, const Settings& set
     ast_edge::Result result;
     for (int i = 0; i < 20; ++i) measure(model, part, result);
     std::map<std::string, Times> stages;
-    Times totals, outside;
+    Times totals, outside, beside;
     for (int i = 0; i < settings.iterations; ++i) {
         const Measured times = measure(model, part, result);
         stages["preprocess"].push_back(times.preprocess);
@@ -113,17 +113,23 @@ void run(ast_edge::Model& model, const ast_edge::Part& part, const Settings& set
         stages["score"].push_back(times.score);
         totals.push_back(times.total);
         outside.push_back(times.total - times.engine);
+        beside.push_back(times.total - times.preprocess - times.engine - times.score);
     }
     Json told = {{"schema_version", kSchemaVersion}, {"benchmark", "latency"}};
     for (const char* name : {"preprocess", "engine", "score"}) told["stages_ms"][name] = percentiles(stages[name]);
     told["total_ms"] = percentiles(totals);
     told["throughput_per_s"] = 1000.0 / told["total_ms"]["mean"].get<double>();
     told["count"] = settings.iterations;
+    told["beside_stages_ms"] = percentiles(beside);
     told["outside_engine_ms"] = percentiles(outside);
     told["language"] = "C++";
     told["engine"] = model.info().engine;
     told["model_id"] = model.info().model_id;
-    told["frame"] = {settings.width, settings.height};
+    const bool frame = model.info().mode != ast_edge::Mode::depth, depth = model.info().mode != ast_edge::Mode::rgb;
+    told["threads"] = settings.threads > 0 ? Json(settings.threads) : Json(nullptr);
+    told["frame"] = {{"width", settings.width}, {"height", settings.height}};
+    told["frame"]["colour"] = frame ? Json("rgb") : Json(nullptr);
+    told["frame"]["depth"] = depth;
     told["judged"] = result.verdict != ast_edge::Verdict::fault;
     std::cout << told.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
 }

@@ -75,6 +75,10 @@ def test_the_bench_tells_the_percentiles_that_its_measurements_support(
         assert rising == sorted(rising)
         assert 0 < stage["min"] <= stage["mean"] <= stage["max"]
     assert told["throughput_per_s"] == pytest.approx(1000 / told["total_ms"]["mean"])
+    for times in (told["beside_stages_ms"], told["outside_engine_ms"]):
+        assert 0 <= times["min"] <= times["max"] < told["total_ms"]["max"]
+    assert told["frame"] == {"width": 40, "height": 30, "colour": "rgb", "depth": False}
+    assert told["threads"] == 1
     assert told["judged"]
 
 
