@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ast_edge.cuda.plan import SOURCE
+from ast_edge.cuda.plan import SOURCE, SOURCES
 from ast_edge.errors import BackendError
 from ast_edge.files import cache_root, write_bytes
 
@@ -19,7 +19,8 @@ _SECONDS = 300
 
 def source_sha256() -> str:
     """Digest of the kernels' source and of how it is compiled."""
-    return hashlib.sha256(SOURCE.read_bytes() + " ".join(_OPTIONS).encode()).hexdigest()
+    source = b"".join(path.read_bytes() for path in SOURCES)
+    return hashlib.sha256(source + " ".join(_OPTIONS).encode()).hexdigest()
 
 
 def find_nvcc() -> Path | None:

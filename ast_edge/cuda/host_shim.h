@@ -32,12 +32,43 @@ struct Index {
 
 #ifdef AST_EDGE_ONE_THREAD
 
-#define AST_EDGE_TOGETHER 32
+#define AST_EDGE_TOGETHER 64
+
+// How many pixels there are to pick from at once, where a processor has an instruction for that.
+#if defined(AST_EDGE_CLONES)
+inline const int window = (__builtin_cpu_init(), __builtin_cpu_supports("avx2") ? 16 : 0);
+#elif defined(__AVX2__) && !defined(__clang__)
+constexpr int window = 16;
+#else
+constexpr int window = 0;
+#endif
 
 inline thread_local Index block_index;
 inline thread_local unsigned char* shared_memory = nullptr;
 
 }  // namespace ast_edge_host
+
+#ifndef __clang__  // how such a vector is handed over is no concern: everything that takes one is in one file
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+typedef int Several __attribute__((vector_size(32)));
+
+#define AST_EDGE_WINDOW ast_edge_host::window
+
+// The pixels `by` further than `from`.
+template <bool CLOSE>
+__device__ void pick(const unsigned* from, const Several& by, Several& pixels) {
+#ifndef __clang__
+    if (CLOSE) {
+        Several low, high;
+        std::memcpy(&low, from, sizeof low);
+        std::memcpy(&high, from + 8, sizeof high);
+        pixels = __builtin_shuffle(low, high, by);
+        return;
+    }
+#endif
+    for (int i = 0; i < 8; ++i) pixels[i] = static_cast<int>(from[by[i]]);
+}
 
 #define threadIdx (ast_edge_host::Index{0, 0, 0})
 #define blockDim (ast_edge_host::Index{1, 1, 1})
@@ -47,6 +78,13 @@ static inline void __syncthreads() {}
 #else
 
 #define AST_EDGE_TOGETHER 3  // not 1, as on a GPU, and no divisor of what the tests resize
+
+}  // namespace ast_edge_host
+
+typedef int Several;
+#define AST_EDGE_WINDOW 0
+
+namespace ast_edge_host {
 
 class Barrier {
 public:
@@ -91,12 +129,23 @@ static inline void __syncthreads() { ast_edge_host::barrier->wait(); }
 #define AST_EDGE_SHARED(name) unsigned char* name = ast_edge_host::shared_memory
 
 using std::isfinite;
+using std::memcpy;
+
+#ifdef AST_EDGE_ONE_THREAD  // its blocks run one after the other
+
+static inline void atomicAdd(unsigned long long* to, unsigned long long value) { *to += value; }
+static inline void atomicOr(int* to, int bits) { *to |= bits; }
+static inline void atomicAnd(int* to, int bits) { *to &= bits; }
+
+#else
 
 static inline void atomicAdd(unsigned long long* to, unsigned long long value) {
     __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
 }
 static inline void atomicOr(int* to, int bits) { __atomic_fetch_or(to, bits, __ATOMIC_RELAXED); }
 static inline void atomicAnd(int* to, int bits) { __atomic_fetch_and(to, bits, __ATOMIC_RELAXED); }
+
+#endif
 
 namespace ast_edge_host {
 

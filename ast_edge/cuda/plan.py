@@ -35,15 +35,17 @@ from ast_edge.preprocess import (
 )
 
 SOURCE = Path(__file__).with_name("preprocess.cu")
+# All that a GPU's machine code is made of; cpp_bridge/cmake/library.cmake takes them in the same order.
+SOURCES = (SOURCE, *map(SOURCE.with_name, ("common.cuh", "depth.cuh", "image.cuh", "pixels.cuh")))
 
-NO_PART = 16  # bit of `status` that is no error; the same in preprocess.cu
+NO_PART = 16  # bit of `status` that is no error; the same in common.cuh
 _ERRORS = {
     1: NOT_FINITE,
     2: NEGATIVE.format(found=""),
     4: TOO_FAR.format(found=f"more than {MAX_DEPTH_M:g}"),
     8: NO_CORNER,
 }  # bits of `status` in the order in which the reference looks
-_THREADS = 128  # a line's lanes in preprocess.cu; no result depends on it
+_THREADS = 128  # a line's lanes in common.cuh; no result depends on it
 _ROW_TILE = 128  # outputs of one block; with its chunk of pixels it needs less than 18 KiB shared memory
 _MAX_CHUNK = 4096  # pixels that a block decodes at once
 _COLUMN_TILE = 384  # bytes of one block

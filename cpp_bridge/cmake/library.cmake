@@ -5,14 +5,20 @@ find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 
 set(AST_EDGE_KERNELS "${PROJECT_SOURCE_DIR}/../ast_edge/cuda/preprocess.cu")
-# As ast_edge/cuda/compile.py takes it: of the source and of the options that `ast-edge build-engine` compiles it with.
-set_property(DIRECTORY "${PROJECT_SOURCE_DIR}" APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${AST_EDGE_KERNELS}")
-file(READ "${AST_EDGE_KERNELS}" kernels)
+# As ast_edge/cuda/compile.py takes it: of the sources and of the options that `ast-edge build-engine` compiles them with.
+set(kernels "")
+foreach(name preprocess.cu common.cuh depth.cuh image.cuh pixels.cuh)
+  cmake_path(REPLACE_FILENAME AST_EDGE_KERNELS "${name}" OUTPUT_VARIABLE source)
+  set_property(DIRECTORY "${PROJECT_SOURCE_DIR}" APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
+  file(READ "${source}" content)
+  string(APPEND kernels "${content}")
+endforeach()
 string(SHA256 kernels_sha256 "${kernels}-cubin -O3 -fmad=false -std=c++14")
 set(AST_EDGE_KERNELS_SHA256 "${kernels_sha256}" CACHE INTERNAL "Which kernels the library runs on a GPU")
 
 add_library(ast_edge_objects OBJECT
-  src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/host_kernels.cpp src/json.cpp
+  src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/handles.cpp src/host_kernels.cpp
+  src/json.cpp
   src/manifest.cpp src/model.cpp src/model_file.cpp src/numbers.cpp src/part.cpp src/plan.cpp src/preparer.cpp
   src/references.cpp src/sha256.cpp src/tables.cpp src/verdict.cpp src/wire.cpp src/worker.cpp)
 set(definitions "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\"")
@@ -23,8 +29,7 @@ if(NOT AST_EDGE_SANITIZE)
   set(optimised -O3)  # frames are prepared by these loops, in debug builds too
 endif()
 set_source_files_properties(src/host_kernels.cpp PROPERTIES
-  COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "${optimised}"
-  OBJECT_DEPENDS "${AST_EDGE_KERNELS}")
+  COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "${optimised}")
 
 if(OpenVINO_FOUND)
   target_sources(ast_edge_objects PRIVATE src/openvino_network.cpp)

@@ -1,8 +1,8 @@
 // ast_edge_bench: what inspecting one frame takes, stage by stage, as JSON.
 #include <algorithm>
 #include <ast_edge/ast_edge.hpp>
+#include <charconv>
 #include <chrono>
-#include <cmath>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -27,7 +27,7 @@ constexpr const char* kUsage =
 struct Settings {
     std::string model, raw;
     std::uint32_t width = 400, height = 400;
-    int iterations = 200, threads = 0;
+    int iterations = 1000, threads = 0;
     bool serve = false;
 };
 
@@ -77,29 +77,35 @@ Measured measure(ast_edge::Model& model, const ast_edge::Part& part, ast_edge::R
     return {total, result.preprocess_ms, result.engine_ms, result.score_ms};
 }
 
-double percentile(const Times& sorted, double share) {
-    const auto last = static_cast<double>(sorted.size() - 1);
-    return sorted[static_cast<std::size_t>(std::lround(share * last))];
+// As numpy.percentile: between the two nearest where it falls between them.
+double quantile(const Times& sorted, double share) {
+    const double at = share * static_cast<double>(sorted.size() - 1);
+    const auto below = static_cast<std::size_t>(at);
+    const std::size_t above = std::min(below + 1, sorted.size() - 1);
+    return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+// Null where fewer than ten measurements lie beyond it: it would be the whim of a few. One in `beyond` lies there.
+Json supported(const Times& sorted, std::size_t beyond) {
+    if (sorted.size() < 10 * beyond) return nullptr;
+    return quantile(sorted, 1.0 - 1.0 / static_cast<double>(beyond));
 }
 
 Json percentiles(Times times) {
     std::sort(times.begin(), times.end());
     double sum = 0;
     for (const double time : times) sum += time;
-    return {{"p50", percentile(times, 0.5)},
-            {"p90", percentile(times, 0.9)},
-            {"p95", percentile(times, 0.95)},
-            {"p99", percentile(times, 0.99)},
-            {"max", times.back()},
-            {"min", times.front()},
-            {"mean", sum / static_cast<double>(times.size())}};
+    return {{"min", times.front()},           {"mean", sum / static_cast<double>(times.size())},
+            {"p50", supported(times, 2)},     {"p90", supported(times, 10)},
+            {"p95", supported(times, 20)},    {"p99", supported(times, 100)},
+            {"p999", supported(times, 1000)}, {"max", times.back()}};
 }
 
 void run(ast_edge::Model& model, const ast_edge::Part& part, const Settings& settings) {
     ast_edge::Result result;
     for (int i = 0; i < 20; ++i) measure(model, part, result);
     std::map<std::string, Times> stages;
-    Times totals, outside;
+    Times totals, outside, beside;
     for (int i = 0; i < settings.iterations; ++i) {
         const Measured times = measure(model, part, result);
         stages["preprocess"].push_back(times.preprocess);
@@ -107,20 +113,25 @@ void run(ast_edge::Model& model, const ast_edge::Part& part, const Settings& set
         stages["score"].push_back(times.score);
         totals.push_back(times.total);
         outside.push_back(times.total - times.engine);
+        beside.push_back(times.total - times.preprocess - times.engine - times.score);
     }
-    Json told = {{"schema_version", kSchemaVersion},
-                 {"benchmark", "latency"},
-                 {"language", "C++"},
-                 {"engine", model.info().engine},
-                 {"model_id", model.info().model_id},
-                 {"frame", {settings.width, settings.height}},
-                 {"iterations", settings.iterations}};
+    Json told = {{"schema_version", kSchemaVersion}, {"benchmark", "latency"}};
     for (const char* name : {"preprocess", "engine", "score"}) told["stages_ms"][name] = percentiles(stages[name]);
-    told["outside_engine_ms"] = percentiles(outside);
     told["total_ms"] = percentiles(totals);
     told["throughput_per_s"] = 1000.0 / told["total_ms"]["mean"].get<double>();
+    told["count"] = settings.iterations;
+    told["beside_stages_ms"] = percentiles(beside);
+    told["outside_engine_ms"] = percentiles(outside);
+    told["language"] = "C++";
+    told["engine"] = model.info().engine;
+    told["model_id"] = model.info().model_id;
+    const bool frame = model.info().mode != ast_edge::Mode::depth, depth = model.info().mode != ast_edge::Mode::rgb;
+    told["threads"] = settings.threads > 0 ? Json(settings.threads) : Json(nullptr);
+    told["frame"] = {{"width", settings.width}, {"height", settings.height}};
+    told["frame"]["colour"] = frame ? Json("rgb") : Json(nullptr);
+    told["frame"]["depth"] = depth;
     told["judged"] = result.verdict != ast_edge::Verdict::fault;
-    std::cout << told.dump(1) << '\n';
+    std::cout << told.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 
 void serve(ast_edge::Model& model, const ast_edge::Part& part) {
@@ -130,6 +141,15 @@ void serve(ast_edge::Model& model, const ast_edge::Part& part) {
         const Measured times = measure(model, part, result);
         std::cout << times.total << ' ' << times.preprocess << ' ' << times.engine << ' ' << times.score << std::endl;
     }
+}
+
+// A whole number of at least `least`; throws the usage for anything else.
+int number(const std::string& word, int least) {
+    int value = 0;
+    const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (problem != std::errc() || end != word.data() + word.size() || value < least)
+        throw std::invalid_argument(kUsage);
+    return value;
 }
 
 Settings parsed(int argc, char** argv) {
@@ -147,12 +167,12 @@ Settings parsed(int argc, char** argv) {
         if (word == "--raw")
             settings.raw = value;
         else if (word == "--iterations")
-            settings.iterations = std::max(1, std::stoi(value));
+            settings.iterations = number(value, 1);
         else if (word == "--threads")
-            settings.threads = std::stoi(value);
+            settings.threads = number(value, 0);
         else if (word == "--frame" && value.find('x') != std::string::npos) {
-            settings.width = static_cast<std::uint32_t>(std::stoul(value));
-            settings.height = static_cast<std::uint32_t>(std::stoul(value.substr(value.find('x') + 1)));
+            settings.width = static_cast<std::uint32_t>(number(value.substr(0, value.find('x')), 1));
+            settings.height = static_cast<std::uint32_t>(number(value.substr(value.find('x') + 1), 1));
         } else
             throw std::invalid_argument(kUsage);
     }

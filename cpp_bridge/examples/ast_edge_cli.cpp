@@ -51,7 +51,7 @@ int inspect(ast_edge::Model& model, const std::vector<std::string>& paths) {
         const ast_edge::Result result = inspected(model, info, path);
         if (result.status == AST_EDGE_BACKEND) throw ast_edge::Error(result.status, result.reason.c_str());
         all_pass = all_pass && result.verdict == ast_edge::Verdict::pass;
-        std::cout << described(path, result).dump() << '\n';
+        std::cout << described(path, result).dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
     }
     return all_pass ? 0 : 3;
 }

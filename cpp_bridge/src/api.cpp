@@ -6,17 +6,22 @@
 #include <new>
 
 #include "error.hpp"
-#include "model.hpp"
-
-struct ast_edge_model {
-    std::unique_ptr<ast_edge_impl::Model> model;
-};
+#include "handles.hpp"
+#include "structs.hpp"
 
 namespace {
 
+using ast_edge_impl::copy_text;
+using ast_edge_impl::element;
 using ast_edge_impl::Error;
+using ast_edge_impl::give;
 using ast_edge_impl::Inspection;
+using ast_edge_impl::InUse;
+using ast_edge_impl::kMostParts;
+using ast_edge_impl::kMostStructBytes;
 using ast_edge_impl::Outcome;
+using ast_edge_impl::present;
+using ast_edge_impl::taken;
 using ast_edge_impl::usage_error;
 using ast_edge_impl::words;
 
@@ -24,12 +29,6 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // In memory of its own: there may be none left to tell that there is none left.
 thread_local char last_error[1024] = "";
-
-void copy_text(char* to, std::size_t bytes, const char* text) {
-    const std::size_t length = std::min(std::strlen(text), bytes - 1);
-    std::memcpy(to, text, length);
-    to[length] = '\0';
-}
 
 ast_edge_status failed(ast_edge_status status, const char* sentence) {
     copy_text(last_error, sizeof last_error, sentence);
@@ -49,33 +48,6 @@ ast_edge_status guarded(Call call) noexcept {
     } catch (...) {
         return failed(AST_EDGE_INTERNAL, "An exception of an unknown kind.");
     }
-}
-
-template <typename Thing>
-Thing& present(Thing* thing, const char* what) {
-    if (thing == nullptr) throw usage_error(what, ": expected a pointer, found NULL.");
-    return *thing;
-}
-
-ast_edge_impl::Model& opened(ast_edge_model* model) { return *present(model, "model").model; }
-
-// A struct of the caller's version: what it has not is zero.
-template <typename Struct>
-Struct taken(const Struct* from, const char* what) {
-    constexpr std::size_t kFirst = sizeof(std::uint32_t);
-    const std::size_t size = present(from, what).struct_size;
-    if (size < kFirst) throw usage_error(what, ": struct_size is ", size, "; begin with AST_EDGE_INIT.");
-    Struct copy{};
-    std::memcpy(&copy, from, std::min(size, sizeof copy));
-    return copy;
-}
-
-// Writes what the caller's version has of it.
-template <typename Struct>
-void give(const Struct& from, Struct* to) {
-    const std::size_t size = to->struct_size;
-    std::memcpy(static_cast<void*>(to), &from, std::min(size, sizeof from));
-    to->struct_size = static_cast<std::uint32_t>(size);
 }
 
 void copy_map(const std::vector<float>& map, const ast_edge_result& result) {
@@ -115,7 +87,9 @@ ast_edge_result result_of(const ast_edge_result& theirs, const Inspection& found
 // A fault until it is known better; checks that the map has room.
 ast_edge_result prepared(ast_edge_result* result) {
     ast_edge_result theirs = taken(result, "result");
-    if (theirs.struct_size < offsetof(ast_edge_result, score)) throw usage_error("result: struct_size is too small.");
+    const std::size_t size = theirs.struct_size, reason = offsetof(ast_edge_result, reason);
+    if (size < offsetof(ast_edge_result, score) || (reason < size && size < reason + AST_EDGE_REASON_BYTES))
+        throw usage_error("result: struct_size is ", size, ", which no version has; begin with AST_EDGE_INIT.");
     give(fault_of(theirs, "The part was not judged."), result);
     return theirs;
 }
@@ -130,6 +104,7 @@ void check_room(const ast_edge_result& result, const ast_edge_impl::Model& model
 // Runs `judge`, and lets the result say why when it fails.
 template <typename Judge>
 ast_edge_status judged_into(ast_edge_result* result, Judge judge) noexcept {
+    if (result != nullptr) result->verdict = AST_EDGE_FAULT;  // every version has it in this place
     ast_edge_result theirs{};
     bool known = false;
     const ast_edge_status status = guarded([&] {
@@ -139,12 +114,6 @@ ast_edge_status judged_into(ast_edge_result* result, Judge judge) noexcept {
     });
     if (known && status != AST_EDGE_OK) give(fault_of(theirs, last_error), result);
     return status;
-}
-
-template <typename Struct>
-Struct* element(Struct* first, std::size_t size, std::size_t index) {
-    using Byte = std::conditional_t<std::is_const_v<Struct>, const unsigned char, unsigned char>;
-    return reinterpret_cast<Struct*>(reinterpret_cast<Byte*>(first) + index * size);
 }
 
 ast_edge_status tell_outcomes(const std::vector<Outcome>& outcomes, const std::vector<ast_edge_result>& theirs,
@@ -161,12 +130,29 @@ ast_edge_status tell_outcomes(const std::vector<Outcome>& outcomes, const std::v
 ast_edge_status inspect_batch(ast_edge_impl::Model& model, const ast_edge_part* parts, std::size_t count,
                               const std::vector<ast_edge_result>& theirs, ast_edge_result* results) {
     const std::size_t part_size = count > 0 ? present(parts, "parts").struct_size : 0;
+    if (part_size % alignof(ast_edge_part) != 0)
+        throw usage_error("parts: struct_size is ", part_size, "; begin with AST_EDGE_INIT.");
     std::vector<ast_edge_part> given;
     for (std::size_t i = 0; i < count; ++i) given.push_back(taken(element(parts, part_size, i), "part"));
     for (const ast_edge_part& part : given)
         if (part.struct_size != part_size) throw usage_error("parts: every struct_size must be the same.");
     for (const ast_edge_result& result : theirs) check_room(result, model);
     return tell_outcomes(model.inspect_all(given), theirs, results, count > 0 ? results->struct_size : 0);
+}
+
+// The size of every result, after all have become faults; whatever fails from here on, no verdict of earlier is left.
+std::size_t checked_results(ast_edge_result* results, std::size_t count) {
+    if (count == 0) return 0;
+    present(results, "results").verdict = AST_EDGE_FAULT;
+    const std::size_t size = results->struct_size;
+    if (count > kMostParts) throw usage_error("count: expected at most ", kMostParts, " parts, found ", count, ".");
+    if (size < offsetof(ast_edge_result, score) || size > kMostStructBytes || size % alignof(ast_edge_result) != 0)
+        throw usage_error("results: struct_size is ", size, "; begin with AST_EDGE_INIT.");
+    for (std::size_t i = 0; i < count; ++i) element(results, size, i)->verdict = AST_EDGE_FAULT;
+    for (std::size_t i = 0; i < count; ++i)
+        if (element(results, size, i)->struct_size != size)
+            throw usage_error("results: every struct_size must be the same.");
+    return size;
 }
 
 }  // namespace
@@ -191,18 +177,16 @@ ast_edge_status ast_edge_open(const char* path, const ast_edge_options* options,
         present(model, "model") = nullptr;
         const std::string name = &present(path, "path");
         const ast_edge_options chosen = options == nullptr ? ast_edge_options{} : taken(options, "options");
-        auto handle = std::make_unique<ast_edge_model>();
-        handle->model = ast_edge_impl::Model::open(name, chosen);
-        *model = handle.release();
+        *model = ast_edge_impl::add_handle(ast_edge_impl::Model::open(name, chosen));
         return AST_EDGE_OK;
     });
 }
 
 ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* info) noexcept {
     return guarded([&] {
-        const ast_edge_impl::Model& opened = *present(model, "model").model;
+        const InUse used(model);
         ast_edge_info found = taken(info, "info");
-        const ast_edge_impl::Manifest& manifest = opened.manifest();
+        const ast_edge_impl::Manifest& manifest = used->manifest();
         found.mode = static_cast<std::int32_t>(manifest.mode);
         found.precision = static_cast<std::int32_t>(manifest.precision);
         found.image_size = static_cast<std::uint32_t>(manifest.has_image() ? manifest.preprocessing.image_size : 0);
@@ -213,9 +197,9 @@ ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* in
         found.crop_y = static_cast<std::uint32_t>(crop.y);
         found.crop_width = static_cast<std::uint32_t>(crop.width);
         found.crop_height = static_cast<std::uint32_t>(crop.height);
-        found.threshold = opened.threshold();
+        found.threshold = used->threshold();
         copy_text(found.model_id, sizeof found.model_id, manifest.model_id.c_str());
-        copy_text(found.engine, sizeof found.engine, opened.engine().c_str());
+        copy_text(found.engine, sizeof found.engine, used->engine().c_str());
         give(found, info);
         return AST_EDGE_OK;
     });
@@ -223,15 +207,16 @@ ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* in
 
 ast_edge_status ast_edge_set_threshold(ast_edge_model* model, double threshold) noexcept {
     return guarded([&] {
-        opened(model).set_threshold(threshold);
+        InUse(model)->set_threshold(threshold);
         return AST_EDGE_OK;
     });
 }
 
 ast_edge_status ast_edge_inspect(ast_edge_model* model, const ast_edge_part* part, ast_edge_result* result) noexcept {
     return judged_into(result, [&](const ast_edge_result& theirs) {
-        check_room(theirs, opened(model));
-        give(result_of(theirs, opened(model).inspect(taken(part, "part"))), result);
+        const InUse used(model);
+        check_room(theirs, *used);
+        give(result_of(theirs, used->inspect(taken(part, "part"))), result);
         return AST_EDGE_OK;
     });
 }
@@ -241,17 +226,16 @@ ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_par
     std::vector<ast_edge_result> theirs;
     std::size_t size = 0;
     ast_edge_status status = guarded([&] {
-        size = count > 0 ? present(results, "results").struct_size : 0;
+        size = checked_results(results, count);
         theirs.reserve(count);
         for (std::size_t i = 0; i < count; ++i) theirs.push_back(prepared(element(results, size, i)));
-        for (const ast_edge_result& result : theirs)
-            if (result.struct_size != size) throw usage_error("results: every struct_size must be the same.");
         return AST_EDGE_OK;
     });
     if (status != AST_EDGE_OK) return status;
     bool told = false;
     status = guarded([&] {
-        const ast_edge_status found = inspect_batch(opened(model), parts, count, theirs, results);
+        const InUse used(model);
+        const ast_edge_status found = inspect_batch(*used, parts, count, theirs, results);
         told = true;
         return found;
     });
@@ -263,7 +247,7 @@ ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_par
 ast_edge_status ast_edge_submit(ast_edge_model* model, const ast_edge_part* part, ast_edge_ticket* ticket) noexcept {
     return guarded([&] {
         present(ticket, "ticket") = 0;
-        *ticket = opened(model).submit(taken(part, "part"));
+        *ticket = InUse(model)->submit(taken(part, "part"));
         return AST_EDGE_OK;
     });
 }
@@ -271,8 +255,9 @@ ast_edge_status ast_edge_submit(ast_edge_model* model, const ast_edge_part* part
 ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int64_t timeout_ms,
                               ast_edge_result* result) noexcept {
     return judged_into(result, [&](const ast_edge_result& theirs) {
-        check_room(theirs, opened(model));
-        const auto found = opened(model).wait(ticket, timeout_ms);
+        const InUse used(model);
+        check_room(theirs, *used);
+        const auto found = used->wait(ticket, timeout_ms);
         if (!found) throw Error(AST_EDGE_TIMEOUT, words("The part was not judged within ", timeout_ms, " ms."));
         give(result_of(theirs, *found), result);
         return AST_EDGE_OK;
@@ -282,7 +267,7 @@ ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int
 ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) noexcept {
     return guarded([&] {
         ast_edge_parity told = parity == nullptr ? ast_edge_parity{} : taken(parity, "parity");
-        const ast_edge_impl::Parity found = opened(model).verify();
+        const ast_edge_impl::Parity found = InUse(model)->verify();
         told.vectors = static_cast<std::uint32_t>(found.vectors);
         told.flipped_verdicts = static_cast<std::uint32_t>(found.flipped);
         told.max_relative_score_error = found.score_error;
@@ -297,4 +282,9 @@ ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) 
     });
 }
 
-void ast_edge_close(ast_edge_model* model) noexcept { delete model; }
+void ast_edge_close(ast_edge_model* model) noexcept {
+    guarded([&] {
+        ast_edge_impl::close_handle(model);
+        return AST_EDGE_OK;
+    });
+}

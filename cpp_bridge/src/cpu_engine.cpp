@@ -73,7 +73,7 @@ std::vector<Outcome> CpuEngine::inspect_all(const std::vector<Part>& parts, doub
         try {
             rows.push_back(prepare(part, threshold, filled));
         } catch (const Error& error) {
-            if (error.status() != AST_EDGE_FRAME) throw;
+            if (error.status() != AST_EDGE_FRAME && error.status() != AST_EDGE_USAGE) throw;
             rows.push_back({{unjudged(manifest_, threshold, error.what()), error.status()}, false});
         }
         filled += rows.back().filled;
@@ -105,10 +105,9 @@ Answer CpuEngine::run(const Tensors& tensors) {
 CpuEngine::Row CpuEngine::prepare(const Part& part, double threshold, std::size_t row) {
     if (part.on_gpu) throw usage_error("The CPU engine cannot read a GPU's memory; hand over a part in host memory.");
     const auto started = Clock::now();
-    const Inputs inputs = preparer_.prepare(part);
+    const Inputs inputs = preparer_.prepare(part, network_->targets(row));
     const std::string unfit = why_unfit(manifest_, part.width(), part.height(), inputs.levels, inputs.part_seen);
     Row made{{unjudged(manifest_, threshold, unfit)}, unfit.empty()};
-    if (made.filled) network_->fill(row, inputs.tensors);
     made.outcome.inspection.levels = inputs.levels;
     made.outcome.inspection.stages.preprocess_ms = milliseconds(started, Clock::now());
     return made;

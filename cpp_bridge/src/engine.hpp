@@ -17,6 +17,7 @@
 namespace ast_edge_impl {
 
 using Tensors = std::map<std::string, const void*>;  // the network's inputs for one part, by name
+using Targets = std::map<std::string, void*>;        // where they are to be written
 
 // What became of a part: judged, or refused with a status and a sentence (the verdict is then a fault).
 struct Outcome {
@@ -38,6 +39,9 @@ Outcome outcome_of(Inspect inspect) noexcept {
     } catch (const std::exception& error) {
         outcome.status = AST_EDGE_INTERNAL;
         outcome.inspection.reason = error.what();
+    } catch (...) {
+        outcome.status = AST_EDGE_INTERNAL;
+        outcome.inspection.reason = "An exception of an unknown kind.";
     }
     return outcome;
 }

@@ -20,6 +20,8 @@ public:
     virtual std::string name() const = 0;
     // How many rows `run` takes.
     virtual std::size_t rows() const = 0;
+    // Where the tensors of a part in `row` lie, until the network goes.
+    virtual Targets targets(std::size_t row) = 0;
     // Copies a part's tensors into `row`, below the number of rows that `run` is then told.
     virtual void fill(std::size_t row, const Tensors& tensors) = 0;
     // Runs the first `count` rows. Throws Error(AST_EDGE_BACKEND).

@@ -127,11 +127,15 @@ public:
     std::string name() const override { return network_engine() + " on the CPU"; }
     std::size_t rows() const override { return fixed_ > 0 ? static_cast<std::size_t>(fixed_) : kMostRows; }
 
+    Targets targets(std::size_t row) override {
+        Targets found;
+        for (std::size_t i = 0; i < inputs_.size(); ++i) found[inputs_[i].name] = memory_[i] + row * inputs_[i].bytes();
+        return found;
+    }
+
     void fill(std::size_t row, const Tensors& tensors) override {
-        for (std::size_t i = 0; i < inputs_.size(); ++i) {
-            const std::size_t bytes = inputs_[i].bytes();
-            std::memcpy(memory_[i] + row * bytes, tensors.at(inputs_[i].name), bytes);
-        }
+        const Targets to = targets(row);
+        for (const TensorSpec& spec : inputs_) std::memcpy(to.at(spec.name), tensors.at(spec.name), spec.bytes());
     }
 
     std::vector<Answer> run(std::size_t count) override {
@@ -185,6 +189,7 @@ private:
     // Lets the network see the first `count` rows.
     void bind(std::size_t count) {
         if (bound_ == count) return;
+        bound_ = 0;  // unknown, should it fail halfway
         for (std::size_t i = 0; i < inputs_.size(); ++i) {
             std::vector<std::int64_t> sizes(inputs_[i].shape.begin(), inputs_[i].shape.end());
             sizes[0] = static_cast<std::int64_t>(count);

@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::size_t kLayoutsKept = 4;  // a line has one; somebody who tries several must not fill the memory
 
+// Of the network: written to where the network has it.
+bool is_input(const std::string& name) { return name == "image" || name == "depth" || name == "foreground"; }
+
 struct Cell {  // an argument where a kernel finds it
     union {
         std::int32_t integer;
@@ -28,19 +31,21 @@ class Preparer::Prepared {
 public:
     Prepared(const Layouts& layouts, const Preprocessing& spec) : layouts(layouts), plan_(plan_part(layouts, spec)) {
         for (const auto* buffers : {&plan_.constants, &plan_.workspace, &plan_.outputs})
-            for (const Buffer& buffer : *buffers) add(buffer);
+            for (const Buffer& buffer : *buffers)
+                if (!is_input(buffer.name)) add(buffer);
         for (const Launch& launch : plan_.launches) calls_.push_back(wired(launch));
     }
 
-    void run(const Part& part) {
+    void run(const Part& part, const Targets& targets) {
+        for (auto& [name, cells] : outside_) {
+            const void* address = name == "frame" ? part.frame : name == "depth_m" ? part.depth_m : targets.at(name);
+            for (Cell* cell : cells) cell->address = address;
+        }
         for (std::size_t i = 0; i < calls_.size(); ++i) {
-            Call& call = calls_[i];
-            for (Cell* cell : call.frames) cell->address = part.frame;
-            for (Cell* cell : call.depths) cell->address = part.depth_m;
             const Launch& launch = plan_.launches[i];
             const unsigned block[3] = {1, 1, 1};
             if (ast_edge_launch(launch.kernel.c_str(), launch.grid.data(), block, launch.shared_bytes,
-                                call.pointers.data()) != 0)
+                                calls_[i].pointers.data()) != 0)
                 throw Error(AST_EDGE_INTERNAL, words("there is no kernel ", launch.kernel));
         }
     }
@@ -53,7 +58,6 @@ private:
     struct Call {
         std::vector<Cell> cells;
         std::vector<void*> pointers;
-        std::vector<Cell*> frames, depths;
     };
 
     void add(const Buffer& buffer) {
@@ -72,12 +76,10 @@ private:
             if (const auto* number = std::get_if<double>(&launch.arguments[i])) cell.number = *number;
             const auto* name = std::get_if<std::string>(&launch.arguments[i]);
             if (name == nullptr) continue;
-            if (*name == "frame")
-                call.frames.push_back(&cell);
-            else if (*name == "depth_m")
-                call.depths.push_back(&cell);
-            else
+            if (memory_.count(*name) > 0)
                 cell.address = address(*name);
+            else
+                outside_[*name].push_back(&cell);
         }
         return call;
     }
@@ -85,22 +87,20 @@ private:
     Plan plan_;
     std::map<std::string, std::vector<std::max_align_t>> memory_;
     std::vector<Call> calls_;
+    std::map<std::string, std::vector<Cell*>> outside_;  // arguments that every part brings along
 };
 
-Inputs Preparer::prepare(const Part& part) {
+Inputs Preparer::prepare(const Part& part, const Targets& targets) {
     Prepared& prepared = prepared_for(part.layouts);
-    prepared.run(part);
+    prepared.run(part, targets);
     std::int32_t status = 0;
     std::memcpy(&status, prepared.address("status"), sizeof status);
-    Inputs inputs{{}, std::nullopt, part_seen(status)};
+    Inputs inputs{std::nullopt, part_seen(status)};
     if (part.layouts.frame) {
         std::uint64_t sums[4];
         std::memcpy(sums, prepared.address("levels"), sizeof sums);
         inputs.levels = levels_from_sums(sums, spec_.image_size);
-        inputs.tensors["image"] = prepared.address("image");
     }
-    if (part.layouts.depth)
-        for (const char* name : {"depth", "foreground"}) inputs.tensors[name] = prepared.address(name);
     return inputs;
 }
 

@@ -2,18 +2,17 @@
 #pragma once
 
 #include <list>
-#include <map>
 #include <memory>
-#include <string>
+#include <optional>
 
+#include "engine.hpp"
 #include "plan.hpp"
 #include "verdict.hpp"
 
 namespace ast_edge_impl {
 
-// The network's inputs for one part, in memory of the preparer's until its next call.
+// What is known of a part whose inputs were written.
 struct Inputs {
-    std::map<std::string, const void*> tensors;
     std::optional<GreyLevels> levels;
     bool part_seen;
 };
@@ -22,8 +21,8 @@ class Preparer {
 public:
     explicit Preparer(const Preprocessing& spec) : spec_(spec) {}
 
-    // Throws Error(AST_EDGE_FRAME) for a depth map that cannot be used.
-    Inputs prepare(const Part& part);
+    // Writes the network's inputs to `targets`. Throws Error(AST_EDGE_FRAME) for a depth map that cannot be used.
+    Inputs prepare(const Part& part, const Targets& targets);
 
 private:
     class Prepared;

@@ -40,8 +40,12 @@ void run(char** words) {
     if (part.layouts.frame) part.frame = (frame = read_bytes(part.layouts.frame->bytes())).data();
     if (part.layouts.depth) part.depth_m = (depth = read_bytes(part.layouts.depth->bytes())).data();
     Preparer preparer(model.manifest.preprocessing);
-    const Inputs inputs = preparer.prepare(part);
-    for (const TensorSpec& spec : model.manifest.inputs) write(inputs.tensors.at(spec.name), spec.bytes());
+    std::vector<std::vector<float>> tensors;
+    Targets targets;
+    for (const TensorSpec& spec : model.manifest.inputs)
+        targets[spec.name] = tensors.emplace_back(spec.bytes() / sizeof(float) + 1).data();
+    const Inputs inputs = preparer.prepare(part, targets);
+    for (const TensorSpec& spec : model.manifest.inputs) write(targets.at(spec.name), spec.bytes());
     const GreyLevels levels = inputs.levels.value_or(GreyLevels{});
     for (const double level : {levels.brightness, levels.contrast, levels.sharpness}) write(&level, sizeof level);
 }

@@ -124,6 +124,40 @@ TEST_CASE("a batch is judged as its parts are, and a refused part does not harm 
     CHECK(model.inspect_batch({}).empty());
 }
 
+TEST_CASE("parts of a batch that no version knows are refused like others") {
+    Model model = open("rgb");
+    const auto grey = picture(128);
+    const ast_edge::Part good = frame_of(grey), elsewhere(frame_of(grey), ast_edge::Memory::cuda);
+    const ast_edge::Part unknown = ast_edge::Frame{grey.data(), kWidth, kHeight, static_cast<ast_edge::Format>(99)};
+    const std::vector<Result> results = model.inspect_batch({unknown, good, elsewhere, good});
+    for (const std::size_t bad : {0u, 2u}) {
+        CHECK(results[bad].verdict == Verdict::fault);
+        CHECK(std::isnan(results[bad].score));
+    }
+    CHECK_THAT(results[2].reason, ContainsSubstring("GPU's memory"));
+    for (const std::size_t judged : {1u, 3u}) CHECK(results[judged].verdict == Verdict::pass);
+    CHECK_THROWS_AS(model.inspect_batch({unknown, elsewhere}), ast_edge::Error);
+}
+
+TEST_CASE("two threads on one model: every part is judged, or a fault that says why") {
+    Model model = open("rgb");
+    const auto white = picture(255);
+    std::vector<int> wrong(2);
+    std::vector<std::thread> threads;
+    for (int& errors : wrong)
+        threads.emplace_back([&] {
+            Result result;
+            for (int i = 0; i < 50; ++i) {
+                result.verdict = Verdict::pass;
+                model.judge(frame_of(white), result);
+                const bool refused = result.status == AST_EDGE_USAGE && result.verdict == Verdict::fault;
+                errors += !refused && result.verdict != Verdict::reject;
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == std::vector<int>(2));
+}
+
 TEST_CASE("a part on its way can be waited for in vain") {
     Model model = open("rgb");
     const auto grey = picture(128);

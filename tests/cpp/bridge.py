@@ -145,10 +145,15 @@ class Model:
         """As `Inspector.inspect`; rows may have gaps between them."""
         return self._judge(self._library.ast_edge_inspect, ctypes.byref(part_of(frame, colour, depth_m)))
 
-    def submit(self, frame: NDArray[np.uint8], colour: Colour) -> int:
+    def submit(
+        self,
+        frame: NDArray[np.uint8] | None = None,
+        colour: Colour | None = None,
+        depth_m: NDArray[Any] | None = None,
+    ) -> int:
         """A ticket for `wait`."""
         ticket = ctypes.c_uint64()
-        part = part_of(frame, colour, None)
+        part = part_of(frame, colour, depth_m)
         assert self._library.ast_edge_submit(self._handle, ctypes.byref(part), ctypes.byref(ticket)) == 0, (
             last_error(self._library)
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ast_edge.calibration import revised
 from ast_edge.cli import main
 from ast_edge.errors import AstEdgeError, FrameError
-from ast_edge.images import list_images, read_image
+from ast_edge.images import list_images, read_image, read_xyz, xyz_beside
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.manifest import Mode, PastCalibration
 from ast_edge.model_file import read_model_file, rewrite_manifest
@@ -156,14 +156,14 @@ def test_the_models_of_the_ctests_are_tiny_models(library: ctypes.CDLL) -> None:
         assert {name: getattr(model.manifest, name) for name in type(spec).model_fields} == dict(spec)
 
 
-@pytest.fixture(scope="module")
-def cable_gland_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the real part, hardly trained: what counts is that both sides judge alike."""
+@pytest.fixture(scope="module", params=MODES)
+def cable_gland_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the real part in every mode, hardly trained: what counts is that both sides judge alike."""
     data = cable_gland()
     weights = data.parents[1] / "weights" / "mobilenetv2_100.safetensors"
     folder = tmp_path_factory.mktemp("cable_gland")
-    file = ("--weights", str(weights), "--set", "backbone.pad_type=same")
-    options = ("--preset", "nano", "--crop", "auto", "--epochs", "4", "--seed", "0")
+    file = ("--weights", str(weights), "--set", "backbone.pad_type=same") if request.param != "depth" else ()
+    options = ("--preset", "nano", "--mode", request.param, "--crop", "auto", "--epochs", "4", "--seed", "0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AST_EDGE_CACHE", str(folder / "cache"))
         assert main(["train", str(data), "-o", str(folder / "run"), *options, *file]) == 0
@@ -171,20 +171,27 @@ def cable_gland_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model.onnx"
 
 
+def real_parts(mode: Mode) -> list[dict[str, Any]]:
+    """Every test picture of cable_gland as what a model of this mode inspects."""
+    kinds = sorted((cable_gland() / "test").iterdir())
+    pictures = [picture for kind in kinds for picture in list_images(kind / "rgb")]
+    assert len(pictures) == 108
+    frame, depth = mode != "depth", mode != "rgb"
+    return [
+        ({"frame": read_image(picture), "colour": "rgb"} if frame else {})
+        | ({"depth_m": read_xyz(xyz_beside(picture))} if depth else {})
+        for picture in pictures
+    ]
+
+
 @pytest.mark.data
 def test_verdicts_are_equal_on_every_test_picture(cable_gland_model: Path, library: ctypes.CDLL) -> None:
-    pictures = [
-        picture
-        for kind in sorted((cable_gland() / "test").iterdir())
-        for picture in list_images(kind / "rgb")
-    ]
-    assert len(pictures) == 108
     verdicts = []
+    mode = read_model_file(cable_gland_model).manifest.mode
     with Inspector.open(cable_gland_model) as inspector, Model(library, cable_gland_model) as model:
-        for picture in pictures:
-            frame = read_image(picture)
-            expected = inspector.inspect(frame, colour="rgb")
-            assert_same(model.inspect(frame, "rgb"), expected)
-            assert_same(model.wait(model.submit(frame, "rgb")), expected)
+        for part in real_parts(mode):
+            expected = inspector.inspect(**part)
+            assert_same(model.inspect(**part), expected)
+            assert_same(model.wait(model.submit(**part)), expected)
             verdicts.append(expected.verdict)
     assert {"pass", "reject"} <= set(verdicts)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,18 +47,47 @@ def test_the_header_is_short() -> None:
     assert len((SOURCE / "include" / "ast_edge" / "ast_edge.h").read_text().splitlines()) < 200
 
 
-def test_the_bench_tells_percentiles_of_every_stage(build: Path, tiny_rgb: Path) -> None:
-    done = subprocess.run(
-        [build / "examples" / "ast_edge_bench", tiny_rgb, "--frame", "40x30", "--iterations", "30"],
-        capture_output=True,
-        text=True,
-        check=True,
+# How many measurements a percentile takes, as in `ast-edge benchmark`: ten must lie beyond it.
+SUPPORT = {"p50": 20, "p90": 100, "p95": 200, "p99": 1000, "p999": 10000}
+
+
+def told_by_bench(build: Path, model: Path, count: int) -> Any:
+    program, frame = build / "examples" / "ast_edge_bench", ("--frame", "40x30")
+    command = [program, model, *frame, "--iterations", str(count), "--threads", "1"]
+    return json.loads(
+        subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
     )
-    told = json.loads(done.stdout)
-    for stage in ("preprocess", "engine", "score"):
-        assert 0 < told["stages_ms"][stage]["p50"] <= told["stages_ms"][stage]["p99"]
-    assert told["total_ms"]["min"] <= told["total_ms"]["p50"] <= told["total_ms"]["max"]
+
+
+@pytest.mark.parametrize("count", [19, 20, 199, 200, 1000])
+def test_the_bench_tells_the_percentiles_that_its_measurements_support(
+    build: Path, tiny_rgb: Path, count: int
+) -> None:
+    told = told_by_bench(build, tiny_rgb, count)
+    head = {"schema_version": 1, "benchmark": "latency", "count": count}
+    assert {name: told[name] for name in head} == head
+    assert list(told["stages_ms"]) == ["preprocess", "engine", "score"]
+    for stage in (*told["stages_ms"].values(), told["total_ms"]):
+        assert list(stage) == ["min", "mean", *SUPPORT, "max"]
+        supported = [stage[name] for name, least in SUPPORT.items() if count >= least]
+        assert all(stage[name] is None for name, least in SUPPORT.items() if count < least)
+        rising = [stage["min"], *supported, stage["max"]]
+        assert rising == sorted(rising)
+        assert 0 < stage["min"] <= stage["mean"] <= stage["max"]
+    assert told["throughput_per_s"] == pytest.approx(1000 / told["total_ms"]["mean"])
+    for times in (told["beside_stages_ms"], told["outside_engine_ms"]):
+        assert 0 <= times["min"] <= times["max"] < told["total_ms"]["max"]
+    assert told["frame"] == {"width": 40, "height": 30, "colour": "rgb", "depth": False}
+    assert told["threads"] == 1
     assert told["judged"]
+
+
+@pytest.mark.parametrize("words", ["--iterations 0", "--iterations 5x", "--frame 40", "--frame 0x9", "--raw"])
+def test_the_bench_refuses_words_that_it_does_not_know(build: Path, tiny_rgb: Path, words: str) -> None:
+    command = [build / "examples" / "ast_edge_bench", tiny_rgb, *words.split()]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "usage: ast_edge_bench" in done.stderr
 
 
 def test_the_command_line_tells_what_python_tells(build: Path, tiny_rgb: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
  * - Every function catches everything: it answers with a status, and ast_edge_last_error() has the sentence.
  * - A part that could not be judged is never a pass: whatever the status, a result that was handed in is written,
  *   and its verdict is AST_EDGE_FAULT unless the part was judged. Zeroed memory is a fault too.
- * - One model is used by one thread at a time; several models may be used side by side.
+ * - One model is used by one thread at a time; several models may be used side by side. A call on a model that another
+ *   thread is in, that is closed, or that was opened before a fork is AST_EDGE_USAGE.
  * - Structs begin with their size. Begin with AST_EDGE_INIT; fields are only ever added at the end, and
  *   a library that is newer than its caller writes and reads only what the caller has.
  */
@@ -159,8 +160,8 @@ AST_EDGE_API ast_edge_status ast_edge_set_threshold(ast_edge_model* model, doubl
 AST_EDGE_API ast_edge_status ast_edge_inspect(ast_edge_model* model, const ast_edge_part* part,
                                               ast_edge_result* result) AST_EDGE_NOEXCEPT;
 
-/* Judges `count` parts, as many at once as the network takes. A part that is refused is a fault with its reason, the
- * others are judged all the same, and the first refusal is the status. */
+/* Judges up to 65536 parts, as many at once as the network takes. A part that is refused is a fault with its reason,
+ * the others are judged all the same, and the first refusal is the status. */
 AST_EDGE_API ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_part* parts, size_t count,
                                                     ast_edge_result* results) AST_EDGE_NOEXCEPT;
 
@@ -176,7 +177,7 @@ AST_EDGE_API ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticke
  * NULL. */
 AST_EDGE_API ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) AST_EDGE_NOEXCEPT;
 
-/* Waits for the parts on their way and frees everything; NULL is nothing. */
+/* Waits for the parts on their way and frees everything; NULL and a handle that is closed are nothing. */
 AST_EDGE_API void ast_edge_close(ast_edge_model* model) AST_EDGE_NOEXCEPT;
 
 #ifdef __cplusplus

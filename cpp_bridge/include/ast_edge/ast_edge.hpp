@@ -2,6 +2,7 @@
 // exceptions. See ast_edge.h for the rules; the most important: what was not judged is a fault, never a pass.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <limits>
@@ -233,7 +234,8 @@ public:
         }
         const ast_edge_status status =
             ast_edge_inspect_batch(model_.get(), raw_parts.data(), raw_parts.size(), raw.data());
-        if (status != AST_EDGE_FRAME) detail::check(status);
+        const auto judged = [](const ast_edge_result& one) { return one.verdict != AST_EDGE_FAULT; };
+        if (status != AST_EDGE_FRAME && std::none_of(raw.begin(), raw.end(), judged)) detail::check(status);
         for (std::size_t i = 0; i < parts.size(); ++i) detail::take(raw[i], status, results[i]);
         return results;
     }

@@ -1,0 +1,58 @@
+// Structs of the C face that come from callers of other versions, and text for them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "error.hpp"
+
+namespace ast_edge_impl {
+
+// More is no struct of ours and no batch of anybody's, but memory that was never set.
+constexpr std::size_t kMostStructBytes = 1 << 16, kMostParts = 1 << 16;
+
+inline void copy_text(char* to, std::size_t bytes, const char* text) {
+    const auto goes_on = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; };
+    std::size_t length = std::min(std::strlen(text), bytes - 1);
+    if (text[length] != '\0')
+        while (length > 0 && goes_on(length)) --length;  // half a character of UTF-8 is none
+    std::memcpy(to, text, length);
+    to[length] = '\0';
+}
+
+template <typename Thing>
+Thing& present(Thing* thing, const char* what) {
+    if (thing == nullptr) throw usage_error(what, ": expected a pointer, found NULL.");
+    return *thing;
+}
+
+// A struct of the caller's version: what it has not is zero.
+template <typename Struct>
+Struct taken(const Struct* from, const char* what) {
+    constexpr std::size_t kFirst = sizeof(std::uint32_t);
+    const std::size_t size = present(from, what).struct_size;
+    if (size < kFirst || size > kMostStructBytes)
+        throw usage_error(what, ": struct_size is ", size, "; begin with AST_EDGE_INIT.");
+    Struct copy{};
+    std::memcpy(&copy, from, std::min(size, sizeof copy));
+    return copy;
+}
+
+// Writes what the caller's version has of it.
+template <typename Struct>
+void give(const Struct& from, Struct* to) {
+    const std::size_t size = to->struct_size;
+    std::memcpy(static_cast<void*>(to), &from, std::min(size, sizeof from));
+    to->struct_size = static_cast<std::uint32_t>(size);
+}
+
+template <typename Struct>
+Struct* element(Struct* first, std::size_t size, std::size_t index) {
+    using Byte = std::conditional_t<std::is_const_v<Struct>, const unsigned char, unsigned char>;
+    return reinterpret_cast<Struct*>(reinterpret_cast<Byte*>(first) + index * size);
+}
+
+}  // namespace ast_edge_impl
