@@ -22,9 +22,10 @@ from tests.cpp.bridge import ROOT, SOURCE
 README = SOURCE / "README.md"
 
 
-def test_the_readme_shows_the_example_that_is_compiled() -> None:
+@pytest.mark.parametrize("readme", [README, ROOT / "README.md"], ids=["cpp_bridge", "top"])
+def test_the_readme_shows_the_example_that_is_compiled(readme: Path) -> None:
     example = (SOURCE / "examples" / "inspect_frame.cpp").read_text()
-    assert f"```cpp\n{example}```" in README.read_text()
+    assert f"```cpp\n{example}```" in readme.read_text()
     assert len(example.splitlines()) <= 30
 
 
