@@ -101,7 +101,10 @@ def _start(runner: Runner, options: argparse.Namespace, scratch: Path) -> None:
 
 def _entry(card: Card, folder: Path, runners: list[Runner]) -> dict[str, object]:
     mine = [runner for runner in runners if runner.card is card]
-    reasons = {**card.reasons, **{runner.engine: runner.reason for runner in mine if runner.reason}}
+    reasons: dict[str, str] = {
+        **card.reasons,
+        **{runner.engine: runner.reason for runner in mine if runner.reason},
+    }
     size: dict[str, object] = {"gmac": card.gmac, "parameters_m": card.parameters_m}
     graph = card.files.get("onnxruntime")
     if graph is not None:
