@@ -88,6 +88,20 @@ def test_a_network_that_cannot_be_loaded_stands_in_the_table_with_the_reason(tmp
     assert "bad.onnx" in row
 
 
+def test_a_heat_is_added_to_the_ones_before(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        onnx.save(_score_model(), tmp_path / f"{name}.onnx")
+        cards.write(Card(name, name, 32, preset="nano", files={"onnxruntime": f"{name}.onnx"}), tmp_path)
+    words = ["--rounds", "1", "--pictures", "2", "-o", str(tmp_path / "peers.json")]
+    subprocess.run([sys.executable, SPEED, tmp_path, *words, "--only", "first"], check=True)
+    alone = json.loads((tmp_path / "peers.json").read_text("utf-8"))["networks"]
+    subprocess.run([sys.executable, SPEED, tmp_path, *words, "--append"], check=True)
+    content = json.loads((tmp_path / "peers.json").read_text("utf-8"))
+    assert [sorted(heat["again"]) for heat in content["heats"]] == [[], ["first"]]
+    assert content["networks"]["first"] == alone["first"]
+    assert content["networks"]["second"]["heat"] == 1
+
+
 def test_who_has_no_turn_is_stopped(tmp_path: Path) -> None:
     onnx.save(_score_model(), tmp_path / "model.onnx")
     np.savez(tmp_path / "pictures.npz", image=np.full((2, 32, 32, 3), 7, np.uint8))

@@ -6,7 +6,8 @@
 FOLDERs hold cards (`cards.py`) of models from `prepare_ast.py` and `run_anomalib.py`. Every network runs in
 every engine that it has a file for, in a process of its own and, where anomalib is needed, its own
 environment. All are loaded first; then, round by round in random order, each gets the same pictures with
-the same number of threads while all others are stopped. The time is the engine's alone, one picture.
+the same number of threads while all others are stopped. The time is the engine's alone, one picture. What
+does not fit into memory together runs in several heats, with --only and --append.
 `--dry-run` needs nothing but this environment: tiny networks, seconds, nothing written unless -o is given.
 """
 
@@ -32,6 +33,9 @@ from peers.cards import Card
 from peers.race import Race, Runner
 
 SCHEMA_VERSION = 1
+SPARE_BYTES = 1 << 30
+MEMORY_TIMES_FILE = 3  # what an engine takes at most of a network's file while it loads it
+Entry = dict[str, Any]
 
 
 def main() -> int:
@@ -40,19 +44,20 @@ def main() -> int:
         folder = Path(name)
         if options.dry_run:
             _prepare_dry_run(folder, options)
-        result = measure(options, folder)
+        heat, networks = measure(options, folder)
     if options.output:
-        write_text(options.output, json.dumps(result, indent=1) + "\n")
-    failed = [name for name, entry in result["networks"].items() if not entry["engines"]]
+        before = options.output if options.append else None
+        write_text(options.output, json.dumps(joined(before, heat, networks), indent=1) + "\n")
+    failed = [name for name, entry in networks.items() if not entry["engines"]]
     if options.dry_run and failed:
         sys.stderr.write(f"without any engine: {', '.join(failed)}\n")
     return int(options.dry_run and bool(failed))
 
 
-def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """The result file's content."""
+def measure(options: argparse.Namespace, scratch: Path) -> tuple[Entry, dict[str, Entry]]:
+    """What is to be known of this heat, and its networks' figures by name."""
     found = [(card, folder) for folder in options.folders for card in cards.read(folder)]
-    found = [(card, folder) for card, folder in found if options.only in card.name]
+    found = [(card, folder) for card, folder in found if any(text in card.name for text in options.only)]
     runners = [
         Runner(card, engine, folder / card.files[engine], scratch / f"{card.name}.{engine}.log")
         for card, folder in found
@@ -66,9 +71,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         load += [os.getloadavg()[0]]
         race.run(options.rounds, options.timed)
     load += [os.getloadavg()[0]]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "benchmark": "peers",
+    heat = {
         "threads": options.threads,
         "rounds": options.rounds,
         "timed_a_round": options.timed,
@@ -79,7 +82,27 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "load_before_loaded_after": [round(value, 2) for value in load],
         "foreign_cores": race.foreign_cores,
         "machine": {**machine.facts(), "openvino": version("openvino")},
-        "networks": {card.name: _entry(card, folder, runners) for card, folder in found},
+    }
+    return heat, {card.name: _entry(card, folder, runners) for card, folder in found}
+
+
+def joined(before: Path | None, heat: Entry, networks: dict[str, Entry]) -> Entry:
+    """The result file's content: this heat behind those of `before`.
+
+    A network that ran in an earlier heat keeps its figures; the new ones stand with the heat, so that the
+    heats can be compared.
+    """
+    content: Entry = {"schema_version": SCHEMA_VERSION, "benchmark": "peers", "heats": [], "networks": {}}
+    if before is not None:
+        content = json.loads(before.read_text(encoding="utf-8"))
+    known = content["networks"]
+    again = {name: entry["engines"] for name, entry in networks.items() if name in known}
+    number = len(content["heats"])
+    new = {name: {**entry, "heat": number} for name, entry in networks.items() if name not in known}
+    return {
+        **content,
+        "heats": [*content["heats"], {**heat, "again": again}],
+        "networks": {**known, **new},
     }
 
 
@@ -91,12 +114,21 @@ def _start(runner: Runner, options: argparse.Namespace, scratch: Path) -> None:
     if python is None:
         runner.reason = "no environment with anomalib was given (--peers-python)"
         return
+    size = graph_facts.bytes_of(runner.model)
+    if MEMORY_TIMES_FILE * size + SPARE_BYTES > _available_bytes():
+        runner.reason = "not enough memory was left beside the others: run it in a heat of its own"
+        return
     target = scratch / f"{card.name}.npz"
     if not target.exists():
         made = pictures.inputs(card, options.pictures, options.data)
         np.savez(target, **made)  # type: ignore[arg-type]  # numpy takes its own options by the same way
     sys.stderr.write(f"loading {card.name} in {runner.engine}\n")
     runner.start(python, target, options.threads)
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def _entry(card: Card, folder: Path, runners: list[Runner]) -> dict[str, object]:
@@ -153,7 +185,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--data", type=Path, help="its test parts are the pictures; without it random ones")
     parser.add_argument("--peers-python", type=Path, help="interpreter of the environment with anomalib")
-    parser.add_argument("--only", default="", help="networks whose name holds this text")
+    parser.add_argument(
+        "--only", default=[""], nargs="+", help="networks whose names hold one of these texts"
+    )
+    parser.add_argument("--append", action="store_true", help="add a heat to the file of -o")
     parser.add_argument("--engines", default=",".join(cards.ENGINES))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--timed", type=int, default=2, help="pictures a turn that count")
