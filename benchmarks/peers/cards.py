@@ -22,7 +22,7 @@ class Card:
     """One network.
 
     `files`: a name beside the card for each engine (`torch`: what `worker.py` builds it from). `reasons`:
-    why an engine, or `all`, has none. `form`: inputs as our model files have them, or one float32 [1,3,S,S]
+    why an engine has none. `form`: inputs as our model files have them, or one float32 [1,3,S,S]
     in 0..1. `accuracy`: pattern of result files under benchmarks/results that judged this network.
     `weights`: "trained", or "random" where only the time means anything. `maker`: the environment,
     "ast-edge" or "anomalib". `preset` says how an `ast` network's inputs are made. `gmac` and
@@ -61,7 +61,7 @@ def read(folder: Path) -> list[Card]:
             card = Card(**json.loads(path.read_text(encoding="utf-8")))
         except TypeError as exc:
             raise ValueError(f"{path}: not a card of this version ({exc}); prepare it again.") from exc
-        unknown = {*card.files, *card.reasons} - {*ENGINES, "all"}
+        unknown = {*card.files, *card.reasons} - {*ENGINES}
         if unknown:
             raise ValueError(f"{path}: unknown engine {sorted(unknown)[0]}; prepare it again.")
         found.append(card)

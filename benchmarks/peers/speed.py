@@ -143,7 +143,7 @@ def _entry(card: Card, folder: Path, runners: list[Runner]) -> dict[str, object]
         try:
             size = asdict(graph_facts.facts_of(folder / graph))
         except Exception as exc:  # noqa: BLE001  # a file that nobody can read stands in the table as well
-            reasons["all"] = f"its graph cannot be read: {' '.join(str(exc).split())[:200]}"
+            reasons.setdefault("onnxruntime", f"its graph cannot be read: {' '.join(str(exc).split())[:200]}")
     content = asdict(card)
     for key in ("files", "reasons", "gmac", "parameters_m", "name"):
         del content[key]
