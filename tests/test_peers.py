@@ -184,7 +184,8 @@ def test_accuracy_comes_from_the_other_result_files(tmp_path: Path) -> None:
     }
     entry |= {"precision": "fp32", "maker": "anomalib", "accuracy": "peers/one_256_crop.json"}
     entry |= {"parameters_m": 2.0, "engines": {}, "reasons": {"openvino": "refused"}}
-    (tmp_path / "peers.json").write_text(json.dumps({"networks": {"one": entry}}), encoding="utf-8")
+    content = {"heats": [{"foreign_cores": 0.0, "again": {}}], "networks": {"one": {**entry, "heat": 0}}}
+    (tmp_path / "peers.json").write_text(json.dumps(content), encoding="utf-8")
     row = table.table(tmp_path).splitlines()[2]
     assert row == "| PatchCore | 256, crop | 1.50 | 2.0 | - | - | refused | - | - | - | - | 93.9 | 97.7 |"
 
