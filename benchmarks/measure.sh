@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 results=benchmarks/results
 mkdir -p "$results/latency"
 stopwatch() { # FILE BACKEND NAME
-  "$python" -m ast_edge benchmark "$1" --backend "$2" --frame 400x400 --threads 2 --iterations 2000 --duration 60 \
+  "$python" -m ast_edge benchmark "$1" --backend "$2" --frame 400x400 --threads 2 --iterations 2000 --duration 40 \
     --json "$results/latency/$3_$2.json"
 }
 for name in nano_rgb nano_rgb.int8 nano_rgbd balanced_rgb balanced_rgb.int8; do

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import roofline_tables
+import speed_tables
 import study
+from peers import table as peers_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -156,6 +159,13 @@ def _kinds(problems: dict[str, int]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "stages": speed_tables.stage_table,
+    "settings": speed_tables.settings_table,
+    "startup": speed_tables.startup_table,
+    "speed": peers_table.table,
+    "engines": peers_table.engine_table,
+    "roofline": roofline_tables.cpu_table,
+    "boards": roofline_tables.board_table,
     "accuracy": accuracy_table,
     "study": study_table,
     "peers": peer_table,

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,8 +48,7 @@ def main() -> int:
             "figures": figures(samples, answer["scores"], answer["maps"], about["crop"]),
             "machine": machine.facts(),
         }
-        name = f"{about['peer']}_{about['size']}_{'crop' if about['crop'] else 'frame'}.json"
-        write_text(options.output / name, json.dumps(result, indent=1) + "\n")
+        write_text(options.output / f"{_name(about)}.json", json.dumps(result, indent=1) + "\n")
     return 0
 
 
@@ -82,11 +82,18 @@ def figures(
     }
 
 
+def _name(about: dict[str, Any]) -> str:
+    share = f"_{about['coreset']:.0%}".rstrip("%") if about["coreset"] else ""
+    return f"{about['peer']}{share}_{about['size']}_{'crop' if about['crop'] else 'frame'}"
+
+
 def _command(about: dict[str, object], data: str) -> list[str]:
     words = ["run_anomalib.py", str(about["peer"]), data, "--weights", "resnet18_stages123.safetensors"]
     words += ["--size", str(about["size"])]
     words += ["--crop", str(about["crop"])] if about["crop"] else []
-    return words + (["--coreset", str(about["coreset"])] if about["coreset"] else [])
+    for option in ("coreset", "epochs"):
+        words += [f"--{option}", str(about[option])] if about[option] else []
+    return words
 
 
 if __name__ == "__main__":
