@@ -79,7 +79,9 @@ def _revision() -> str | None:
     if ask("git", "-C", here, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     revision = _one_line(ask("git", "-C", here, "rev-parse", "--short=12", "HEAD"))
-    changed = _one_line(ask("git", "-C", here, "status", "--porcelain", "--untracked-files=no"))
+    # Results and the tables made of them do not change what is measured.
+    paths = (":/", ":(top,exclude)benchmarks/results", ":(top,exclude)*.md")
+    changed = _one_line(ask("git", "-C", here, "status", "--porcelain", "--untracked-files=no", "--", *paths))
     return f"{revision} with changes" if revision and changed else revision
 
 

@@ -108,12 +108,15 @@ def measure(inspector: Inspector, part: Part, limits: Limits, *, callers: int = 
 def interleaved(
     inspectors: Sequence[Inspector], parts: Sequence[Part], limits: Limits
 ) -> tuple[list[Times], list[list[float]]]:
-    """Candidates in turns of `BLOCK` parts; also the median of each block of each candidate."""
+    """Candidates in turns of `BLOCK` parts, in another order each time; also the median of each turn."""
     found: list[Times] = [Times() for _ in inspectors]
     medians: list[list[float]] = [[] for _ in inspectors]
+    order, shuffled = list(range(len(inspectors))), np.random.default_rng(0)
     started = perf_counter()
     while not _over(limits, len(found[0].total_ms), started):
-        for inspector, part, times, blocks in zip(inspectors, parts, found, medians, strict=True):
+        shuffled.shuffle(order)  # nobody always follows the same one
+        for index in order:
+            inspector, part, times, blocks = inspectors[index], parts[index], found[index], medians[index]
             _clocked(inspector, part)
             begun, before = perf_counter(), len(times.total_ms)
             for _ in range(BLOCK):
