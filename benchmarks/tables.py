@@ -161,6 +161,7 @@ def _kinds(problems: dict[str, int]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "stages": speed_tables.stage_table,
     "settings": speed_tables.settings_table,
+    "opening": speed_tables.opening_words,
     "startup": speed_tables.startup_table,
     "speed": peers_table.table,
     "engines": peers_table.engine_table,
