@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NO_PART = "no part found in the depth map"
+_CLOSE_S = 2.0
 NOT_SCORED = {"score": 0.0, "verdict": 0.0}
 IN_FLIGHT = 2  # parts that `inspect_async` has on their way, on engines that do not say themselves
 
@@ -148,11 +149,17 @@ class Inspector:
         return self._backend.name
 
     def close(self) -> None:
-        """Close the engine after the parts on their way; a second call does nothing."""
+        """Close the engine after the parts on their way, for at most two seconds; a second does nothing."""
         self._closed = True
         if self._worker is not None:
             self._worker.shutdown()
-        self._backend.close()
+        # A part that another thread is having judged comes to its end, unless its engine hangs.
+        waited = self._lock.acquire(timeout=_CLOSE_S)
+        try:
+            self._backend.close()
+        finally:
+            if waited:
+                self._lock.release()
 
     def _prepare(self) -> None:
         """What depends on the frame's size alone, where it is known: the first part shall not wait for it."""

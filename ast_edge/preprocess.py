@@ -37,6 +37,7 @@ NO_CORNER = (
 )
 FIXED_POINT_BITS = 22  # what is left of int32 after 8 bits of grey level, a sign and a carry
 GAP_PASSES = 3
+_LARGEST_PREPARED = 10_000
 _PILLOWS = (1, 3)  # channels of the pictures that Pillow resizes
 _ROWS_AT_ONCE = 32  # output rows summed together, few enough that they stay in the processor's cache
 
@@ -132,8 +133,13 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def prepare_resize(height: int, width: int, size: int) -> None:
-    """Do now what the first `resize_image` of such a picture would do: tables, and the trial of Pillow."""
-    resize_image(np.zeros((height, width, 3), np.uint8), size)
+    """Do now what the first `resize_image` of such a picture would do: tables, and the trial of Pillow.
+
+    Nothing for a size that no camera has: the first frame will tell that it does not fit.
+    """
+    if max(height, width) <= _LARGEST_PREPARED:
+        for length in (height, width):
+            pillow_resize.same_bits(length, size, _resample_rows)
 
 
 def _resize_by_numpy(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ from ast_edge.model_file import ModelFile, read_model_file
 
 SCHEMA_VERSION = 1
 THREADS, FRAME = 2, "400x400"
-NO_SPINNING = "session.intra_op.allow_spinning"
+SPINNING_STOP = "session.force_spinning_stop"
 OPENINGS = 5
 Change = Callable[[Any], None]
 
@@ -52,7 +52,7 @@ class Tuned(Backend):
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.inter_op_num_threads = 3, 1
         options.intra_op_num_threads = THREADS
-        options.add_session_config_entry(NO_SPINNING, "0")
+        options.add_session_config_entry(SPINNING_STOP, "1")
         change(options)
         self._session = onnxruntime.InferenceSession(
             str(model.path), options, providers=["CPUExecutionProvider"]
@@ -98,19 +98,9 @@ def _attribute(name: str, value: object) -> Change:
     return lambda options: setattr(options, name, value)
 
 
-def _both(first: Change, second: Change) -> Change:
-    def change(options: Any) -> None:
-        first(options)
-        second(options)
-
-    return change
-
-
 CHANGES: dict[str, Change] = {
-    "threads spin, as is ONNX Runtime's default": _entry(NO_SPINNING, "1"),
-    "threads spin until the part is done": _both(
-        _entry(NO_SPINNING, "1"), _entry("session.force_spinning_stop", "1")
-    ),
+    "threads spin between parts too, ONNX Runtime's default": _entry(SPINNING_STOP, "0"),
+    "threads never spin": _entry("session.intra_op.allow_spinning", "0"),
     "one thread": _attribute("intra_op_num_threads", 1),
     "graph optimisation basic": _attribute(
         "graph_optimization_level", onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -29,7 +29,7 @@ def stage_table() -> str:
                 *(_ms(total[level]) for level in ("min", "p50", "p99")),
                 _ms(found["outside_engine_ms"]["p50"]),
                 f"{found['throughput_per_s']:.0f}",
-                f"{found['surroundings']['load']['other_cores']:.2f}",
+                _ms(found["surroundings"]["load"]["other_cores"]),
             )
         )
     head = (

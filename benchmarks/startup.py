@@ -41,10 +41,13 @@ print(time.process_time() - before)
 """
 FIRST = """
 import json, sys, time
+from pathlib import Path
+from ast_edge.backends import open_backend
 from ast_edge.inspector import Inspector
 from ast_edge.latency.frames import made_part, usual_frame
-with Inspector.open(sys.argv[1], threads=2, backend=sys.argv[2]) as inspector:
-    spec = inspector.spec
+file, backend = open_backend(Path(sys.argv[1]), threads=2, backend=sys.argv[2])
+spec = file.manifest.model_copy(update={"trained": None})  # the frame is noise, and shall be judged
+with Inspector(spec, backend) as inspector:
     part = made_part(usual_frame(spec))
     verdict = inspector.inspect(**part).verdict
     told = time.time()
@@ -94,8 +97,8 @@ def first_verdict(model: Path, backend: str, runs: int) -> dict[str, float]:
     for _ in range(runs):
         started = time.time()
         told, cpu, resident, verdict = json.loads(_run("-c", FIRST, str(model), backend))
-        if verdict not in ("pass", "reject", "fault"):
-            raise RuntimeError(f"{model}: found the verdict {verdict}")
+        if verdict not in ("pass", "reject"):
+            raise RuntimeError(f"{model}: found the verdict {verdict}, so the network was not run")
         walls.append(told - started)
         cpus.append(cpu)
         residents.append(resident)

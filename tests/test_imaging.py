@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +92,14 @@ def test_a_dark_noisy_frame_is_a_fault_and_never_a_pass(tmp_path: Path) -> None:
         assert np.isnan(found.score)
         good = np.tile(_picture(110, 25)[:1, ::1], (40, 1, 1)).repeat(2, axis=1)[:, 8:56]
         assert inspector.inspect(np.ascontiguousarray(good), colour="rgb").verdict != "fault"
+
+
+def test_nothing_spins_after_the_grey_levels_are_taken() -> None:
+    """In a process of its own: threads of another library would be counted here too."""
+    code = (
+        "import time, numpy as np; from ast_edge.imaging import grey_levels; "
+        "picture = np.full((256, 256, 3), 90, np.uint8); grey_levels(picture); "
+        "before = time.process_time(); time.sleep(0.2); print(time.process_time() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.03

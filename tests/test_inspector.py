@@ -3,7 +3,10 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +219,43 @@ def test_the_package_imports_lazily_and_knows_its_version() -> None:
     assert f'\nversion = "{ast_edge.__version__}"\n' in project
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         ast_edge.Nonsense  # noqa: B018
+
+
+def test_closing_waits_for_the_part_that_another_thread_has_judged() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        begun.set()
+        assert go_on.wait(20)
+        return Outputs(np.zeros(1, np.float32), np.zeros((1, 4, 4), np.float32))
+
+    class Watched(FakeBackend):
+        closed_while_running = False
+
+        def _close(self) -> None:
+            self.closed_while_running = not go_on.is_set()
+
+    spec = tiny_spec()
+    backend = Watched(spec, answer)
+    inspector = Inspector(spec, backend)
+    with ThreadPoolExecutor(2) as pool:
+        judged = pool.submit(inspector.inspect, **GOOD["rgb"])
+        assert begun.wait(20)
+        closing = pool.submit(inspector.close)
+        time.sleep(0.05)
+        assert not closing.done()
+        go_on.set()
+        closing.result(20)
+        assert judged.result(20).verdict == "pass"
+    assert not backend.closed_while_running
+
+
+def test_a_crop_that_no_camera_has_costs_nothing() -> None:
+    crop = Crop(x=0, y=0, width=2_000_000, height=2_000_000)
+    spec = tiny_spec()
+    spec = spec.model_copy(update={"preprocessing": spec.preprocessing.model_copy(update={"crop": crop})})
+    with (
+        Inspector(spec, FakeBackend(spec, lambda _: Outputs(*NOTHING))) as inspector,
+        pytest.raises(FrameError, match="too small for the model's crop"),
+    ):
+        inspector.inspect(**GOOD["rgb"])

@@ -58,9 +58,9 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0
-    # Threads that spin while there is nothing to do take the processor from whoever prepares the next frame:
-    # without, the slowest tenth of the parts takes half the time (benchmarks/results/settings.json).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Its threads spin for the next layer, not for the next part: between parts the processors are free for
+    # whoever takes and prepares the next frame.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:

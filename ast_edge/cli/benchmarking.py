@@ -36,7 +36,9 @@ def benchmark(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judge this picture instead of noise.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Stop after so many parts.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many parts; --against counts in turns of ten.")
+    ] = None,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds [10].")] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=64, help="Parts on their way at a time, from as many threads.")

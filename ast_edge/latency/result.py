@@ -66,11 +66,13 @@ class Candidate(Strict):
 
 
 class Ratio(Strict):
-    """Of the first model's time to the other's, over blocks of parts taken in turns: median and quartiles."""
+    """Of the first model's time to the other's, over blocks of parts taken in turns: median, and quartiles if
+    there were enough turns.
+    """
 
     median: float
-    lower_quartile: float
-    upper_quartile: float
+    lower_quartile: float | None
+    upper_quartile: float | None
     blocks: int
 
 

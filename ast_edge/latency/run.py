@@ -26,8 +26,9 @@ from ast_edge.manifest import ModelSpec, Precision
 from ast_edge.model_file import read_model_file
 
 USUAL_LIMITS = Limits(count=None, seconds=10.0)
-# Of the processors, and of one, from which on other programs' work is told as a warning.
-_MUCH_LOAD = 0.05
+# Other programs' work is told as a warning from this share of all processors on, at most this much of one.
+_MUCH_LOAD, _MOST_OF_ONE = 0.05, 0.25
+_LEAST_TURNS = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
                 inspectors, parts = [each.inspector for each in opened], [each.part for each in opened]
                 times, blocks = interleaved(inspectors, parts, asked.limits)
                 ratio = _ratio(*blocks)
-        seen = watch.seen(sum(len(each.total_ms) for each in times))
+        # What two models drew cannot be told apart, nor what was drawn between parts that count.
+        seen = watch.seen(len(times[0].total_ms) if against is None else None, gpu=_on_gpu(opened))
         candidates = [_candidate(*pair, asked) for pair in zip(opened, times, strict=True)]
     return Result(
         **dict(candidates[0]),
@@ -146,13 +148,20 @@ def _candidate(opened: Opened, times: Times, asked: Asked) -> Candidate:
     )
 
 
+def _on_gpu(opened: Sequence[Opened]) -> bool:
+    return any(isinstance(each.file, EngineFile) for each in opened)
+
+
 def _precision(file: AnyModel) -> str:
     return file.info.build.precision if isinstance(file, EngineFile) else file.manifest.precision
 
 
 def _ratio(first: Sequence[float], other: Sequence[float]) -> Ratio:
+    """Quartiles are left blank where five turns do not lie beyond each."""
     ratios = np.array(first) / np.array(other)
     low, median, high = (round(float(value), 4) for value in np.percentile(ratios, [25, 50, 75]))
+    if ratios.size < _LEAST_TURNS:
+        return Ratio(median=median, lower_quartile=None, upper_quartile=None, blocks=ratios.size)
     return Ratio(median=median, lower_quartile=low, upper_quartile=high, blocks=ratios.size)
 
 
@@ -163,7 +172,8 @@ def _warnings(candidates: Sequence[Candidate], seen: Surroundings) -> list[str]:
         if not each.warm_up.settled
     ]
     load = seen.load
-    if load.other_cores is not None and load.other_cores > _MUCH_LOAD * load.cores:
+    limit = min(_MUCH_LOAD * load.cores, _MOST_OF_ONE)
+    if load.other_cores is not None and load.other_cores > limit:
         found.append(
             f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile: a quiet "
             "machine is faster"

@@ -56,7 +56,8 @@ class Memory(Strict):
 class Power(Strict):
     """Mean watts by sensor while parts were judged; of what is the sum, and its millijoules per part.
 
-    `of` says what `watts` covers; all None where the machine has no sensor that can be read.
+    `of` says what `watts` covers: the board, else the GPU for an engine that runs there, else the processor.
+    All None where no such sensor can be read; `mj_per_part` also where two models took turns.
     """
 
     sensors: dict[str, float]
@@ -112,27 +113,35 @@ class Watch:
         self._energy = _grown(self._energy, self._energy_uj())
         self._stop.set()
         self._thread.join()
+        self._look()
 
-    def seen(self, parts: int) -> Surroundings:
-        """What was seen while so many parts were judged."""
+    def seen(self, parts: int | None, *, gpu: bool = False) -> Surroundings:
+        """What was seen while so many parts were judged, by the GPU or by the processor.
+
+        None for `parts` where they were those of several models.
+        """
         return Surroundings(
             seconds=round(self._seconds, 3),
             load=self._load(),
             memory=memory(self._root, self._nvml),
-            power=self._power(parts),
+            power=self._power(parts, gpu=gpu),
             start=self._start,
             end=self._end,
             throttled=self._throttled(),
         )
 
     def _watch(self) -> None:
+        self._look()
         while not self._stop.wait(_EVERY_S):
-            for reading in self._board.read():
-                if reading.kind == "power":
-                    self._watts.setdefault(reading.sensor, []).append(reading.value)
-            for handle in _gpus(self._nvml):
-                with contextlib.suppress(Exception):  # a GPU that does not tell
-                    self._reasons |= _reasons(self._nvml, handle)
+            self._look()
+
+    def _look(self) -> None:
+        for reading in self._board.read():
+            if reading.kind == "power":
+                self._watts.setdefault(reading.sensor, []).append(reading.value)
+        for handle in _gpus(self._nvml):
+            with contextlib.suppress(Exception):  # a GPU that does not tell
+                self._reasons |= _reasons(self._nvml, handle)
 
     def _busy_s(self) -> float | None:
         """Seconds of work of all processors since the machine started, or None."""
@@ -184,9 +193,8 @@ class Watch:
             for path in self._cpu_folders(f"thermal_throttle/{pattern}"):
                 number = _number(path)
                 if number is not None:
-                    counts[f"the processor's heat ({what})"] = max(
-                        number, counts.get(f"the processor's heat ({what})", 0.0)
-                    )
+                    words = f"the processor's heat ({what})"
+                    counts[words] = counts.get(words, 0.0) + number
         for path in sorted((self._root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
             number = _number(path)
             if number is not None:
@@ -205,14 +213,15 @@ class Watch:
         found = {}
         for folder in sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]")):
             number = _number(folder / "energy_uj")
-            if number is not None:
+            # `psys` and the like hold the packages once more.
+            if number is not None and (read(folder / "name") or "").startswith("package"):
                 found[folder.name] = number
         return found
 
-    def _power(self, parts: int) -> Power:
+    def _power(self, parts: int | None, *, gpu: bool) -> Power:
         sensors = {name: sum(values) / len(values) for name, values in self._watts.items()}
         sensors |= {name: energy / 1e6 / self._seconds for name, energy in self._energy.items()}
-        of, watts = _whole(sensors)
+        of, watts = _whole(sensors, gpu=gpu)
         return Power(
             sensors={name: round(value, 3) for name, value in sensors.items()},
             of=of,
@@ -228,16 +237,14 @@ def memory(root: Path = ROOT, nvml: WholeNvml | None = None) -> Memory:
     return Memory(resident=found.get("VmRSS"), peak=peak, gpu=_gpu_memory(nvml))
 
 
-def _whole(sensors: Mapping[str, float]) -> tuple[str | None, float | None]:
+def _whole(sensors: Mapping[str, float], *, gpu: bool) -> tuple[str | None, float | None]:
     """The widest sum of sensors that means something, in words and in watts."""
     for rails in _WHOLE_BOARD:
         if all(rail in sensors for rail in rails):
             return f"the board ({' + '.join(rails)})", sum(sensors[rail] for rail in rails)
-    for words, prefix in (("the GPU alone", "gpu"), ("the processor package alone", "intel-rapl:")):
-        chosen = [value for name, value in sensors.items() if name.startswith(prefix)]
-        if chosen:
-            return words, sum(chosen)
-    return None, None
+    words, prefix = ("the GPU alone", "gpu") if gpu else ("the processor alone", "intel-rapl:")
+    chosen = [value for name, value in sensors.items() if name.startswith(prefix)]
+    return (words, sum(chosen)) if chosen else (None, None)
 
 
 def _gpus(nvml: Nvml | None) -> Iterator[object]:
@@ -271,8 +278,10 @@ def _gpu_memory(nvml: WholeNvml | None) -> int | None:
 
 
 def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much counters grew; one that ran over is left out."""
-    return {name: after[name] - value for name, value in before.items() if after.get(name, -1.0) >= value}
+    """By how much counters grew; nothing where one ran over, since the rest would be told as the whole."""
+    if any(after.get(name, -1.0) < value for name, value in before.items()):
+        return {}
+    return {name: after[name] - value for name, value in before.items()}
 
 
 def _number(path: Path) -> float | None:

@@ -21,9 +21,10 @@ def result_text(result: Result) -> str:
         parts.append(_candidate_text(result.against))
     if result.ratio is not None and result.against is not None:
         ratio = result.ratio
+        low, high = _figure(ratio.lower_quartile), _figure(ratio.upper_quartile)
         parts.append(
             f"{result.model.file} takes {ratio.median:.3f} times as long as {result.against.model.file} "
-            f"(quartiles {ratio.lower_quartile:.3f} to {ratio.upper_quartile:.3f} over {ratio.blocks} turns)"
+            f"(quartiles {low} to {high} over {ratio.blocks} turns)"
         )
     parts.append(_pairs(surroundings_rows(result.surroundings)))
     return "\n\n".join([*parts, *(f"warning: {words}" for words in result.warnings)])
@@ -66,10 +67,11 @@ def surroundings_rows(seen: Surroundings) -> list[tuple[str, str]]:
         ("load", f"{own} of {load.cores} processors by this, {other} by others"),
         ("memory", f"{_mb(memory.resident)}, at most {_mb(memory.peak)}; GPU {_mb(memory.gpu)}"),
     ]
-    if power.watts is None or power.mj_per_part is None:
-        rows.append(("power", "no sensor of the whole board, the GPU or the processor can be read here"))
+    if power.watts is None:
+        rows.append(("power", "no sensor of the whole board or of what runs the engine can be read here"))
     else:
-        rows.append(("power", f"{power.watts:.2f} W of {power.of}, {power.mj_per_part:.1f} mJ per part"))
+        each = "" if power.mj_per_part is None else f", {power.mj_per_part:.1f} mJ per part"
+        rows.append(("power", f"{power.watts:.2f} W of {power.of}{each}"))
     rows.append(("heat", f"{_heat(seen.start)}; at the end {_heat(seen.end)}"))
     throttled = "nothing here tells" if seen.throttled is None else ", ".join(seen.throttled) or "none"
     return [*rows, ("throttling", throttled)]
@@ -93,11 +95,11 @@ def compared_text(first: Result, second: Result, names: tuple[str, str]) -> str:
     notes = [f"{name}: {_candidate_line(each)}" for name, each in zip(names, (first, second), strict=True)]
     differing = [
         f"{key}: {first.machine.get(key)} | {second.machine.get(key)}"
-        for key in ("cpu", "gpu", "board", "power_mode")
+        for key in ("cpu", "gpu", "board", "power_mode", "governor", "versions")
         if first.machine.get(key) != second.machine.get(key)
     ]
     if differing:
-        notes.append("warning: not the same machine: " + "; ".join(differing))
+        notes.append("warning: not the same machine or versions: " + "; ".join(differing))
     notes += [
         f"warning: {name}: {words}"
         for name, each in zip(names, (first, second), strict=True)
@@ -118,7 +120,8 @@ def _candidate_text(candidate: Candidate) -> str:
 
 def _candidate_line(candidate: Candidate) -> str:
     model = candidate.model
-    return f"{model.model_id} {model.precision}, {candidate.engine}, {candidate.count} parts"
+    threads = "" if candidate.threads is None else f", {candidate.threads} threads"
+    return f"{model.model_id} {model.precision}, {candidate.engine}{threads}, {candidate.count} parts"
 
 
 def _asked(candidate: Candidate) -> str:

@@ -166,9 +166,36 @@ def test_turns_tell_that_a_model_is_as_fast_as_itself(
     assert result.ratio is not None
     assert result.against is not None
     assert result.count == result.against.count == 200
+    assert result.ratio.lower_quartile is not None
+    assert result.ratio.upper_quartile is not None
     assert result.ratio.lower_quartile <= result.ratio.median <= result.ratio.upper_quartile
+    assert result.surroundings.power.mj_per_part is None
     assert 0.7 < result.ratio.median < 1.4
     assert "times as long as" in capsys.readouterr().out
+
+
+def test_too_few_turns_leave_the_quartiles_blank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, file = write_tiny_model(tmp_path), tmp_path / "r.json"
+    assert (
+        main(["benchmark", str(model), "--against", str(model), "--iterations", "5", "--json", str(file)])
+        == 0
+    )
+    result = read_result(file)
+    assert result.count == 10
+    assert result.ratio is not None
+    assert (result.ratio.blocks, result.ratio.lower_quartile) == (1, None)
+    assert "(quartiles - to - over 1 turns)" in capsys.readouterr().out
+
+
+def test_other_thread_counts_and_versions_are_told(
+    found: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = {**found[1].machine, "versions": {"numpy": "1.0"}}
+    write_result(tmp_path / "b.json", found[1].model_copy(update={"threads": 7, "machine": machine}))
+    assert main(["benchmark", "--compare", str(found[0]), str(tmp_path / "b.json")]) == 0
+    text = capsys.readouterr().out
+    assert "7 threads" in text
+    assert "warning: not the same machine or versions: versions:" in text
 
 
 def test_two_results_side_by_side(found: tuple[Path, Result], capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,10 +18,10 @@ from tests.standin.nvml import Card
 from tests.test_board import jetson, tell
 
 
-def watched(root: Path, parts: int = 10, seconds: float = 0.0) -> Surroundings:
+def watched(root: Path, parts: int = 10, seconds: float = 0.0, *, gpu: bool = False) -> Surroundings:
     with Watch(root) as watch:
         time.sleep(seconds)
-    return watch.seen(parts)
+    return watch.seen(parts, gpu=gpu)
 
 
 def test_another_programs_work_is_seen() -> None:
@@ -109,27 +109,53 @@ def test_a_board_with_one_input_rail_is_told_by_that(tmp_path: Path, monkeypatch
 def test_a_pcs_energy_counter_and_a_hot_processor(tmp_path: Path) -> None:
     package = tmp_path / "sys/class/powercap/intel-rapl:0"
     core = tmp_path / "sys/devices/system/cpu/cpu3/thermal_throttle"
-    tell(package, energy_uj=1_000_000)
+    tell(package, name="package-0", energy_uj=1_000_000)
+    tell(tmp_path / "sys/class/powercap/intel-rapl:1", name="psys", energy_uj=7_000_000)
     tell(core, core_throttle_count=5, package_throttle_count=9)
+    tell(tmp_path / "sys/devices/system/cpu/cpu0/thermal_throttle", core_throttle_count=100)
     with Watch(tmp_path) as watch:
         time.sleep(0.05)
         tell(package, energy_uj=3_000_000)
+        tell(tmp_path / "sys/class/powercap/intel-rapl:1", energy_uj=19_000_000)
         tell(core, core_throttle_count=6)
     seen = watch.seen(10)
-    assert seen.power.of == "the processor package alone"
+    assert seen.power.of == "the processor alone"
     assert seen.power.mj_per_part == pytest.approx(200, rel=1e-3)
     assert seen.throttled == ("the processor's heat (core)",)
 
 
 def test_a_gpu_is_asked_through_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "_EVERY_S", 0.01)
     monkeypatch.setattr(surroundings, "find_nvml", Card)
     monkeypatch.setattr("ast_edge.board.find_nvml", Card)
-    seen = watched(tmp_path, seconds=0.1)
+    seen = watched(tmp_path, gpu=True)
     assert (seen.power.of, seen.power.watts) == ("the GPU alone", 250.0)
     assert seen.start.gpu_mhz == 1980.0
     assert seen.throttled == ("the GPU's power cap",)
     assert memory(tmp_path, Card()).gpu == 300_000_000
+    on_the_cpu = watched(tmp_path)
+    assert (on_the_cpu.power.of, on_the_cpu.power.sensors["gpu0"]) == (None, 250.0)
+
+
+def test_a_counter_that_ran_over_tells_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/class/powercap"
+    for index in (0, 1):
+        tell(folder / f"intel-rapl:{index}", name=f"package-{index}", energy_uj=9_000_000)
+    with Watch(tmp_path) as watch:
+        tell(folder / "intel-rapl:0", energy_uj=10_000_000)
+        tell(folder / "intel-rapl:1", energy_uj=5)
+    assert watch.seen(10).power.watts is None
+
+
+def test_what_two_models_drew_is_nobodys(tmp_path: Path) -> None:
+    tell(
+        tmp_path / "sys/class/hwmon/hwmon1",
+        name="ina3221",
+        in1_label="VDD_IN", in1_input=5_000, curr1_input=1_400,
+    )  # fmt: skip
+    with Watch(tmp_path) as watch:
+        pass
+    seen = watch.seen(None)
+    assert (seen.power.watts, seen.power.mj_per_part) == (7.0, None)
 
 
 def test_facts_name_this_machine_and_this_revision(tmp_path: Path) -> None:
