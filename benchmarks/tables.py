@@ -87,18 +87,6 @@ def peer_table() -> str:
     return _table(("method", "picture", *FIGURES), rows)
 
 
-def preset_table() -> str:
-    """Size and time of the presets' models, one picture, in one interleaved run."""
-    content = json.loads((RESULTS / "presets.json").read_text("utf-8"))
-    rows = []
-    for model in content["models"].values():
-        times = (f"{model['min_ms']:.1f}", f"{model['p25_ms']:.1f}")
-        rows.append(
-            (model["preset"], model["mode"], model["precision"], f"{model['bytes'] / 1e6:.1f}", *times)
-        )
-    return _table(("preset", "mode", "precision", "MB", "minimum ms", "lower quartile ms"), rows)
-
-
 def int8_table() -> str:
     """What INT8 does to the presets' models, by the gate's own figures."""
     content = json.loads((RESULTS / "int8.json").read_text("utf-8"))
@@ -170,7 +158,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy_table,
     "study": study_table,
     "peers": peer_table,
-    "presets": preset_table,
     "int8": int8_table,
     "line": line_table,
     "storm": storm_table,

@@ -61,11 +61,6 @@ def test_accuracy(product: Path, tmp_path: Path) -> None:
     assert 0 <= content["figures"]["pytorch"]["image_auroc"] <= 1
 
 
-def test_presets(rgb_model: Path, tmp_path: Path) -> None:
-    content = json.loads(dry_run("presets.py", f"small={rgb_model}", "-o", tmp_path / "none.json"))
-    assert content["models"]["small"]["min_ms"] > 0
-
-
 def test_int8(rgb_run: Path, product: Path, tmp_path: Path) -> None:
     words = ("-o", tmp_path / "m.onnx", "--precision", "int8", "--data", product)
     assert main(["export", *map(str, (rgb_run, *words))]) == 0

@@ -27,7 +27,6 @@ from floor.layers import Network, network_of
 SCHEMA_VERSION = 1
 WARM_UP = 2
 HEAVIEST = 5
-_PRESETS = Path(__file__).parent.parent / "results" / "presets.json"
 Result = dict[str, Any]
 
 
@@ -188,15 +187,9 @@ def _range(network: Network, ceilings: Ceilings, habits: Habits) -> Result:
 
 
 def _earlier(result: Result, measured: Sequence[str]) -> Result:
-    """Times of other runs over this CPU's floors: `presets.json`, results of `ast-edge benchmark`."""
+    """Times of other runs over this CPU's floors: results of `ast-edge benchmark`."""
     floors = {entry["threads"]: entry["models"] for entry in result["cpu"]}
     rows: Result = {}
-    if not result["dry_run"] and _PRESETS.exists():
-        content = json.loads(_PRESETS.read_text(encoding="utf-8"))
-        for name, row in content["models"].items():
-            floor = floors.get(content["threads"], {}).get(name)
-            if floor:
-                rows[f"presets.json {name}"] = _over(row["min_ms"], floor)
     for word in measured:
         name, _, path = word.partition("=")
         floor = floors[max(floors)].get(name)
