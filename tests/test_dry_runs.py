@@ -9,9 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cli import main
@@ -68,12 +66,11 @@ def test_int8(rgb_run: Path, product: Path, tmp_path: Path) -> None:
     assert content["models"][0]["precision"] == "int8"
 
 
-def test_cpp(rgb_model: Path, tmp_path: Path) -> None:
+def test_cpp(rgb_model: Path, product: Path, tmp_path: Path) -> None:
     build = os.environ.get("AST_EDGE_CPP_BUILD")
     if build is None:
         pytest.skip("AST_EDGE_CPP_BUILD names no build tree of cpp_bridge")
-    picture = tmp_path / "part.png"
-    Image.fromarray(np.full((400, 400, 3), 90, np.uint8)).save(picture)
+    picture = next(product.rglob("test/good/rgb/*.png"), None) or next(product.rglob("*.png"))
     words = (build, f"small={rgb_model}", "--picture", picture, "-o", tmp_path / "none.json")
     content = json.loads(dry_run("cpp.py", *words))
     assert content["models"]["small"]["parity"]["flipped_verdicts"] == 0
