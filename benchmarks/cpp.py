@@ -36,7 +36,6 @@ README = Path(__file__).parent.parent / "cpp_bridge" / "README.md"
 
 SCHEMA_VERSION = 1
 WARM_UP = 10
-PAUSE_S = 0.03
 STAGES = ("total", "preprocess", "engine", "score")
 
 
@@ -124,6 +123,7 @@ def main() -> int:
         "frame": [frame.shape[1], frame.shape[0]],
         "threads": options.threads,
         "rounds": options.rounds,
+        "pause_ms": options.pause_ms,
         "models": measured,
         "machine": machine.facts(),
     }
@@ -180,7 +180,7 @@ def _measure(options: argparse.Namespace, model: Path, raw: Path, frame: Pixels)
     try:
         for _ in range((1 if options.dry_run else options.rounds) + WARM_UP):
             for side in (cpp, python):
-                time.sleep(PAUSE_S)
+                time.sleep(options.pause_ms / 1e3)
                 side.run()
     finally:
         cpp.close()
@@ -202,6 +202,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--dry-run", action="store_true", help="one round, printed and not kept")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pause-ms", type=float, default=3.0, help="rest before every inspection")
     return parser.parse_args()
 
 
