@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import machine
-from ast_edge.files import write_text
 from ast_edge.model_file import read_model_file
+from command import keep
 
 SCHEMA_VERSION = 1
 
@@ -38,11 +38,7 @@ def main() -> int:
         "models": rows,
         "machine": machine.facts(),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if options.dry_run:
-        sys.stdout.write(text)
-    else:
-        write_text(options.output, text)
+    keep(result, options.output, dry_run=options.dry_run)
     return 0
 
 

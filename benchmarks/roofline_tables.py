@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from markdown_table import table
 
 RESULT = Path(__file__).parent / "results" / "roofline.json"
 Result = dict[str, Any]
@@ -44,13 +45,6 @@ def board_table(result: Result | None = None) -> str:
         rows.append((*_words(name), *ranges))
     columns = [f"{board['name']}, {board['power_mode']}" for board in boards]
     return table(("predicted ms", "mode", "precision", *columns), rows)
-
-
-def table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    columns = list(head)
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 def _words(name: str) -> tuple[str, str, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import tempfile
 import time
@@ -27,13 +26,13 @@ from ast_edge import pillow_resize
 from ast_edge.backends.base import Array, Backend, Outputs
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
-from ast_edge.files import write_text
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.latency.figures import by_stage
 from ast_edge.latency.frames import made_part, parse_frame
 from ast_edge.latency.stopwatch import Limits, Times, interleaved, warm_up
 from ast_edge.latency.surroundings import Watch
 from ast_edge.model_file import ModelFile, read_model_file
+from command import keep, named
 
 SCHEMA_VERSION = 1
 THREADS, FRAME = 2, "400x400"
@@ -122,11 +121,7 @@ def main() -> int:
         "models": models,
         "machine": machine.facts(),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if options.dry_run:
-        sys.stdout.write(text)
-    else:
-        write_text(options.output, text)
+    keep(result, options.output, dry_run=options.dry_run)
     return 0
 
 
@@ -199,15 +194,10 @@ def _opening(path: str, *, optimised: bool) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("models", nargs="+", type=_named, metavar="NAME=MODEL")
+    parser.add_argument("models", nargs="+", type=named, metavar="NAME=MODEL")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args()
-
-
-def _named(word: str) -> tuple[str, Path]:
-    name, _, path = word.partition("=")
-    return name, Path(path)
 
 
 if __name__ == "__main__":

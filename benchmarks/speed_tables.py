@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roofline_tables import table
+from markdown_table import table
 
 RESULTS = Path(__file__).parent / "results"
 SCORING = ("score", "verdict")

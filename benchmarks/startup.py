@@ -24,7 +24,7 @@ from typing import cast
 from packaging.requirements import Requirement
 
 import machine
-from ast_edge.files import write_text
+from command import keep, named
 
 SCHEMA_VERSION = 1
 ROOT = Path(__file__).parent.parent
@@ -78,11 +78,7 @@ def main() -> int:
             },
             "machine": machine.facts(),
         }
-    text = json.dumps(result, indent=1) + "\n"
-    if options.dry_run:
-        sys.stdout.write(text)
-    else:
-        write_text(options.output, text)
+    keep(result, options.output, dry_run=options.dry_run)
     return 0
 
 
@@ -167,14 +163,9 @@ def _run(*words: str) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--model", nargs="*", default=(), type=_named, metavar="NAME=MODEL")
+    parser.add_argument("--model", nargs="*", default=(), type=named, metavar="NAME=MODEL")
     parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args()
-
-
-def _named(word: str) -> tuple[str, Path]:
-    name, _, path = word.partition("=")
-    return name, Path(path)
 
 
 if __name__ == "__main__":

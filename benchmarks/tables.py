@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import markdown_table
 import roofline_tables
 import speed_tables
 import study
@@ -46,7 +47,7 @@ def accuracy_table() -> str:
                 cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
                 rows.append((row.name, mode, f"{found[0]['size']['gmac']:.2f}", *cells, _minutes(found)))
     head = ("preset", "mode", "GMAC", *FIGURES, "false rejects", "escapes", "training")
-    return _table(head, rows)
+    return markdown_table.table(head, rows)
 
 
 def study_table() -> str:
@@ -63,7 +64,7 @@ def study_table() -> str:
             gmac = f"{found[0]['size']['gmac']:.2f}"
             rows.append((row.about, mode, gmac, *_figures(found), *others, *losses, _minutes(found)))
     head = ("change", "mode", "GMAC", *FIGURES, "mean", "top5", "top10", "teacher", "student", "training")
-    return _table(head, rows)
+    return markdown_table.table(head, rows)
 
 
 def peer_table() -> str:
@@ -84,7 +85,7 @@ def peer_table() -> str:
         name = result["peer"] + (f", {result['coreset']:.0%} of the patches" if result["coreset"] else "")
         figures = (_percent(result["figures"][key]) for key in KEYS)
         rows.append((f"anomalib {name}", f"{result['size']}, {where}", *figures))
-    return _table(("method", "picture", *FIGURES), rows)
+    return markdown_table.table(("method", "picture", *FIGURES), rows)
 
 
 def int8_table() -> str:
@@ -104,7 +105,7 @@ def int8_table() -> str:
             )
         )
     head = ("preset", "mode", "layers in INT8", "largest score error", "image AUROC (FP32)")
-    return _table((*head, "held-out false rejects (FP32)"), rows)
+    return markdown_table.table((*head, "held-out false rejects (FP32)"), rows)
 
 
 def line_table() -> str:
@@ -120,7 +121,7 @@ def line_table() -> str:
     ):
         found = content[key]
         rows.append((words, *(f"{found[level]:.1f}" for level in ("min", "p50", "p90", "p99", "max"))))
-    return _table(("ms", "min", "p50", "p90", "p99", "max"), rows)
+    return markdown_table.table(("ms", "min", "p50", "p90", "p99", "max"), rows)
 
 
 def storm_table() -> str:
@@ -139,7 +140,7 @@ def storm_table() -> str:
             f"{memory['middle_third']} MB, then {memory['last_third']} MB",
         ),
     ]
-    return _table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
+    return markdown_table.table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
 
 
 def _kinds(problems: dict[str, int]) -> str:
@@ -193,12 +194,6 @@ def _minutes(found: list[Result]) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(head)
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 if __name__ == "__main__":

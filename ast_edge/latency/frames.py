@@ -48,20 +48,21 @@ def parse_frame(text: str, spec: ModelSpec) -> FrameKind:
         raise UsageError(f"--frame {text}: expected 1 to {_LARGEST} pixels on each side.")
     if (colour == "nv12" and (width % 2 or height % 2)) or (colour == "yuyv" and width % 2):
         raise UsageError(f"--frame {text}: {colour} needs an even width, and nv12 an even height too.")
-    return _kind(width, height, colour, spec)
+    return frame_kind(width, height, colour, spec)
 
 
 def usual_frame(spec: ModelSpec) -> FrameKind:
     """The size that the model was trained with, rgb; without one, what its crop or its input asks for."""
     if spec.trained is not None:
-        return _kind(int(spec.trained.width.high), int(spec.trained.height.high), "rgb", spec)
+        return frame_kind(int(spec.trained.width.high), int(spec.trained.height.high), "rgb", spec)
     crop, size = spec.preprocessing.crop, spec.preprocessing.image_size
     if crop is not None:
-        return _kind(crop.x + crop.width, crop.y + crop.height, "rgb", spec)
-    return _kind(size, size, "rgb", spec)
+        return frame_kind(crop.x + crop.width, crop.y + crop.height, "rgb", spec)
+    return frame_kind(size, size, "rgb", spec)
 
 
-def _kind(width: int, height: int, colour: Colour, spec: ModelSpec) -> FrameKind:
+def frame_kind(width: int, height: int, colour: Colour, spec: ModelSpec) -> FrameKind:
+    """What a model's mode takes of a frame: no colour in mode depth, no depth map in mode rgb."""
     mode = spec.mode
     return FrameKind(
         width=width, height=height, colour=None if mode == "depth" else colour, depth=mode != "rgb"
@@ -90,7 +91,7 @@ def read_kind(picture: Path, spec: ModelSpec) -> tuple[FrameKind, Part]:
     if spec.mode != "rgb":
         part["depth_m"] = read_xyz(xyz_beside(picture))
         size = part["depth_m"].shape[::-1]
-    return _kind(*size, "rgb", spec), part
+    return frame_kind(*size, "rgb", spec), part
 
 
 def _shape(width: int, height: int, colour: Colour) -> tuple[int, ...]:

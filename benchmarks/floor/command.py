@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import machine
+import markdown_table
 import roofline_tables
 from ast_edge.files import write_text
 from floor.boards import ASSUMED, BOARDS, Board
@@ -221,7 +222,7 @@ def _layer_list(path: Path) -> str:
         (layer.name, layer.kind, layer.precision, f"{layer.flop / 1e6:.3f}", f"{layer.bytes / 1e6:.4f}")
         for layer in (*network.layers, *network.elements)
     ]
-    return roofline_tables.table(("layer", "kind", "precision", "MFLOP", "MB"), rows) + "\n"
+    return markdown_table.table(("layer", "kind", "precision", "MFLOP", "MB"), rows) + "\n"
 
 
 def _now() -> float:

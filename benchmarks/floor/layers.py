@@ -107,7 +107,7 @@ class _Graph:
         }
         self.kinds: dict[str, int] = {name: kind.elem_type for name, kind in values.items()}
         self.constant: set[str] = set()
-        for tensor in (*graph.initializer, *_constants(graph.node)):
+        for tensor in (*graph.initializer, *constants(graph.node)):
             self.shapes[tensor.name], self.kinds[tensor.name] = tuple(tensor.dims), tensor.data_type
             self.constant.add(tensor.name)
         self.makers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output}
@@ -181,7 +181,7 @@ class _Graph:
         return "pointwise" if set(weight[2:]) == {1} else "dense"
 
 
-def _constants(nodes: Iterable[NodeProto]) -> list[TensorProto]:
+def constants(nodes: Iterable[NodeProto]) -> list[TensorProto]:
     """Values of Constant nodes under the names of their outputs."""
     found = []
     for node in nodes:

@@ -22,7 +22,7 @@ from ast_edge.engine_build import Options, build_engine, in_precision
 from ast_edge.errors import AstEdgeError
 from ast_edge.inspector import Inspector
 from ast_edge.latency.figures import by_stage, figures, histogram
-from ast_edge.latency.frames import FrameKind, made_part
+from ast_edge.latency.frames import frame_kind, made_part
 from ast_edge.latency.stopwatch import Limits, Part, measure, warm_up
 from ast_edge.manifest import Precision
 from ast_edge.model_file import read_model_file
@@ -97,15 +97,10 @@ def _latency(model: Path, precision: Precision, *, dry_run: bool) -> list[dict[s
         with Inspector.open(path) as inspector:
             mode = inspector.spec.mode
             for colour, width, height in FRAMES[1:] if mode == "depth" else FRAMES:
-                kind = FrameKind(
-                    width=width,
-                    height=height,
-                    colour=None if mode == "depth" else colour,
-                    depth=mode != "rgb",
-                )
+                kind = frame_kind(width, height, colour, inspector.spec)
                 part = made_part(kind)
                 row = {"model": model.stem, "precision": precision, "engine": inspector.engine}
-                where = {"colour": None if mode == "depth" else colour, "width": width, "height": height}
+                where = {"colour": kind.colour, "width": width, "height": height}
                 rows.append({**row, **where, **_timed(inspector, part, dry_run=dry_run)})
     except AstEdgeError as exc:
         rows.append({"model": model.stem, "precision": precision, "failed": str(exc)})

@@ -16,6 +16,8 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto
 
+from floor.layers import constants
+
 _LAYERS = {"Conv", "Gemm", "MatMul"}
 _NUMBERS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8}
 Shapes = dict[str, tuple[int, ...]]
@@ -69,15 +71,7 @@ def _fix_batch(model: ModelProto) -> None:
 
 def _constants(model: ModelProto) -> list[TensorProto]:
     """Initialisers, and values of Constant nodes under the names of their outputs."""
-    found = list(model.graph.initializer)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                tensor = TensorProto()
-                tensor.CopyFrom(attribute.t)
-                tensor.name = node.output[0]
-                found.append(tensor)
-    return found
+    return [*model.graph.initializer, *constants(model.graph.node)]
 
 
 def _observed(model: ModelProto, names: list[str]) -> Shapes:

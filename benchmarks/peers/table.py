@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import markdown_table
+
 RESULTS = Path(__file__).parent.parent / "results"
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch eager"}
 HEAD = (
@@ -26,7 +28,7 @@ def table(results: Path = RESULTS) -> str:
 
     Pictures a second, memory and file are those of the first engine that ran.
     """
-    return _markdown(HEAD, [_row(entry, results) for entry in _networks(results)])
+    return markdown_table.table(HEAD, [_row(entry, results) for entry in _networks(results)])
 
 
 def engine_table(results: Path = RESULTS) -> str:
@@ -37,7 +39,7 @@ def engine_table(results: Path = RESULTS) -> str:
             ort, vino = (entry["engines"][engine]["min_ms"] for engine in ("onnxruntime", "openvino"))
             times = (_times(entry, "onnxruntime"), _times(entry, "openvino"))
             rows.append((_method(entry), *times, f"{vino / ort:.2f}"))
-    return _markdown(ENGINE_HEAD, rows)
+    return markdown_table.table(ENGINE_HEAD, rows)
 
 
 def _networks(results: Path) -> list[Entry]:
@@ -106,9 +108,3 @@ def _over(values: Sequence[float]) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
-
-
-def _markdown(head: Row, rows: Sequence[Row]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    cleaned = ((cell.replace("|", "\\|") for cell in row) for row in rows)
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in cleaned])
