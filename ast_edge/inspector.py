@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ast_edge.backends import BackendName, open_backend
 from ast_edge.backends.base import Array, Backend, FrameBackend, PartOutputs
-from ast_edge.calibration import p_value
 from ast_edge.errors import BackendError, FrameError
-from ast_edge.imaging import GreyLevels, grey_levels, why_unfit
-from ast_edge.manifest import ModelSpec
-from ast_edge.pixel_formats import Colour, frame_size
-from ast_edge.preprocess import check_depth, check_frame, depth_input, image_input, prepare_resize
-from ast_edge.scoring import Verdict, judge
+from ast_edge.frames.levels import GreyLevels, grey_levels, why_unfit
+from ast_edge.frames.pixel_formats import Colour, frame_size
+from ast_edge.frames.preprocess import check_depth, check_frame, depth_input, image_input, prepare_resize
+from ast_edge.model.manifest import ModelSpec
+from ast_edge.verdict.calibration import p_value
+from ast_edge.verdict.scoring import Verdict, judge
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -107,10 +107,10 @@ class Inspector:
         """Judge one part.
 
         `frame` is uint8 in the pixel format that `colour` says, [H,W,3] for rgb and bgr (modes rgb and rgbd;
-        all formats: `ast_edge.pixel_formats`); `depth_m` float32 or float64 [H,W] is the distance from the
-        camera in metres, 0 where nothing was measured (modes depth and rgbd). Raises FrameError when an input
-        is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the engine
-        fails or the inspector was closed.
+        all formats: `ast_edge.frames.pixel_formats`); `depth_m` float32 or float64 [H,W] is the distance from
+        the camera in metres, 0 where nothing was measured (modes depth and rgbd). Raises FrameError when an
+        input is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the
+        engine fails or the inspector was closed.
         """
         called = perf_counter_ns()
         self._check(frame, colour, depth_m)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ast_edge.errors import FrameError
+from ast_edge.frames.preprocess import check_frame
 from ast_edge.inspector import Inspection
-from ast_edge.manifest import Crop, ModelSpec
-from ast_edge.preprocess import check_frame
-from ast_edge.scoring import Verdict
+from ast_edge.model.manifest import Crop, ModelSpec
+from ast_edge.verdict.scoring import Verdict
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

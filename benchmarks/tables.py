@@ -1,6 +1,6 @@
 """Write the README's tables from the result files; `--check` only compares (exit code 1 when they differ).
 
-python benchmarks/tables.py [--check]
+python -m benchmarks.tables [--check]
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import markdown_table
-import roofline_tables
-import speed_tables
-import study
-from peers import table as peers_table
+from benchmarks.accuracy import study
+from benchmarks.common.paths import RESULTS, ROOT
+from benchmarks.common.table import table as markdown_table
+from benchmarks.peers import table as peers_table
+from benchmarks.roofline import tables as roofline_tables
+from benchmarks.speed import tables as speed_tables
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 Result = dict[str, Any]
 
 
@@ -47,7 +45,7 @@ def accuracy_table() -> str:
                 cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
                 rows.append((row.name, mode, f"{found[0]['size']['gmac']:.2f}", *cells, _minutes(found)))
     head = ("preset", "mode", "GMAC", *FIGURES, "false rejects", "escapes", "training")
-    return markdown_table.table(head, rows)
+    return markdown_table(head, rows)
 
 
 def study_table() -> str:
@@ -64,7 +62,7 @@ def study_table() -> str:
             gmac = f"{found[0]['size']['gmac']:.2f}"
             rows.append((row.about, mode, gmac, *_figures(found), *others, *losses, _minutes(found)))
     head = ("change", "mode", "GMAC", *FIGURES, "mean", "top5", "top10", "teacher", "student", "training")
-    return markdown_table.table(head, rows)
+    return markdown_table(head, rows)
 
 
 def peer_table() -> str:
@@ -85,7 +83,7 @@ def peer_table() -> str:
         name = result["peer"] + (f", {result['coreset']:.0%} of the patches" if result["coreset"] else "")
         figures = (_percent(result["figures"][key]) for key in KEYS)
         rows.append((f"anomalib {name}", f"{result['size']}, {where}", *figures))
-    return markdown_table.table(("method", "picture", *FIGURES), rows)
+    return markdown_table(("method", "picture", *FIGURES), rows)
 
 
 def int8_table() -> str:
@@ -105,7 +103,7 @@ def int8_table() -> str:
             )
         )
     head = ("preset", "mode", "layers in INT8", "largest score error", "image AUROC (FP32)")
-    return markdown_table.table((*head, "held-out false rejects (FP32)"), rows)
+    return markdown_table((*head, "held-out false rejects (FP32)"), rows)
 
 
 def line_table() -> str:
@@ -121,7 +119,7 @@ def line_table() -> str:
     ):
         found = content[key]
         rows.append((words, *(f"{found[level]:.1f}" for level in ("min", "p50", "p90", "p99", "max"))))
-    return markdown_table.table(("ms", "min", "p50", "p90", "p99", "max"), rows)
+    return markdown_table(("ms", "min", "p50", "p90", "p99", "max"), rows)
 
 
 def storm_table() -> str:
@@ -140,7 +138,7 @@ def storm_table() -> str:
             f"{memory['middle_third']} MB, then {memory['last_third']} MB",
         ),
     ]
-    return markdown_table.table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
+    return markdown_table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
 
 
 def _kinds(problems: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from tests.cuda.host import compile_library
 from tests.tiny import write_tiny_model
 

@@ -19,12 +19,12 @@ import torch
 from safetensors import safe_open
 
 from ast_edge.cli import main
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.synthetic import PartCounts, write_product
 from ast_edge.train.run import Run
+from tests.paths import ROOT
 
 TRIES, PATIENCE_S = 4, 240
-ROOT = Path(__file__).parent.parent.parent
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
 COUNTS = PartCounts(train=24, validation=10, test_good=6, test_per_defect=3)
 PARTS = COUNTS.train + COUNTS.validation

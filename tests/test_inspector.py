@@ -18,12 +18,13 @@ from ast_edge import Inspector
 from ast_edge.backends.base import Array, Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.errors import BackendError, FrameError, ModelError
+from ast_edge.frames.preprocess import depth_input, image_input
 from ast_edge.inspector import NO_PART
-from ast_edge.manifest import Crop, Mode
-from ast_edge.model_file import read_model_file
-from ast_edge.preprocess import depth_input, image_input
-from ast_edge.references import load_references
-from ast_edge.scoring import aggregate
+from ast_edge.model.manifest import Crop, Mode
+from ast_edge.model.onnx_file import read_model_file
+from ast_edge.model.references import load_references
+from ast_edge.verdict.scoring import aggregate
+from tests.paths import ROOT
 from tests.tiny import bumpy_part, flat_part, grey, tiny_spec, white, write_tiny_model
 
 GOOD: dict[Mode, dict[str, Any]] = {
@@ -215,7 +216,7 @@ def test_the_package_imports_lazily_and_knows_its_version() -> None:
         "from ast_edge import Inspector, Inspection; assert 'onnxruntime' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
     assert f'\nversion = "{ast_edge.__version__}"\n' in project
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         ast_edge.Nonsense  # noqa: B018

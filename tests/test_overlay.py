@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ast_edge.errors import FrameError
 from ast_edge.inspector import Inspection
-from ast_edge.manifest import Crop, ModelSpec
+from ast_edge.model.manifest import Crop, ModelSpec
 from ast_edge.overlay import depth_picture, draw_overlay
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 from tests.tiny import bumpy_part, grey, tiny_spec
 
 SIDE = 600  # large enough not to be enlarged

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.common.command import module
+from tests.paths import ROOT
 
 
 def test_the_tables_are_those_of_the_result_files() -> None:
-    done = subprocess.run([sys.executable, "benchmarks/tables.py", "--check"], cwd=ROOT, check=False)
-    assert done.returncode == 0, "run: python benchmarks/tables.py"
+    done = subprocess.run([*module("tables"), "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: python -m benchmarks.tables"
 
 
 def test_every_link_into_the_tree_leads_somewhere() -> None:

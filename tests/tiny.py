@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from ast_edge.backends.base import Array
 from ast_edge.files import write_bytes
-from ast_edge.manifest import (
+from ast_edge.model.manifest import (
     DepthPreprocessing,
     Manifest,
     Mode,
@@ -29,8 +29,8 @@ from ast_edge.manifest import (
     Threshold,
     TrainingData,
 )
-from ast_edge.model_file import network_sha256, write_model_file
-from ast_edge.references import References, reference_path
+from ast_edge.model.onnx_file import network_sha256, write_model_file
+from ast_edge.model.references import References, reference_path
 
 IMAGE_SIZE = 32
 MAP_SIZE = 4

@@ -9,9 +9,9 @@ from ast_edge.backends.base import Backend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.cuda.device import missing_for_tensorrt
-from ast_edge.engine_file import AnyModel, EngineFile, read_any
 from ast_edge.errors import BackendError, UsageError
-from ast_edge.model_file import ModelFile
+from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
+from ast_edge.model.onnx_file import ModelFile
 
 BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
 BACKENDS = cast("tuple[BackendName, ...]", get_args(BackendName))

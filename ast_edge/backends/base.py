@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import AstEdgeError, BackendError, FrameError, UsageError
-from ast_edge.imaging import GreyLevels
-from ast_edge.manifest import TensorSpec
-from ast_edge.pixel_formats import Colour
+from ast_edge.frames.levels import GreyLevels
+from ast_edge.frames.pixel_formats import Colour
+from ast_edge.model.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ast_edge.backends.base import Array, Backend, Outputs
-from ast_edge.manifest import ModelSpec
+from ast_edge.model.manifest import ModelSpec
 
 
 class FakeBackend(Backend):

@@ -7,8 +7,8 @@ from typing import Any
 
 from ast_edge.backends.base import Array, Backend, Outputs, check_threads, one_line
 from ast_edge.errors import BackendError
-from ast_edge.manifest import TensorSpec
-from ast_edge.model_file import ModelFile
+from ast_edge.model.manifest import TensorSpec
+from ast_edge.model.onnx_file import ModelFile
 
 _DTYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 _ERRORS_ONLY = 3

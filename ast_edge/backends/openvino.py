@@ -9,8 +9,8 @@ import numpy as np
 
 from ast_edge.backends.base import Array, Backend, Outputs, check_threads, one_line
 from ast_edge.errors import BackendError
-from ast_edge.manifest import TensorSpec
-from ast_edge.model_file import ModelFile
+from ast_edge.model.manifest import TensorSpec
+from ast_edge.model.onnx_file import ModelFile
 
 _OUTPUTS = ("score", "anomaly_map")
 

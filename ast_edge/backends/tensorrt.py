@@ -19,12 +19,12 @@ from ast_edge.cuda.device import Device, find_device
 from ast_edge.cuda.owner import Owner
 from ast_edge.cuda.plan import FrameLayout, check_status
 from ast_edge.cuda.slots import Layouts, Slot, Wiring, primary_context
-from ast_edge.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
 from ast_edge.errors import BackendError, FrameError
-from ast_edge.imaging import levels_from_sums
+from ast_edge.frames.levels import levels_from_sums
+from ast_edge.frames.pixel_formats import Colour
 from ast_edge.latency import settled
-from ast_edge.manifest import Manifest
-from ast_edge.pixel_formats import Colour
+from ast_edge.model.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
+from ast_edge.model.manifest import Manifest
 from ast_edge.trt.log import Log
 from ast_edge.trt.runtime import Engine, Execution
 

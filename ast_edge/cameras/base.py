@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import CameraError
-from ast_edge.pixel_formats import Colour
+from ast_edge.frames.pixel_formats import Colour
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,11 +32,11 @@ class NoFrame(enum.Enum):
 class Frame:
     """One picture as the camera gave it.
 
-    `pixels` uint8 in the pixel format `colour` (see `ast_edge.pixel_formats`), None for a camera of depth
-    alone; `depth_m` float [H,W] in metres where there is depth. `number` counts the camera's frames from 0,
-    those that were lost on the way included; `device_ns` is the camera's own clock, None where it has none;
-    `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. `source` names it for people: a file,
-    say.
+    `pixels` uint8 in the pixel format `colour` (see `ast_edge.frames.pixel_formats`), None for a camera of
+    depth alone; `depth_m` float [H,W] in metres where there is depth. `number` counts the camera's frames
+    from 0, those that were lost on the way included; `device_ns` is the camera's own clock, None where it has
+    none; `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. `source` names it for people: a
+    file, say.
     """
 
     pixels: NDArray[np.uint8] | None = field(repr=False)

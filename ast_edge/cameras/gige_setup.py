@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from ast_edge.cameras.uri import CameraUri, finite, positive, whole
 from ast_edge.errors import CameraError, UsageError
-from ast_edge.pixel_formats import Colour
+from ast_edge.frames.pixel_formats import Colour
 
 # By the names of the GenICam pixel format naming convention.
 COLOURS: dict[str, Colour] = {

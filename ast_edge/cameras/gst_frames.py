@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.errors import CameraError
-from ast_edge.pixel_formats import Colour
+from ast_edge.frames.pixel_formats import Colour
 
 FORMATS: dict[str, Colour] = {
     "BGR": "bgr",
@@ -24,7 +24,8 @@ FORMATS: dict[str, Colour] = {
     "gbrg": "bayer_gbrg",
 }
 _BAYER = ",".join(name for name in FORMATS if name.islower())
-# YUV in the one colorimetry that `ast_edge.pixel_formats` decodes, limited BT.601; others are converted.
+# YUV in the one colorimetry that `ast_edge.frames.pixel_formats` decodes, limited BT.601; others are
+# converted.
 CAPS = (
     "video/x-raw,format=(string){BGR,RGB,GRAY8};"
     "video/x-raw,format=(string){NV12,YUY2},colorimetry=(string)bt601;"

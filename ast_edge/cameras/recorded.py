@@ -127,7 +127,7 @@ class FolderCamera(Recorded):
     """The pictures directly in a folder, in the order of their names."""
 
     def __init__(self, uri: CameraUri) -> None:
-        from ast_edge.images import list_images  # noqa: PLC0415 (Pillow)
+        from ast_edge.frames.reading import list_images  # noqa: PLC0415 (Pillow)
 
         uri.check_keys("loop", "rate", "trigger")
         super().__init__(uri, uri.option("rate", positive, None) if "rate" in uri.options else None)
@@ -140,7 +140,7 @@ class FolderCamera(Recorded):
             raise CameraError(f"{self.uri}: there is no picture directly in {folder}.")
 
     def _next(self, number: int) -> Frame | None:
-        from ast_edge.images import read_image, read_xyz, xyz_beside  # noqa: PLC0415 (Pillow)
+        from ast_edge.frames.reading import read_image, read_xyz, xyz_beside  # noqa: PLC0415 (Pillow)
 
         if number >= len(self._pictures) and not self._loop:
             return None

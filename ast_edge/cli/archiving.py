@@ -63,7 +63,7 @@ def list_parts(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per part and line.")] = False,
 ) -> None:
     """List parts, the newest first: time (UTC), verdict, score, part id, id, recipe, reason."""
-    from ast_edge.cli.archived import part_json, parts_table
+    from ast_edge.cli.archive_text import part_json, parts_table
     from ast_edge.line.archive.reading import ArchiveReader
 
     query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
@@ -81,7 +81,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show all that is known of one part, and where its files lie."""
-    from ast_edge.cli.archived import whole_part_json, whole_part_text
+    from ast_edge.cli.archive_text import whole_part_json, whole_part_text
     from ast_edge.line.archive.reading import ArchiveReader
 
     with ArchiveReader(archive) as reader:
@@ -106,7 +106,7 @@ def export(
 
     The archive stays as it is. A picture that its limits removed meanwhile is left out and told.
     """
-    from ast_edge.cli.archived import export_parts
+    from ast_edge.cli.archive_text import export_parts
     from ast_edge.line.archive.reading import ArchiveReader
 
     query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)

@@ -14,7 +14,7 @@ from ast_edge.cli.runtime import JsonOption
 from ast_edge.errors import LineError, UsageError
 
 if TYPE_CHECKING:
-    from ast_edge.line.audit_chain import AuditReport
+    from ast_edge.line.audit.chain import AuditReport
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -46,7 +46,7 @@ def verify(
     that this command prints, somewhere else, and give it with --head later. An entry that a kill or a power
     failure cut in two is told and is no finding, once the station has put it aside at its next start.
     """
-    from ast_edge.line.audit_chain import verify as prove
+    from ast_edge.line.audit.chain import verify as prove
 
     if head is not None and not _DIGEST.fullmatch(head):
         raise UsageError("--head: expected 64 hexadecimal digits in small letters, as this command prints.")

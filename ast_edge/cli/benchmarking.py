@@ -69,7 +69,7 @@ def benchmark(
     from ast_edge.latency.run import USUAL_LIMITS, Asked, in_precision
     from ast_edge.latency.run import benchmark as measured
     from ast_edge.latency.stopwatch import Limits
-    from ast_edge.latency.words import compared_text, result_text
+    from ast_edge.latency.text import compared_text, result_text
 
     if compare is not None:
         if model is not None:

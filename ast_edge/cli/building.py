@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ast_edge import engine_build
+from ast_edge.backends import engine_build
+from ast_edge.backends.engine_build import Options
 from ast_edge.cli.reporting import table
-from ast_edge.engine_build import Options
-from ast_edge.engine_file import Batch, EngineFile, sidecar_path
 from ast_edge.errors import UsageError
+from ast_edge.model.engine_file import Batch, EngineFile, sidecar_path
 
 
 def parse_batch(text: str) -> Batch:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ast_edge.calibration import GoodParts, Origin, calibrate, restored, revised
 from ast_edge.cli.inspecting import find_pictures, read_part
-from ast_edge.engine_file import AnyModel
 from ast_edge.errors import DataError, FrameError
 from ast_edge.files import sha256_file
-from ast_edge.images import xyz_beside
+from ast_edge.frames.reading import xyz_beside
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.manifest import Manifest, ModelSpec
+from ast_edge.model.engine_file import AnyModel
+from ast_edge.model.manifest import Manifest, ModelSpec
 from ast_edge.progress import stage
-from ast_edge.scoring import statement
+from ast_edge.verdict.calibration import GoodParts, Origin, calibrate, restored, revised
+from ast_edge.verdict.scoring import statement
 
 
 @dataclass(frozen=True)

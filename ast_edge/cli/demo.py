@@ -17,7 +17,7 @@ from ast_edge.errors import UsageError, WeightsError
 from ast_edge.files import write_text
 
 if TYPE_CHECKING:
-    from ast_edge.manifest import Mode
+    from ast_edge.model.manifest import Mode
     from ast_edge.train.config import PresetName
 
 MARKER = "ast-edge-demo.json"

@@ -18,9 +18,9 @@ from PIL import Image
 
 from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.files import write_bytes
-from ast_edge.images import list_images, read_image, read_xyz, xyz_beside
+from ast_edge.frames.reading import list_images, read_image, read_xyz, xyz_beside
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 Frame = NDArray[np.uint8]
 Depth = NDArray[np.float32]

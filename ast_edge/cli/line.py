@@ -46,8 +46,8 @@ def run(
     if check:
         _check(config)
         return
-    from ast_edge.line.config import read_config
-    from ast_edge.line.running import run_until_told
+    from ast_edge.line.service.config import read_config
+    from ast_edge.line.service.running import run_until_told
 
     books = run_until_told(read_config(config), parts)
     told = ", ".join(f"{books.verdicts.get(name, 0)} {name}" for name in ("pass", "reject", "fault"))
@@ -58,8 +58,8 @@ def run(
 
 def _check(path: Path) -> None:
     """Print a line for everything that was tried; exit with 1 when something is the matter."""
-    from ast_edge.line.check import check
-    from ast_edge.line.config import read_config
+    from ast_edge.line.service.check import check
+    from ast_edge.line.service.config import read_config
 
     bad = 0
     for finding in check(read_config(path)):

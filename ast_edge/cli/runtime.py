@@ -100,7 +100,7 @@ def calibrate(
     with --restore. The network stays as it is.
     """
     from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
-    from ast_edge.engine_file import read_any, rewrite_any
+    from ast_edge.model.engine_file import read_any, rewrite_any
 
     file = read_any(model)
     if (restore is None) == (not good_parts):
@@ -119,7 +119,7 @@ def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOpt
     """
     from ast_edge.backends import open_backend
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
-    from ast_edge.references import SCORE_TOLERANCE, load_references, prove
+    from ast_edge.model.references import SCORE_TOLERANCE, load_references, prove
 
     file, engine = open_backend(model, backend=backend)
     with engine:
@@ -133,7 +133,7 @@ def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOpt
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show what a model says about itself: mode, sizes, threshold and what that rests on."""
     from ast_edge.cli.reporting import info_json, info_text
-    from ast_edge.engine_file import read_any
+    from ast_edge.model.engine_file import read_any
 
     typer.echo((info_json if as_json else info_text)(read_any(model)))
 
@@ -189,8 +189,8 @@ def build_engine(
     package onnx is. An engine that does not give the model's scores is not written. It runs on this GPU with
     this TensorRT; build it again after an update of either.
     """
+    from ast_edge.backends.engine_build import Options
     from ast_edge.cli.building import built_json, built_text, parse_batch, shown_build
-    from ast_edge.engine_build import Options
 
     options = Options(
         precision=precision,

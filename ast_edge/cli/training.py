@@ -217,7 +217,7 @@ def export(
     """
     _need_training()
     from ast_edge.cli.reporting import export_text
-    from ast_edge.manifest import Precision
+    from ast_edge.model.manifest import Precision
     from ast_edge_export import export_run
 
     if dynamic_batch and batch is not None:
@@ -264,7 +264,7 @@ def _need_training() -> None:
 
 
 def _print_run(run: Any) -> None:
-    from ast_edge.scoring import statement
+    from ast_edge.verdict.scoring import statement
 
     spec = run.spec()
     typer.echo(

@@ -1,9 +1,9 @@
-// One pixel of a frame in any of its formats; ast_edge/pixel_formats.py is the definition.
+// One pixel of a frame in any of its formats; ast_edge/frames/pixel_formats.py is the definition.
 #pragma once
 
 #include "common.cuh"
 
-// The order of `ast_edge.pixel_formats.COLOURS`.
+// The order of `ast_edge.frames.pixel_formats.COLOURS`.
 enum Format { RGB, BGR, MONO, BAYER_RGGB, BAYER_BGGR, BAYER_GRBG, BAYER_GBRG, NV12, YUYV };
 
 struct Frame {

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError, UsageError
-from ast_edge.manifest import Crop, Preprocessing
-from ast_edge.pixel_formats import COLOURS, Colour, frame_size
-from ast_edge.preprocess import (
+from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
+from ast_edge.frames.preprocess import (
     FIXED_POINT_BITS,
     GAP_PASSES,
     MAX_DEPTH_M,
@@ -33,6 +32,7 @@ from ast_edge.preprocess import (
     filter_table,
     fixed_point_table,
 )
+from ast_edge.model.manifest import Crop, Preprocessing
 
 SOURCE = Path(__file__).with_name("preprocess.cu")
 # All that a GPU's machine code is made of; cpp_bridge/cmake/library.cmake takes them in the same order.
@@ -111,8 +111,8 @@ class Plan:
 def plan_image(layout: FrameLayout, spec: Preprocessing) -> Plan:
     """From `frame` to `image` uint8 [S,S,3], `levels` uint64 [4] and `status` int32 [1], here always 0.
 
-    `levels` are the sums that `ast_edge.imaging.levels_from_sums` takes. Raises FrameError when the frame
-    does not hold the crop.
+    `levels` are the sums that `ast_edge.frames.levels.levels_from_sums` takes. Raises FrameError when the
+    frame does not hold the crop.
     """
     return _merged(_clear_status(0), _image(layout, spec))
 

@@ -1,4 +1,4 @@
-// The arithmetic of ast_edge/preprocess.py and ast_edge/pixel_formats.py, which are the definition; plan.py
+// The arithmetic of ast_edge/frames/preprocess.py and ast_edge/frames/pixel_formats.py, which are the definition; plan.py
 // says which kernel is launched with what. Compile with -fmad=false: the depth map's decisions (part or
 // background) rest on doubles that must be rounded after every operation, as NumPy rounds them.
 //

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ast_edge.cuda.graph import Event, Graph
 from ast_edge.cuda.plan import FrameLayout, Plan, plan_inputs
 from ast_edge.errors import BackendError
-from ast_edge.manifest import Preprocessing, TensorSpec
+from ast_edge.model.manifest import Preprocessing, TensorSpec
 
 STAGES = ("copy_in", "preprocess", "engine", "copy_out")
 _LAYOUTS_KEPT = 4  # a line has one; somebody who tries several must not fill the memory

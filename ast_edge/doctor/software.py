@@ -157,7 +157,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _has_gpiod() -> bool:
-    from ast_edge.line.gpio import check_gpiod  # noqa: PLC0415 (needs pydantic)
+    from ast_edge.line.links.gpio import check_gpiod  # noqa: PLC0415 (needs pydantic)
 
     try:
         check_gpiod()

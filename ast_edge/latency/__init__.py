@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from ast_edge.latency.settling import settled as settled
+from ast_edge.backends.settling import settled as settled

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import UsageError
-from ast_edge.images import read_image, read_xyz, xyz_beside
+from ast_edge.frames.pixel_formats import COLOURS, Colour
+from ast_edge.frames.reading import read_image, read_xyz, xyz_beside
 from ast_edge.latency.figures import Strict
 from ast_edge.latency.stopwatch import Part
-from ast_edge.manifest import ModelSpec
-from ast_edge.pixel_formats import COLOURS, Colour
+from ast_edge.model.manifest import ModelSpec
 
 # GenICam's names of the Bayer patterns are shorter.
 _ALSO = {

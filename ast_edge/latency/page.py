@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 
 from ast_edge.latency.result import Candidate, Result
-from ast_edge.latency.words import facts_rows, figures_rows, surroundings_rows
+from ast_edge.latency.text import facts_rows, figures_rows, surroundings_rows
 
 _MARK = "{/* data */}"
 

@@ -12,7 +12,7 @@ from ast_edge.errors import DataError
 from ast_edge.files import write_text
 from ast_edge.latency.figures import Figures, Histogram, Strict
 from ast_edge.latency.frames import FrameKind
-from ast_edge.latency.surroundings import Surroundings
+from ast_edge.machine.watch import Surroundings
 
 SCHEMA_VERSION = 1
 # The engine's own stages; everything else is the way to it and back.

@@ -13,17 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ast_edge.backends import BackendName, open_backend
-from ast_edge.engine_file import AnyModel, EngineFile
 from ast_edge.errors import UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.latency.figures import by_stage, figures, histogram
 from ast_edge.latency.frames import FrameKind, made_part, parse_frame, read_kind, usual_frame
-from ast_edge.latency.machine import facts
 from ast_edge.latency.result import ENGINE_STAGES, Candidate, ModelFacts, Ratio, Result, WarmUpFacts
 from ast_edge.latency.stopwatch import Limits, Part, Times, WarmUp, interleaved, measure, warm_up
-from ast_edge.latency.surroundings import Surroundings, Watch
-from ast_edge.manifest import ModelSpec, Precision
-from ast_edge.model_file import read_model_file
+from ast_edge.machine.facts import facts
+from ast_edge.machine.watch import Surroundings, Watch
+from ast_edge.model.engine_file import AnyModel, EngineFile
+from ast_edge.model.manifest import ModelSpec, Precision
+from ast_edge.model.onnx_file import read_model_file
 
 USUAL_LIMITS = Limits(count=None, seconds=10.0)
 # Other programs' work is told as a warning from this share of all processors on, at most this much of one.
@@ -93,7 +93,7 @@ def in_precision(model: Path, precision: Precision) -> Path:
     """
     if model.suffix == ".engine":
         raise UsageError(f"{model}: an engine has the precision that it was built in; leave out --precision.")
-    from ast_edge import engine_build  # noqa: PLC0415 (only where it is asked for)
+    from ast_edge.backends import engine_build  # noqa: PLC0415 (only where it is asked for)
 
     return engine_build.in_precision(read_model_file(model), precision, lambda _: None).path
 

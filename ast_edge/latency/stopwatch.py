@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ast_edge.backends.settling import settled
 from ast_edge.errors import FrameError
-from ast_edge.latency.settling import settled
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from ast_edge.frames.pixel_formats import Colour
     from ast_edge.inspector import Inspection, Inspector
-    from ast_edge.pixel_formats import Colour
 
 MOST_WARM_UP, MOST_WARM_UP_S = 500, 60.0
 # Candidates that are compared take turns, a block each: what disturbs the machine disturbs all of them. The

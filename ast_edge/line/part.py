@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
-from ast_edge.manifest import ModelSpec
-from ast_edge.scoring import Verdict
+from ast_edge.model.manifest import ModelSpec
+from ast_edge.verdict.scoring import Verdict
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ast_edge.cameras.base import State
-from ast_edge.line.ledger import Balance
+from ast_edge.line.station.ledger import Balance
 
 StationState = Literal["starting", "running", "stopping", "stopped"]
 

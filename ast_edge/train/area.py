@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, FrameError
-from ast_edge.manifest import Crop
-from ast_edge.preprocess import part_in_depth
+from ast_edge.frames.preprocess import part_in_depth
+from ast_edge.model.manifest import Crop
 from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import LoadedSample, Sample, load

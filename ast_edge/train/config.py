@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import UsageError
-from ast_edge.manifest import (
+from ast_edge.model.manifest import (
     Aggregation,
     Crop,
     DepthPreprocessing,

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError
 from ast_edge.files import sha256_file
-from ast_edge.images import list_images, read_image, read_mask, read_xyz, xyz_beside
-from ast_edge.manifest import Mode
+from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, xyz_beside
+from ast_edge.model.manifest import Mode
 
 Layout = Literal["mvtec-3d", "mvtec-ad", "folder"]
 GOOD = "good"

@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from ast_edge import scoring
 from ast_edge.errors import DataError, FrameError, UsageError
+from ast_edge.frames.preprocess import depth_input
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.manifest import Aggregation, Crop
-from ast_edge.preprocess import depth_input
+from ast_edge.model.manifest import Aggregation, Crop
 from ast_edge.progress import stage
-from ast_edge.scoring import Verdict
 from ast_edge.train import metrics
 from ast_edge.train.data import (
     GOOD,
@@ -35,6 +33,8 @@ from ast_edge.train.data import (
 )
 from ast_edge.train.network import TorchBackend
 from ast_edge.train.run import Run, pick_device
+from ast_edge.verdict import scoring
+from ast_edge.verdict.scoring import Verdict
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top5", "top10")
 RATES_PERCENT = (0, 1, 5, 10)

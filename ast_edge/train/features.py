@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from ast_edge.backends.base import Array
 from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError
 from ast_edge.files import write_text
-from ast_edge.manifest import Mode, Preprocessing
-from ast_edge.preprocess import depth_input, image_input
+from ast_edge.frames.preprocess import depth_input, image_input
+from ast_edge.model.manifest import Mode, Preprocessing
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Sample, load

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ast_edge.manifest import Aggregation
-from ast_edge.scoring import top_count
+from ast_edge.model.manifest import Aggregation
+from ast_edge.verdict.scoring import top_count
 
 
 def teacher_loss(z: Tensor, log_det: Tensor, mask: Tensor | None) -> Tensor:
@@ -61,7 +61,7 @@ def student_loss(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> T
 
 
 def aggregate(anomaly_map: Tensor, mask: Tensor | None, aggregation: Aggregation) -> Tensor:
-    """Image score [N] of a map [N,h,w]; the torch copy of `ast_edge.scoring.aggregate`.
+    """Image score [N] of a map [N,h,w]; the torch copy of `ast_edge.verdict.scoring.aggregate`.
 
     Mean, maximum and the mean of the largest values are taken over the foreground, so that a part's size does
     not enter its score; a foreground that is empty or has fewer pixels gives a score that is not finite.

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ast_edge.backends.base import Array, Backend, Outputs
-from ast_edge.manifest import Aggregation, input_specs, output_specs
-from ast_edge.preprocess import UNSHUFFLE
+from ast_edge.frames.preprocess import UNSHUFFLE
+from ast_edge.model.manifest import Aggregation, input_specs, output_specs
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.losses import aggregate, distance, smooth

@@ -15,13 +15,11 @@ from typing import Literal
 import torch
 
 import ast_edge
-from ast_edge import scoring
-from ast_edge.calibration import GoodParts, Origin, calibrate
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import cache_root, write_bytes, write_text
-from ast_edge.images import picture_size, read_xyz
-from ast_edge.imaging import GreyLevels, grey_levels, span
-from ast_edge.manifest import Mode, ModelSpec, PastCalibration, TrainedRange, TrainingData
+from ast_edge.frames.levels import GreyLevels, grey_levels, span
+from ast_edge.frames.reading import picture_size, read_xyz
+from ast_edge.model.manifest import Mode, ModelSpec, PastCalibration, TrainedRange, TrainingData
 from ast_edge.progress import stage
 from ast_edge.train.area import crop_around_parts
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
@@ -40,6 +38,8 @@ from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.references import reference_vectors
 from ast_edge.train.run import Run, RunConfig, pick_device
+from ast_edge.verdict import scoring
+from ast_edge.verdict.calibration import GoodParts, Origin, calibrate
 
 SEEDED: Literal["seeded"] = "seeded"
 _CALIBRATION_PARTS = 64

@@ -9,7 +9,7 @@ import numpy as np
 
 from ast_edge.backends.base import Array, Outputs
 from ast_edge.errors import DataError
-from ast_edge.references import References
+from ast_edge.model.references import References
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Sample
 from ast_edge.train.features import network_inputs

@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ast_edge.errors import RunError
 from ast_edge.files import write_text
-from ast_edge.manifest import ModelSpec, TrainingData
-from ast_edge.references import References
+from ast_edge.model.manifest import ModelSpec, TrainingData
+from ast_edge.model.references import References
 from ast_edge.train.backbone import Trunk, build_trunk
 from ast_edge.train.checkpoint import load_module, read_tensors
 from ast_edge.train.config import TrainConfig

@@ -1,4 +1,4 @@
-"""ONNX file to TensorRT plan. Needs a current CUDA context; `ast_edge.engine_build` is the way in."""
+"""ONNX file to TensorRT plan. Needs a current CUDA context; see `ast_edge.backends.engine_build`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import tensorrt as trt
 
-from ast_edge.engine_file import Batch
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.files import write_bytes
-from ast_edge.manifest import Precision
+from ast_edge.model.engine_file import Batch
+from ast_edge.model.manifest import Precision
 from ast_edge.trt import versions
 from ast_edge.trt.log import Log
 

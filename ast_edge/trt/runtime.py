@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import tensorrt as trt
 
-from ast_edge.engine_file import Build
 from ast_edge.errors import BackendError
-from ast_edge.manifest import TensorSpec
+from ast_edge.model.engine_file import Build
+from ast_edge.model.manifest import TensorSpec
 from ast_edge.trt import versions
 from ast_edge.trt.build import made, shape_of
 from ast_edge.trt.log import Log

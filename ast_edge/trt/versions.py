@@ -12,7 +12,7 @@ from typing import Any
 import tensorrt as trt
 
 from ast_edge.errors import BackendError, UsageError
-from ast_edge.manifest import Precision
+from ast_edge.model.manifest import Precision
 from ast_edge.trt.names import ONLY_IN
 
 

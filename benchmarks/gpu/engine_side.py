@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import machine
-import roofline
+from ast_edge.backends.engine_build import Options, build_engine, in_precision
 from ast_edge.cuda.device import missing_for_tensorrt
-from ast_edge.engine_build import Options, build_engine, in_precision
 from ast_edge.errors import AstEdgeError
+from ast_edge.frames.pixel_formats import Colour
 from ast_edge.inspector import Inspector
 from ast_edge.latency.figures import by_stage, figures, histogram
 from ast_edge.latency.frames import frame_kind, made_part
 from ast_edge.latency.stopwatch import Limits, Part, measure, warm_up
-from ast_edge.manifest import Precision
-from ast_edge.model_file import read_model_file
-from ast_edge.pixel_formats import Colour
+from ast_edge.model.manifest import Precision
+from ast_edge.model.onnx_file import read_model_file
+from benchmarks.common import machine
+from benchmarks.roofline import measure as roofline
 
 SECONDS, MOST_ROUNDS = 6.0, 10_000
 MOST_WARM_UP = 300

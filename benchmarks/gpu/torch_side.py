@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import machine
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.train.config import PresetName, TrainConfig, changed, preset
 from ast_edge_export.fold import FoldedNetwork
-from untrained import make_inputs, make_network, write_model
+from benchmarks.common import machine
+from benchmarks.common.untrained import make_inputs, make_network, write_model
 
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
 PRESETS: tuple[PresetName, ...] = ("paper", "balanced", "nano")

@@ -11,7 +11,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from line.plc import free_port, listens
+from benchmarks.line.plc import free_port, listens
 
 _START_S = 20.0
 

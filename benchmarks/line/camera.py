@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+from benchmarks.common.command import environment, module
 
 SERIAL = "LINE"
 
@@ -38,15 +39,15 @@ class FakeCamera:
         if self._lock is None:
             self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-        server = Path(__file__).with_name("camera_server.py")
         self._process = process = subprocess.Popen(
             [
-                *(sys.executable, str(server), "--address", self.address, "--serial", SERIAL),
+                *(*module("line.camera_server"), "--address", self.address, "--serial", SERIAL),
                 *("--lost-share", str(self.lost_share)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=environment(),
             text=True,
         )
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)

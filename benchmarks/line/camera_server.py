@@ -1,6 +1,6 @@
 """Aravis' fake GigE Vision camera as a process of its own, until standard input ends.
 
-    python benchmarks/line/camera_server.py --address 127.0.0.1 --serial LINE --looks-per-s 909
+    python -m benchmarks.line.camera_server --address 127.0.0.1 --serial LINE --looks-per-s 909
 
 The camera looks for a software trigger so many times a second, by default 25, which the program that Aravis
 ships cannot change: a frame would come up to 40 ms after its trigger, by the camera's doing and not the

@@ -10,7 +10,7 @@ from ast_edge.cameras.base import Frame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cli import main as ast_edge
 from ast_edge.errors import LostFrameError
-from ast_edge.pixel_formats import decode
+from ast_edge.frames.pixel_formats import decode
 
 
 def capture(uri: str, folder: Path, count: int) -> None:

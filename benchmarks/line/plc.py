@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from benchmarks.common.command import environment, module
 
 # The server's map, said here again: importing it would need pymodbus's server in every process.
 COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
@@ -67,12 +68,12 @@ class Plc:
         """Begin to serve; with `forget` its counters and registers are 0 again."""
         if forget:
             self.journal.unlink(missing_ok=True)
-        server = Path(__file__).with_name("plc_server.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(server), "--port", str(self.port), "--journal", str(self.journal)],
+            [*module("line.plc_server"), "--port", str(self.port), "--journal", str(self.journal)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=environment(),
             text=True,
         )
         end = time.monotonic() + _START_S

@@ -1,6 +1,6 @@
 """The PLC as a process of its own: a pymodbus server with a conveyor, a part counter and an encoder.
 
-    python benchmarks/line/plc_server.py --port 5020 --journal plc.jsonl
+    python -m benchmarks.line.plc_server --port 5020 --journal plc.jsonl
 
 Every write to it and every part that it counts goes to the journal, one JSON line with `at_ns` of
 CLOCK_MONOTONIC, before it is answered. A journal that is there already is read first: the PLC has its

@@ -9,15 +9,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from line.broker import Broker
-from line.camera import SERIAL, FakeCamera
-from line.plc import BLOCK, COUNTER, REJECT_COIL, Plc, free_port
+from benchmarks.common.command import environment, module
+from benchmarks.line.broker import Broker
+from benchmarks.line.camera import SERIAL, FakeCamera
+from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc, free_port
 
 TOKEN = "of one storm only"  # noqa: S105 (of a station that lives for the storm only)
 CAMERA = f"gige://{SERIAL}?trigger=software&exposure_us=10000&packet_size=9000"
@@ -146,17 +146,16 @@ class Storm:
     def start_station(self) -> None:
         """As systemd would; its wall clock is the storm's to move."""
         preload = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
-        environment = {**os.environ, "STORM_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"}
+        variables = environment(STORM_TOKEN=TOKEN, PYTHONUNBUFFERED="1")
         if preload is not None:
-            environment |= {
+            variables |= {
                 "LD_PRELOAD": str(preload),
                 "FAKETIME_TIMESTAMP_FILE": str(self.clock),
                 "FAKETIME_NO_CACHE": "1",
                 "DONT_FAKE_MONOTONIC": "1",
             }
-        script = Path(__file__).with_name("storm_station.py")
-        command = [sys.executable, str(script), str(self.control), str(self.folder / "line.toml")]
-        self.station = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
+        command = [*module("line.storm_station"), str(self.control), str(self.folder / "line.toml")]
+        self.station = subprocess.Popen(command, env=variables, stdout=self.log, stderr=self.log)
 
     def wait_ready(self, within_s: float = 120.0) -> None:
         """Until /readyz says so. Raises RuntimeError when it does not."""

@@ -1,6 +1,6 @@
 """The station of the storm: `ast-edge run`, and an engine that fails or hangs while a file says so.
 
-    python benchmarks/line/storm_station.py CONTROL_FILE LINE_TOML
+    python -m benchmarks.line.storm_station CONTROL_FILE LINE_TOML
 
 The file holds `raise`, `hang` or nothing; everything else is the product as it is.
 """
@@ -15,8 +15,8 @@ from ast_edge.cameras.base import Frame
 from ast_edge.cli import main
 from ast_edge.errors import BackendError
 from ast_edge.inspector import Inspection
-from ast_edge.line import recipes, station
-from ast_edge.line.recipes import Recipe
+from ast_edge.line.station import recipes, station
+from ast_edge.line.station.recipes import Recipe
 
 HANG_S = 1.0
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
-from line.plc import BLOCK, REJECT_COIL
-from line.storm import Storm, Window
+from benchmarks.line.plc import BLOCK, REJECT_COIL
+from benchmarks.line.storm import Storm, Window
 
 _CODES = {1: "pass", 2: "reject", 3: "fault"}
 # A part that was photographed before the camera died may pass; a coil may be a request late.

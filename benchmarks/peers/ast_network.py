@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ast_edge.manifest import Mode, input_specs
+from ast_edge.model.manifest import Mode, input_specs
 from ast_edge.train.backbone import build_trunk, calibrate_batch_norm
 from ast_edge.train.config import PresetName, preset
 from ast_edge.train.network import AstNetwork

@@ -13,11 +13,11 @@ def build(path: Path) -> Callable[[dict[str, Tensor]], Tensor]:
     """From a recipe, JSON, a function of the network's inputs that gives the score of one picture."""
     recipe = json.loads(path.read_text(encoding="utf-8"))
     if recipe["maker"] == "anomalib":
-        from peers import anomalib_models  # noqa: PLC0415  # each of the two environments has one of them
+        from benchmarks.peers import anomalib_models  # noqa: PLC0415  # each of the two environments has one of them
 
         peer = anomalib_models.restored(recipe, path.parent)
         return lambda inputs: peer(inputs["input"]).pred_score
-    from peers import ast_network  # noqa: PLC0415
+    from benchmarks.peers import ast_network  # noqa: PLC0415
 
     network = ast_network.random_network(recipe["preset"], recipe["mode"])
     return lambda inputs: network(**inputs)[0]

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto
 
-from floor.layers import constants
+from benchmarks.roofline.layers import constants
 
 _LAYERS = {"Conv", "Gemm", "MatMul"}
 _NUMBERS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8}

@@ -8,11 +8,11 @@ from typing import cast
 import numpy as np
 
 from ast_edge.backends.base import Array
-from ast_edge.manifest import Crop, Mode, Preprocessing, input_specs
+from ast_edge.model.manifest import Crop, Mode, Preprocessing, input_specs
 from ast_edge.train.config import PresetName, preset
 from ast_edge.train.data import Sample, open_dataset
 from ast_edge.train.features import network_inputs
-from peers.cards import Card
+from benchmarks.peers.cards import Card
 
 
 def inputs(card: Card, count: int, data: Path | None) -> dict[str, Array]:

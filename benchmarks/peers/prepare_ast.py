@@ -1,6 +1,6 @@
 """Cards for `speed.py`: of models that `ast-edge export` wrote, and of networks with random weights.
 
-    python benchmarks/peers/prepare_ast.py FOLDER [MODEL.onnx ...] [--random paper:rgb ...]
+    python -m benchmarks.peers.prepare_ast FOLDER [MODEL.onnx ...] [--random paper:rgb ...]
 
 Cards stand beside the models given, all else in FOLDER. `--random PRESET:MODE` makes the network of a
 preset, whose time does not depend on its weights: in eager PyTorch, exported plainly by torch.onnx with
@@ -18,19 +18,18 @@ from typing import get_args
 import numpy as np
 import onnx
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import network_size
 from ast_edge.backends.base import Array
-from ast_edge.manifest import Mode, input_specs
-from ast_edge.model_file import read_model_file
-from ast_edge.precision import to_mixed_precision
+from ast_edge.model.half_precision import to_mixed_precision
+from ast_edge.model.manifest import Mode, input_specs
+from ast_edge.model.onnx_file import read_model_file
 from ast_edge.train.config import PresetName, preset
 from ast_edge.train.network import AstNetwork
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.quantise import to_int8
 from ast_edge_export.trace import trace
-from peers import ast_network
-from peers.cards import Card, write
+from benchmarks.common import network_size
+from benchmarks.peers import ast_network
+from benchmarks.peers.cards import Card, write
 
 NOTE = "random weights, time only"
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from peers.cards import Card, Engine
+from benchmarks.common.command import environment, module
+from benchmarks.peers.cards import Card, Engine
 
-WORKER = Path(__file__).parent / "worker.py"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 Answer = dict[str, object]
 
@@ -46,8 +46,8 @@ class Runner:
 
     def start(self, python: Path, pictures: Path, threads: int) -> None:
         """Load and warm up, then stop until asked; `reason` says why it could not."""
-        words = [python, WORKER, self.engine, self.model, pictures, threads]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        words = [*module("peers.worker", python), self.engine, self.model, pictures, threads]
+        variables = environment(OMP_NUM_THREADS=str(threads), PYTHONWARNINGS="ignore")
         with self.log.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
                 [str(word) for word in words],
@@ -55,7 +55,7 @@ class Runner:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment,
+                env=variables,
             )
         try:
             self.about = self._heard()

@@ -1,6 +1,6 @@
 """anomalib's models on one product, with our trunk's weights, for `score.py` to judge and `speed.py` to time.
 
-    python benchmarks/peers/run_anomalib.py patchcore DATA --weights resnet18.safetensors --size 256 \
+    python -m benchmarks.peers.run_anomalib patchcore DATA --weights resnet18.safetensors --size 256 \
         [--crop 54,60,306,306] -o peer.npz [--models FOLDER]
 
 Runs in an environment of its own (`requirements.txt` beside this file). The parts, their order, the picture
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from peers import anomalib_models, cards
+from benchmarks.peers import anomalib_models, cards
 
 METHODS = {
     "padim": "PaDiM",

@@ -1,6 +1,6 @@
 """Judge what `run_anomalib.py` wrote with the metrics that judge our own models; writes a result file.
 
-python benchmarks/peers/score.py DATA peer.npz [-o benchmarks/results/peers]
+python -m benchmarks.peers.score DATA peer.npz [-o benchmarks/results/peers]
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import machine
 from ast_edge.files import write_text
 from ast_edge.train import metrics
 from ast_edge.train.data import GOOD, Sample, load_mask, open_dataset
+from benchmarks.common import machine
+from benchmarks.common.paths import RESULTS
 
 SCHEMA_VERSION = 1
 
@@ -28,9 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
     parser.add_argument("answers", type=Path, nargs="+")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path(__file__).parent.parent / "results" / "peers"
-    )
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "peers")
     options = parser.parse_args()
     for path in options.answers:
         answer = np.load(path, allow_pickle=False)

@@ -1,6 +1,6 @@
 """Size, cost, memory and time on this machine's CPU of our models and their peers, in one interleaved run.
 
-    python benchmarks/peers/speed.py FOLDER ... --data DATA --peers-python PYTHON \
+    python -m benchmarks.peers.speed FOLDER ... --data DATA --peers-python PYTHON \
         -o benchmarks/results/peers.json
 
 FOLDERs hold cards (`cards.py`) of models from `prepare_ast.py` and `run_anomalib.py`. Every network runs in
@@ -25,12 +25,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import machine
 from ast_edge.files import write_text
-from peers import cards, graph_facts, pictures
-from peers.cards import Card
-from peers.race import Race, Runner
+from benchmarks.common import machine
+from benchmarks.peers import cards, graph_facts, pictures
+from benchmarks.peers.cards import Card
+from benchmarks.peers.race import Race, Runner
 
 SCHEMA_VERSION = 1
 SPARE_BYTES = 1 << 30
@@ -172,7 +171,7 @@ def _figures(runner: Runner) -> dict[str, object]:
 
 def _prepare_dry_run(folder: Path, options: argparse.Namespace) -> None:
     """The smallest preset in all its forms."""
-    from peers import prepare_ast  # noqa: PLC0415  # needs torch, which a measurement here does not
+    from benchmarks.peers import prepare_ast  # noqa: PLC0415  # needs torch, which a measurement here does not
 
     for card in prepare_ast.random_cards("nano", "rgb", folder):
         cards.write(card, folder)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import markdown_table
+from benchmarks.common.paths import RESULTS
+from benchmarks.common.table import table as markdown_table
 
-RESULTS = Path(__file__).parent.parent / "results"
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch eager"}
 HEAD = (
     *("method", "picture", "GMAC", "parameters, M", "file MB"),
@@ -28,7 +28,7 @@ def table(results: Path = RESULTS) -> str:
 
     Pictures a second, memory and file are those of the first engine that ran.
     """
-    return markdown_table.table(HEAD, [_row(entry, results) for entry in _networks(results)])
+    return markdown_table(HEAD, [_row(entry, results) for entry in _networks(results)])
 
 
 def engine_table(results: Path = RESULTS) -> str:
@@ -39,7 +39,7 @@ def engine_table(results: Path = RESULTS) -> str:
             ort, vino = (entry["engines"][engine]["min_ms"] for engine in ("onnxruntime", "openvino"))
             times = (_times(entry, "onnxruntime"), _times(entry, "openvino"))
             rows.append((_method(entry), *times, f"{vino / ort:.2f}"))
-    return markdown_table.table(ENGINE_HEAD, rows)
+    return markdown_table(ENGINE_HEAD, rows)
 
 
 def _networks(results: Path) -> list[Entry]:

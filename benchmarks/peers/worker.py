@@ -1,6 +1,6 @@
 """One network in one engine in a process of its own, run on request of `speed.py`, in either environment.
 
-    python benchmarks/peers/worker.py ENGINE MODEL PICTURES.npz THREADS
+    python -m benchmarks.peers.worker ENGINE MODEL PICTURES.npz THREADS
 
 Answers JSON lines on stdout: one when the network is loaded and warm, then one for each line on stdin: the
 number of a picture, or `answer` for the scores of all pictures. PICTURES has an array for each of the
@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # for `peers`
 
 Inputs = dict[str, NDArray[Any]]
 Run = Callable[[Inputs], float]
@@ -100,7 +98,7 @@ def _openvino(model: Path, threads: int) -> Run:
 def _torch(model: Path, threads: int) -> Run:
     import torch  # noqa: PLC0415  # each worker loads one engine
 
-    from peers import eager  # noqa: PLC0415  # it needs torch
+    from benchmarks.peers import eager  # noqa: PLC0415  # it needs torch
 
     torch.set_num_threads(threads)
     network = eager.build(model)

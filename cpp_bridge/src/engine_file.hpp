@@ -1,4 +1,4 @@
-// A TensorRT plan and what stands beside it; ast_edge/engine_file.py says what that must be.
+// A TensorRT plan and what stands beside it; ast_edge/model/engine_file.py says what that must be.
 #pragma once
 
 #include <cstdint>

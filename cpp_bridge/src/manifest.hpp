@@ -1,4 +1,4 @@
-// What a model says about itself; ast_edge/manifest.py is the definition. Held here is what decides; everything else
+// What a model says about itself; ast_edge/model/manifest.py is the definition. Held here is what decides; everything else
 // is checked and let go.
 #pragma once
 

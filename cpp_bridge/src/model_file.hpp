@@ -1,4 +1,4 @@
-// The model file; ast_edge/model_file.py says what it must be.
+// The model file; ast_edge/model/onnx_file.py says what it must be.
 #pragma once
 
 #include <optional>

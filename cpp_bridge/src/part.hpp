@@ -1,4 +1,4 @@
-// A part as it was handed in, checked; ast_edge/pixel_formats.py and preprocess.py are the definition.
+// A part as it was handed in, checked; ast_edge/frames/pixel_formats.py and preprocess.py are the definition.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace ast_edge_impl {
 
-// The order of `ast_edge.pixel_formats.COLOURS`, of preprocess.cu and of the C face.
+// The order of `ast_edge.frames.pixel_formats.COLOURS`, of preprocess.cu and of the C face.
 enum class Format { rgb, bgr, mono, bayer_rggb, bayer_bggr, bayer_grbg, bayer_gbrg, nv12, yuyv };
 
 // How a frame lies in memory: in pixels, and `pitch` in bytes from row to row.

@@ -1,4 +1,4 @@
-// Reference vectors and the proof against them; ast_edge/references.py is the definition.
+// Reference vectors and the proof against them; ast_edge/model/references.py is the definition.
 #pragma once
 
 #include <map>

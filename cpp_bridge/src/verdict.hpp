@@ -1,4 +1,4 @@
-// From what an engine says to a verdict; ast_edge/scoring.py, imaging.py, calibration.py and inspector.py are the
+// From what an engine says to a verdict; ast_edge/verdict/scoring.py, imaging.py, calibration.py and inspector.py are the
 // definition.
 #pragma once
 

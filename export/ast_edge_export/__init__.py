@@ -12,7 +12,7 @@ __all__ = ["Exported", "export_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that `ast_edge.precision` can be used where there is no torch.
+    # Lazy, so that `ast_edge.model.half_precision` can be used where there is no torch.
     if name in __all__:
         from ast_edge_export import export  # noqa: PLC0415
 

@@ -17,17 +17,17 @@ import onnx
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.errors import ParityError, RunError, UsageError
 from ast_edge.files import write_bytes, write_text
-from ast_edge.manifest import Manifest, ModelSpec, Precision
-from ast_edge.model_file import ModelFile, network_sha256, write_model_file
-from ast_edge.precision import to_mixed_precision
+from ast_edge.model.half_precision import to_mixed_precision
+from ast_edge.model.manifest import Manifest, ModelSpec, Precision
+from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
+from ast_edge.model.references import SCORE_TOLERANCE, Parity, References, prove, reference_path
 from ast_edge.progress import stage
-from ast_edge.references import SCORE_TOLERANCE, Parity, References, prove, reference_path
 from ast_edge.train.data import GOOD, Sample, open_dataset
 from ast_edge.train.features import network_inputs
 from ast_edge.train.pipeline import split_parts, versions
 from ast_edge.train.run import Run
 from ast_edge_export.fold import FoldedNetwork
-from ast_edge_export.gate import Evidence, Int8Report, Proof, quantise
+from ast_edge_export.int8_gate import Evidence, Int8Report, Proof, quantise
 from ast_edge_export.quantise import Inputs
 from ast_edge_export.trace import trace
 

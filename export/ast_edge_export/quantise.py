@@ -25,8 +25,8 @@ from onnxruntime.quantization import (
 )
 
 from ast_edge.backends.base import Array
-from ast_edge.model_file import HALF_SCOPES
-from ast_edge.precision import drop_unused
+from ast_edge.model.half_precision import drop_unused
+from ast_edge.model.onnx_file import HALF_SCOPES
 
 Inputs = Mapping[str, Array]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
-from ast_edge.manifest import TensorSpec
+from ast_edge.model.manifest import TensorSpec
 
 OPSET = 17  # the newest that TensorRT 8.5 and 8.6 read
 IR_VERSION = 8

@@ -13,8 +13,8 @@ from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.errors import BackendError, FrameError, ModelError, UsageError
-from ast_edge.manifest import Mode
-from ast_edge.model_file import ModelFile, read_model_file, write_model_file
+from ast_edge.model.manifest import Mode
+from ast_edge.model.onnx_file import ModelFile, read_model_file, write_model_file
 from tests.tiny import tiny_inputs, tiny_manifest, tiny_network, tiny_spec, write_tiny_model
 
 SPEC = tiny_spec("rgbd")

@@ -11,8 +11,7 @@ import pytest
 
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.errors import CameraError
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
 
 
 def fresh(script: str) -> str:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from ast_edge.cameras.gige import list_devices
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cameras.supervised import Supervised, Watch
 from ast_edge.errors import CameraError, LostFrameError, UsageError
-from line.camera import FakeCamera
+from benchmarks.line.camera import FakeCamera
+from tests.paths import ROOT
 from tests.waiting import wait_for
 
 TRIGGERED = "gige://127.0.0.1?trigger=software&exposure_us=10000&packet_size=9000"
@@ -255,7 +255,7 @@ def test_a_camera_that_a_killed_program_left_running_is_taken_over(fake: FakeCam
         "from ast_edge.cameras.opening import open_camera\n"
         f"camera = open_camera({TRIGGERED!r})\nprint('open', flush=True)\ninput()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:

@@ -11,9 +11,9 @@ import numpy as np
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
-from ast_edge.line.recipes import Recipes
-from ast_edge.line.station import Setup, Station
-from ast_edge.line.timing import Timing
+from ast_edge.line.station.recipes import Recipes
+from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.timing import Timing
 from tests.line.rig import Remembering, recipe
 from tests.waiting import wait_for
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ast_edge.cli import main
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
 
 
 @dataclass(frozen=True)

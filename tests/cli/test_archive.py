@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ast_edge.cameras.base import Frame
-from ast_edge.cli.archived import printable
-from ast_edge.images import read_image, read_xyz
+from ast_edge.cli.archive_text import printable
+from ast_edge.frames.reading import read_image, read_xyz
 from ast_edge.line.archive.reading import ArchiveReader
 from ast_edge.line.part import PartResult, Trigger
 from tests.cli.conftest import Cli

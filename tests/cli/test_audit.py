@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_edge.line.audit import AuditLog, AuditOptions
+from ast_edge.line.audit.log import AuditLog, AuditOptions
 from tests.cli.conftest import Cli
 
 

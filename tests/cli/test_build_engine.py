@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ast_edge.engine_file import read_engine_file
 from ast_edge.inspector import Inspector
+from ast_edge.model.engine_file import read_engine_file
 from tests.cli.conftest import Cli
 from tests.standin.install import standins
 from tests.tiny import grey, write_tiny_model

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ast_edge import Inspector, scoring
-from ast_edge.images import read_image
-from ast_edge.manifest import Manifest
-from ast_edge.model_file import network_sha256, read_model_file, rewrite_manifest
-from ast_edge.references import load_references
+from ast_edge import Inspector
+from ast_edge.frames.reading import read_image
+from ast_edge.model.manifest import Manifest
+from ast_edge.model.onnx_file import network_sha256, read_model_file, rewrite_manifest
+from ast_edge.model.references import load_references
+from ast_edge.verdict import scoring
 from tests.cli.conftest import Cli, write_part, write_picture
 from tests.tiny import bumpy_part, grey, write_tiny_model
 

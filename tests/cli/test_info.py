@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ast_edge.cli.reporting import info_text
-from ast_edge.manifest import Manifest, Mode, Range, TrainedRange
-from ast_edge.model_file import read_model_file
-from ast_edge.scoring import statement
+from ast_edge.model.manifest import Manifest, Mode, Range, TrainedRange
+from ast_edge.model.onnx_file import read_model_file
+from ast_edge.verdict.scoring import statement
 from tests.cli.conftest import Cli
 from tests.tiny import write_tiny_model
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from tests.cli.conftest import Cli, write_part, write_picture
 from tests.tiny import bumpy_part, flat_part, grey, white, write_tiny_model
 

@@ -11,10 +11,11 @@ from typing import NoReturn
 import pytest
 
 import ast_edge
-from ast_edge import engine_build
+from ast_edge.backends import engine_build
 from ast_edge.cli import main
 from ast_edge.errors import BackendError
-from tests.cli.conftest import ROOT, Cli
+from tests.cli.conftest import Cli
+from tests.paths import ROOT
 
 RUNTIME_COMMANDS = ("inspect", "verify", "info", "build-engine")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ast_edge.model_file import read_model_file, write_model_file
-from ast_edge.references import References, load_references, reference_path
+from ast_edge.model.onnx_file import read_model_file, write_model_file
+from ast_edge.model.references import References, load_references, reference_path
 from tests.cli.conftest import Cli
 from tests.tiny import tiny_manifest, tiny_network, tiny_spec
 

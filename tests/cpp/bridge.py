@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ast_edge.pixel_formats import COLOURS, Colour, frame_size
+from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "cpp_bridge"
 VERDICTS = ("fault", "pass", "reject")
 _TARGETS = ("ast_edge", "ast_edge_prepare", "ast_edge_bench")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ast_edge.calibration import revised
 from ast_edge.cli import main
 from ast_edge.errors import AstEdgeError, FrameError
-from ast_edge.images import list_images, read_image, read_xyz, xyz_beside
+from ast_edge.frames.reading import list_images, read_image, read_xyz, xyz_beside
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.manifest import Mode, PastCalibration
-from ast_edge.model_file import read_model_file, rewrite_manifest
+from ast_edge.model.manifest import Mode, PastCalibration
+from ast_edge.model.onnx_file import read_model_file, rewrite_manifest
+from ast_edge.verdict.calibration import revised
 from tests import tiny
 from tests.cpp.bridge import SOURCE, Model, Result
 from tests.real_data import cable_gland

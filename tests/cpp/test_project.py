@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cpp
 from ast_edge.cuda.compile import source_sha256
 from ast_edge.inspector import Inspector
+from benchmarks.speed import cpp
 from tests import tiny
-from tests.cpp.bridge import ROOT, SOURCE
+from tests.cpp.bridge import SOURCE
+from tests.paths import ROOT
 
 README = SOURCE / "README.md"
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ast_edge.cuda.plan import FrameLayout, Plan, plan_image
 from ast_edge.errors import FrameError
-from ast_edge.imaging import grey_levels, levels_from_sums
-from ast_edge.manifest import Crop, Preprocessing
-from ast_edge.pixel_formats import COLOURS, Colour, frame_size
-from ast_edge.preprocess import image_input
+from ast_edge.frames.levels import grey_levels, levels_from_sums
+from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
+from ast_edge.frames.preprocess import image_input
+from ast_edge.model.manifest import Crop, Preprocessing
 from tests.cuda.host import Host
-from tests.test_pixel_formats import camera_frame
+from tests.frames.test_pixel_formats import camera_frame
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))  # width, height, output size

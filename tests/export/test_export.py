@@ -21,9 +21,9 @@ from ast_edge.backends import open_backend
 from ast_edge.errors import ModelError, ParityError, RunError, UsageError
 from ast_edge.files import sha256_file
 from ast_edge.inspector import Inspector
-from ast_edge.manifest import Mode, Precision
-from ast_edge.model_file import read_model_file
-from ast_edge.references import References, load_references, prove, reference_path
+from ast_edge.model.manifest import Mode, Precision
+from ast_edge.model.onnx_file import read_model_file
+from ast_edge.model.references import References, load_references, prove, reference_path
 from ast_edge.synthetic import render
 from ast_edge.train.config import RESNET18, changed, preset
 from ast_edge.train.data import load, open_dataset
@@ -32,8 +32,9 @@ from ast_edge.train.pipeline import TrainRequest, train
 from ast_edge.train.run import Run
 from ast_edge_export import Exported, export_run
 from ast_edge_export.export import DEFAULT
+from tests.paths import ROOT
 from tests.real_data import cable_gland
-from tests.small import MODES, ROOT, small_product, small_run
+from tests.small import MODES, small_product, small_run
 
 FILES = {"model.onnx", "model.fp16.onnx", "model.reference.npz"}
 NOT_NEEDED = (

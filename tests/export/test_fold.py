@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.train.config import StudentConfig, TeacherConfig
 from ast_edge.train.student import Student
 from ast_edge.train.teacher import Teacher

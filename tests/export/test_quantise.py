@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from ast_edge.manifest import Mode
-from ast_edge.model_file import HALF_SCOPES
+from ast_edge.model.manifest import Mode
+from ast_edge.model.onnx_file import HALF_SCOPES
 from ast_edge_export.quantise import quantisable, quantise_only, to_int8
 from tests.export import MODES, run_onnx, tiny_inputs, traced
 

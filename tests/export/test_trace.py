@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from ast_edge.manifest import Mode, TensorSpec, input_specs, output_specs
+from ast_edge.model.manifest import Mode, TensorSpec, input_specs, output_specs
 from ast_edge_export.trace import IR_VERSION, OPSET
 from tests.export import MODES, run_onnx, run_torch, tiny_config, tiny_inputs, tiny_network, traced
 

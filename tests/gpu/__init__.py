@@ -1,1 +1,1 @@
-"""Proofs on a real GPU with TensorRT; see benchmarks/gpu_day.py."""
+"""Proofs on a real GPU with TensorRT; see benchmarks/gpu/day.py."""

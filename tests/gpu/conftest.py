@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ast_edge.backends.engine_build import Options, build_engine
 from ast_edge.cuda.device import missing_for_tensorrt
-from ast_edge.engine_build import Options, build_engine
-from ast_edge.manifest import Mode, Precision
+from ast_edge.model.manifest import Mode, Precision
 from tests.standin.install import standins
 from tests.tiny import write_tiny_model
 

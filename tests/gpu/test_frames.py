@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ast_edge.engine_file import read_engine_file
+from ast_edge.frames.pixel_formats import COLOURS, Colour
+from ast_edge.frames.preprocess import depth_input, image_input
 from ast_edge.inspector import Inspector
-from ast_edge.manifest import Mode
-from ast_edge.pixel_formats import COLOURS, Colour
-from ast_edge.preprocess import depth_input, image_input
+from ast_edge.model.engine_file import read_engine_file
+from ast_edge.model.manifest import Mode
+from tests.frames.test_pixel_formats import camera_frame
 from tests.gpu.conftest import REHEARSAL, Build
-from tests.test_pixel_formats import camera_frame
 from tests.tiny import flat_part, grey, part, white
 
 INSPECTIONS = 300 if REHEARSAL else 10_000

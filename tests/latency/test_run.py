@@ -14,14 +14,12 @@ import pytest
 from PIL import Image
 
 from ast_edge.cli import main
+from ast_edge.frames.pixel_formats import COLOURS, check_pixels, frame_size
 from ast_edge.latency.frames import made_part, parse_frame
 from ast_edge.latency.page import result_html
 from ast_edge.latency.result import Result, read_result, write_result
-from ast_edge.manifest import Mode
-from ast_edge.pixel_formats import COLOURS, check_pixels, frame_size
+from ast_edge.model.manifest import Mode
 from tests.tiny import tiny_spec, write_tiny_model
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 
 from ast_edge.backends.base import Array, Outputs
 from ast_edge.backends.fake import FakeBackend
+from ast_edge.backends.settling import settled
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.inspector import Inspector
-from ast_edge.latency.settling import settled
 from ast_edge.latency.stopwatch import BLOCK, Limits, Part, interleaved, measure, warm_up
 from tests.tiny import grey, tiny_spec
 

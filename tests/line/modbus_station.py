@@ -6,11 +6,11 @@ import sys
 import threading
 
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
-from ast_edge.line.recipes import Recipes
-from ast_edge.line.station import Setup, Station
-from ast_edge.line.timing import Timing
+from ast_edge.line.station.recipes import Recipes
+from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.timing import Timing
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
-from line.plc import BLOCK, COUNTER
+from benchmarks.line.plc import BLOCK, COUNTER
 from tests.line.rig import BenchCamera, recipe
 
 

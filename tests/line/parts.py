@@ -9,10 +9,10 @@ import numpy as np
 
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
-from ast_edge.line.ledger import Balance
 from ast_edge.line.part import PartResult, Trigger
+from ast_edge.line.station.ledger import Balance
 from ast_edge.line.status import StationStatus
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 
 def part_result(

@@ -18,10 +18,10 @@ from ast_edge.errors import CameraError
 from ast_edge.inspector import Inspector
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
-from ast_edge.line.recipes import Recipe, Recipes
-from ast_edge.line.station import Setup, Station, Triggering
+from ast_edge.line.station.recipes import Recipe, Recipes
+from ast_edge.line.station.station import Setup, Station, Triggering
+from ast_edge.line.station.timing import Timing
 from ast_edge.line.status import StationView
-from ast_edge.line.timing import Timing
 from tests.tiny import MAP_SIZE, tiny_spec
 
 Answer = Callable[[Mapping[str, Array]], Outputs]

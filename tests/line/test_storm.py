@@ -1,4 +1,4 @@
-"""The storm in short: every fault once, with the real counterparts, as `benchmarks/fault_storm.py` has it."""
+"""The storm in short: every fault once, with the real counterparts, as `benchmarks.line.fault_storm`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.errors import CameraError
+from benchmarks.common.command import module
+from tests.paths import ROOT
 from tests.waiting import program
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Path) -> None:
@@ -29,7 +28,7 @@ def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Pat
     second = tmp_path / "second"
     shutil.copytree(tiny_rgb.parent, second)
     result = tmp_path / "storm.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "fault_storm.py"), "--once", "--calm-s", "2"]
+    command = [*module("line.fault_storm"), "--once", "--calm-s", "2"]
     models = ["--models", str(tiny_rgb), str(second / tiny_rgb.name)]
     done = subprocess.run(
         [*command, *models, "-o", str(result), "--log", str(tmp_path / "log")],

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from ast_edge import backends, engine_build
+from ast_edge import backends
+from ast_edge.backends import engine_build
 from ast_edge.cuda import compile as kernel_compiler
 from ast_edge.cuda import device, graph
 from ast_edge.cuda.device import Device

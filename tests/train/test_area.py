@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from ast_edge.errors import DataError
-from ast_edge.manifest import Crop
-from ast_edge.preprocess import depth_input
+from ast_edge.frames.preprocess import depth_input
+from ast_edge.model.manifest import Crop
 from ast_edge.train.area import crop_around_parts, part_in_picture
 from ast_edge.train.config import TrainConfig, changed, preset
 from ast_edge.train.data import load, open_dataset

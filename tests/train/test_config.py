@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ast_edge.errors import UsageError
-from ast_edge.manifest import DepthPreprocessing, Mode
+from ast_edge.model.manifest import DepthPreprocessing, Mode
 from ast_edge.train.config import B5, BackboneConfig, PresetName, TrainConfig, changed, preset
 
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.train.data import Sample, fingerprint, load, load_mask, open_dataset, split_holdout
 from tests.real_data import cable_gland
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ast_edge.errors import DataError, RunError
 from ast_edge.files import cache_root
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig, changed, preset
 from ast_edge.train.data import Sample, open_dataset

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ast_edge import scoring
-from ast_edge.manifest import Aggregation
+from ast_edge.model.manifest import Aggregation
 from ast_edge.train.losses import aggregate, distance, smooth, student_loss, teacher_loss
+from ast_edge.verdict import scoring
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top1", "top3")
 N, C, H = 3, 5, 4

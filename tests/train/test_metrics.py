@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,8 +25,9 @@ from ast_edge.train.metrics import (
     pixel_figures,
     share,
 )
+from tests.paths import ROOT
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = ROOT / "tests" / "data"
 
 # Ranked from the top: defective, good, defective, good. Three of the four pairs are in order.
 DEFECTIVE = np.array([True, False, True, False])

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from scipy.stats import beta
 
-from ast_edge.scoring import statement
 from ast_edge.synthetic import DEFECTS
 from ast_edge.train.evaluate import Evaluation, Judged, figures, judge, open_model, parts_to_test
 from ast_edge.train.report import Axis, rate_text, report_html
-from tests.small import ROOT
+from ast_edge.verdict.scoring import statement
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
 ARTEFACTS = ROOT / "artefacts" / "report"

@@ -16,7 +16,7 @@ import torch
 
 from ast_edge.backends.base import Array
 from ast_edge.errors import ModelError, RunError
-from ast_edge.manifest import Mode
+from ast_edge.model.manifest import Mode
 from ast_edge.train.references import disturbed
 from ast_edge.train.run import Run, RunConfig, pick_device
 from tests.small import COUNTS, EPOCHS, MODES

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ast_edge.cameras.base import Frame
 from ast_edge.line.archive.row import Row, row_of
 from ast_edge.line.part import PartResult
-from ast_edge.manifest import Manifest
-from ast_edge.scoring import Verdict
+from ast_edge.model.manifest import Manifest
+from ast_edge.verdict.scoring import Verdict
 
 _MOST_BYTES = 65_536
 _Int64 = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]

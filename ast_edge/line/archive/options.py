@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ast_edge.line.options import Options
+from ast_edge.line.config.options import Options
 
 Days = Annotated[float, Field(gt=0, le=36_500)]
 

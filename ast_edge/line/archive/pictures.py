@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError
 from ast_edge.files import write_bytes
+from ast_edge.frames.pixel_formats import check_pixels, decode
 from ast_edge.inspector import Inspection
 from ast_edge.line.archive.document import document_of
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.row import Files
 from ast_edge.line.part import PartResult
-from ast_edge.manifest import Crop, ModelSpec
-from ast_edge.pixel_formats import check_pixels, decode
+from ast_edge.model.manifest import Crop, ModelSpec
 
 PICTURES = "pictures"
 _KINDS = {
@@ -162,7 +162,7 @@ def _encode(suffix: str, pixels: NDArray[np.generic], settings: Sequence[int]) -
 
 
 def _encode_xyz(z_m: NDArray[np.float32]) -> memoryview:
-    """A float32 TIFF [H,W,3] of x, y and z as `ast_edge.images.read_xyz` reads it; x and y are 0."""
+    """A float32 TIFF [H,W,3] of x, y and z as `ast_edge.frames.reading.read_xyz` reads it; x and y are 0."""
     import cv2  # noqa: PLC0415
 
     xyz = np.zeros((*z_m.shape, 3), np.float32)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import LineError
-from ast_edge.line.belt import EncoderReading, EncoderSource
 from ast_edge.line.events import Event
-from ast_edge.line.gate import Fate, Gate, GateOptions
+from ast_edge.line.gate.belt import EncoderReading, EncoderSource
+from ast_edge.line.gate.gate import Fate, Gate, GateOptions
 from ast_edge.line.outputs.queued import QueuedOutput
 from ast_edge.line.part import PartResult
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.line.belt import EncoderSource
-from ast_edge.line.gate import Gate, GateOptions
-from ast_edge.line.gpio import Chip, GpioLine, LineId, output_settings, request_lines
-from ast_edge.line.options import Name, Options
+from ast_edge.line.config.options import Name, Options
+from ast_edge.line.gate.belt import EncoderSource
+from ast_edge.line.gate.gate import Gate, GateOptions
+from ast_edge.line.links.gpio import Chip, GpioLine, LineId, output_settings, request_lines
 from ast_edge.line.outputs.gated import GatedOutput
 from ast_edge.line.part import PartResult
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 if TYPE_CHECKING:
     import gpiod

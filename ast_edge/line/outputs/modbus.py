@@ -40,16 +40,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.line.belt import EncoderSource
-from ast_edge.line.gate import GateOptions
-from ast_edge.line.modbus import Address, ModbusLink, ModbusOptions, WordOrder, from_words, to_words
-from ast_edge.line.options import Name
+from ast_edge.line.config.options import Name
+from ast_edge.line.gate.belt import EncoderSource
+from ast_edge.line.gate.gate import GateOptions
+from ast_edge.line.links.modbus import Address, ModbusLink, ModbusOptions, WordOrder, from_words, to_words
 from ast_edge.line.outputs.gated import GatedOutput
 from ast_edge.line.outputs.reasons import reason_code
+from ast_edge.line.outputs.tally import WORD32, Tally, Totals, plc_id
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationState
-from ast_edge.line.tally import WORD32, Tally, Totals, plc_id
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 REGISTERS = 18
 TOTALS_AT = 6

@@ -12,14 +12,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ast_edge.errors import LineError
+from ast_edge.line.config.options import Name, Seconds
 from ast_edge.line.events import Event
-from ast_edge.line.mqtt import Answer, Broker, Link, MqttConnection, Session, Topic
-from ast_edge.line.options import Name, Seconds
+from ast_edge.line.links.mqtt import Answer, Broker, Link, MqttConnection, Session, Topic
+from ast_edge.line.links.waker import Waker
 from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.outputs.queued import QueuedOutput
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationState, StationStatus
-from ast_edge.line.waker import Waker
 
 _EVENTS_WAITING = 100
 _EVENT_CHARS = 8192

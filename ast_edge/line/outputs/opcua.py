@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ast_edge.errors import LineError
+from ast_edge.line.config.options import Host, Name, Options, Port, Secret
 from ast_edge.line.events import Event
-from ast_edge.line.guarded_loop import GuardedLoop
-from ast_edge.line.opcua import StationServer
-from ast_edge.line.opcua_access import Access, load_identity, missing
-from ast_edge.line.options import Host, Name, Options, Port, Secret
+from ast_edge.line.links.guarded_loop import GuardedLoop
+from ast_edge.line.links.opcua import StationServer
+from ast_edge.line.links.opcua_access import Access, load_identity, missing
 from ast_edge.line.outputs.queued import QueuedOutput
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 OTHER = 99
 # What each number means, and by which words of the reason it is known. Numbers are never given anew: PLC

@@ -14,14 +14,14 @@ from pydantic import Field, field_validator, model_validator
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import AstEdgeError, LineError
-from ast_edge.line.options import Name, Options, Seconds, Secret
+from ast_edge.line.config.options import Name, Options, Seconds, Secret
+from ast_edge.line.links.http import Limit, Poster
+from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.outputs.spool import Entry, Spool
 from ast_edge.line.part import PartResult
-from ast_edge.line.posting import Limit, Poster
-from ast_edge.line.spool import Entry, Spool
 from ast_edge.line.status import StationView
-from ast_edge.line.tls import TlsOptions
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 
 _ROOM = 1000
 _AGAIN = (408, 429)  # of 4xx, what is worth another try: too slow, too many

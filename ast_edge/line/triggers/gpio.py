@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from ast_edge.line.belt import EncoderReading
-from ast_edge.line.gpio import Chip, GpioInput, input_settings, request_lines
-from ast_edge.line.options import Name, Options
+from ast_edge.line.config.options import Name, Options
+from ast_edge.line.gate.belt import EncoderReading
+from ast_edge.line.links.gpio import Chip, GpioInput, input_settings, request_lines
 from ast_edge.line.triggers.watched import WatchedTrigger
 
 if TYPE_CHECKING:

@@ -23,9 +23,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.line.belt import EncoderReading
-from ast_edge.line.modbus import MOST_READ, Address, ModbusLink, ModbusOptions, Table, WordOrder, from_words
-from ast_edge.line.options import Name
+from ast_edge.line.config.options import Name
+from ast_edge.line.gate.belt import EncoderReading
+from ast_edge.line.links.modbus import (
+    MOST_READ,
+    Address,
+    ModbusLink,
+    ModbusOptions,
+    Table,
+    WordOrder,
+    from_words,
+)
 from ast_edge.line.triggers.counter import step
 from ast_edge.line.triggers.watched import WatchedTrigger
 

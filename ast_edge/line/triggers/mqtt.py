@@ -13,10 +13,10 @@ from typing import Literal
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import AstEdgeError, LineError
-from ast_edge.line.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
-from ast_edge.line.options import Name
+from ast_edge.line.config.options import Name
+from ast_edge.line.links.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
+from ast_edge.line.links.waker import Waker
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
-from ast_edge.line.waker import Waker
 
 MAX_PAYLOAD_BYTES = 1024
 _MAX_ID_CHARS = 64

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ast_edge.line.options import Options
+from ast_edge.line.config.options import Options
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
 
 

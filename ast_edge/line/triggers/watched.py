@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import AstEdgeError
-from ast_edge.line.belt import EncoderReading
+from ast_edge.line.gate.belt import EncoderReading
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
 
 _UNSEEN = "they came between two looks or while there was no connection"

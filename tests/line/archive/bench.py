@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from ast_edge.cameras.base import Frame
-from ast_edge.images import read_image, read_xyz
+from ast_edge.frames.reading import read_image, read_xyz
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.output import Archive
 from ast_edge.line.archive.pictures import part_file
 from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
 from ast_edge.line.events import EventKind
 from ast_edge.line.part import PartResult
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 from tests.line.parts import StillStation, part_result
 from tests.tiny import tiny_spec
 

@@ -13,7 +13,7 @@ import numpy as np
 from ast_edge.cameras.base import Frame
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.output import Archive
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 from tests.line.parts import StillStation, part_result
 
 VERDICTS: tuple[Verdict, ...] = ("pass", "reject", "fault")

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from tests.line.archive.bench import archiving, check_file, check_whole, part, rows
+from tests.paths import ROOT
 from tests.waiting import wait_for
 
-ROOT = Path(__file__).parent.parent.parent.parent
 KILLS = 4
 
 

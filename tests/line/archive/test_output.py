@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from ast_edge.cameras.base import Frame
-from ast_edge.images import read_image, read_xyz
+from ast_edge.frames.pixel_formats import Colour, decode
+from ast_edge.frames.reading import read_image, read_xyz
 from ast_edge.inspector import Inspector
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.output import Archive
@@ -24,9 +25,8 @@ from ast_edge.line.archive.pictures import write_part
 from ast_edge.line.archive.reading import ArchiveReader, Query
 from ast_edge.line.archive.row import Files
 from ast_edge.line.part import PartResult, Trigger
-from ast_edge.manifest import Crop
-from ast_edge.pixel_formats import Colour, decode
-from ast_edge.scoring import Verdict
+from ast_edge.model.manifest import Crop
+from ast_edge.verdict.scoring import Verdict
 from tests.line.archive.bench import archiving, check_whole, part, rows
 from tests.tiny import tiny_spec
 from tests.waiting import wait_for

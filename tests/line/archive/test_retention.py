@@ -19,7 +19,7 @@ from ast_edge.line.archive.retention import Holding, Limits, Retention, next_ste
 from ast_edge.line.archive.row import Files, Outcome, row_of
 from ast_edge.line.archive.schema import INDEX
 from ast_edge.line.part import Trigger
-from ast_edge.scoring import Verdict
+from ast_edge.verdict.scoring import Verdict
 from tests.line.archive.bench import archiving, check_whole, part, rows
 from tests.waiting import wait_for
 

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 from ast_edge.errors import LineError
 from ast_edge.line.events import Event
-from ast_edge.line.mqtt import Broker
+from ast_edge.line.links.mqtt import Broker
+from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
-from ast_edge.line.tls import TlsOptions
 from tests.line.brokers import Listener, Stingy, broker, listening, raw_server
 from tests.line.certificates import Authority
 from tests.line.parts import StillStation, part_result

@@ -24,7 +24,7 @@ from ast_edge.line.outputs.webhook import WebhookOptions, WebhookOutput
 from tests.line.brokers import raw_server
 from tests.line.certificates import Authority
 from tests.line.parts import StillStation, part_result
-from tests.line.web import Posted, web
+from tests.line.web.client import Posted, web
 from tests.waiting import free_port, wait_for
 
 

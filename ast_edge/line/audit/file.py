@@ -1,0 +1,167 @@
+"""The audit log's file: lines appended and synchronised, a torn end put aside, full files renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ast_edge.errors import LineError
+from ast_edge.files import sha256_file, write_bytes
+from ast_edge.line.audit.chain import MOST_LINE_BYTES, START, make_line, read_line, segments
+
+# Time in seconds since the epoch, run, kind, details as JSON.
+NewEntry = tuple[float, str, str, str]
+
+
+class AuditFile:
+    """Used by one thread; `head`, the digest of the last entry, may be read by any."""
+
+    def __init__(self, path: Path, rotate_bytes: int, run: str) -> None:
+        self._path = path
+        self._run = run
+        self._torn: list[NewEntry] = []
+        self._rotate_bytes = rotate_bytes
+        self._file: int | None = None
+        self._lock_file: int | None = None
+        self._size = 0
+        self._n = 0
+        self.head = START
+
+    def append(self, entries: Sequence[NewEntry]) -> None:
+        """Write the entries and wait until they are on the disk: all of them or none.
+
+        Raises OSError, or LineError where another process writes the log; the file is opened anew by the next
+        call.
+        """
+        try:
+            self._open()
+            self._write([*self._torn, *entries])
+        except BaseException:
+            self.close()
+            raise
+        self._torn.clear()
+        if self._size >= self._rotate_bytes:
+            with contextlib.suppress(OSError):  # then the file grows, until it can be renamed
+                self._rotate()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for file in (self._file, self._lock_file):
+            if file is not None:
+                os.close(file)
+        self._file = self._lock_file = None
+
+    def _write(self, entries: Sequence[NewEntry]) -> None:
+        assert self._file is not None  # noqa: S101 (opened by the caller)
+        n, head, data = self._n, self.head, b""
+        for wall_s, run, kind, details in entries:
+            n += 1
+            line, head = make_line(n, wall_s, run, kind, details, head)
+            data += line
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except BaseException:
+            # What a full disk took of it is no entry; where not even this works, the next start sees it.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._n, self.head, self._size = n, head, self._size + len(data)
+
+    def _open(self) -> None:
+        if self._file is not None:
+            if self._same_file():
+                return
+            self.close()  # somebody took the file away: go on with what is there now
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self._put_aside()
+        self._n, self.head = self._last()
+        self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._file).st_size
+        _sync_folder(self._path.parent)
+
+    def _same_file(self) -> bool:
+        assert self._file is not None  # noqa: S101
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._file)
+        return (found.st_dev, found.st_ino, found.st_size) == (ours.st_dev, ours.st_ino, self._size)
+
+    def _take_lock(self) -> None:
+        lock = self._path.with_name(f".{self._path.name}.lock")
+        self._lock_file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise LineError(f"{self._path}: another process writes this log; give another file.") from exc
+
+    def _put_aside(self) -> None:
+        """Move an end without line feed to a file of its own; an entry will say so."""
+        tail = _tail(self._path)
+        torn = tail[tail.rfind(b"\n") + 1 :]
+        if not torn:
+            return
+        number = 1
+        while (aside := self._path.with_name(f"{self._path.name}.torn-{number}")).exists():
+            number += 1
+        if len(torn) == len(tail):  # no line feed in all that was looked at: the file holds no entry
+            self._path.rename(aside)
+        else:
+            write_bytes(aside, torn)
+            os.truncate(self._path, self._path.stat().st_size - len(torn))
+        facts = {"bytes": aside.stat().st_size, "sha256": sha256_file(aside), "kept_in": aside.name}
+        self._torn.append((time.time(), self._run, "torn", json.dumps(facts, separators=(",", ":"))))
+
+    def _last(self) -> tuple[int, str]:
+        """Number and digest that the next entry goes on from."""
+        for file in reversed(segments(self._path)):
+            tail = _tail(file).removesuffix(b"\n")
+            if tail:
+                return _numbered(tail.split(b"\n"))
+        return 0, START
+
+    def _rotate(self) -> None:
+        numbers = [int(file.suffix[1:]) for file in segments(self._path) if file != self._path]
+        target = self._path.with_name(f"{self._path.name}.{max(numbers, default=0) + 1:06d}")
+        self._path.rename(target)
+        _sync_folder(self._path.parent)
+        self.close()
+
+
+def _numbered(lines: list[bytes]) -> tuple[int, str]:
+    """Of the last line; lines that are no entries count too, so that the proof finds them alone."""
+    link = read_line(lines[-1]).link
+    for distance, raw in enumerate(reversed(lines)):
+        entry = read_line(raw).entry
+        if entry is not None:
+            return entry.n + distance, link
+    return len(lines), link
+
+
+def _tail(file: Path) -> bytes:
+    """The end of a file, enough for its last lines; nothing where there is no file."""
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - 4 * MOST_LINE_BYTES, 0))
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The reject gate and the belt it stands at."""

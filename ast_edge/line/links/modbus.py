@@ -1,0 +1,236 @@
+"""A Modbus TCP client that waits exactly as long as it is told and believes nothing that it is answered.
+
+pymodbus encodes and decodes; the socket is our own, because the library's reading knows no deadline in some
+of the versions that we allow, takes answers to other questions in others, and connects again by itself, which
+must not happen unseen. What differs between its versions 3.8.2 and 3.16 is looked up once: the
+keyword for the device id (`slave` until 3.9, `device_id` since) and nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from ast_edge.errors import LineError
+from ast_edge.line.config.options import Host, Options, Port
+
+if TYPE_CHECKING:
+    from pymodbus.pdu import ModbusPDU
+
+Address = Annotated[int, Field(ge=0, le=65_535)]
+WordOrder = Literal["big", "little"]
+Table = Literal["holding", "input"]
+BitTable = Literal["coil", "discrete"]
+MOST_READ = 125  # registers in one request, by the protocol
+MOST_WRITTEN = 123
+_HEADER = 7  # transaction, protocol, length, device
+_LONGEST = 254  # device and PDU after the length
+_WRITES = (5, 16)  # one coil, several registers
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal value",
+    4: "device failure",
+    5: "acknowledged, not done",
+    6: "busy",
+    10: "gateway path unavailable",
+    11: "gateway target does not respond",
+}
+
+
+class ModbusOptions(Options):
+    """The PLC: `host`, `port`, `device_id` (unit), and how many milliseconds one request may take."""
+
+    host: Host
+    port: Port = 502
+    device_id: Annotated[int, Field(ge=0, le=255)] = 1
+    timeout_ms: Annotated[float, Field(ge=10, le=5_000)] = 200.0
+
+
+class ModbusLink:
+    """One connection to a PLC, for one thread.
+
+    Every method raises LineError when the PLC is not there, is late, refuses, or answers rubbish; the
+    connection is closed then and `open()` is needed again.
+    """
+
+    def __init__(self, options: ModbusOptions) -> None:
+        self._options = options
+        self.where = f"{options.host}:{options.port}"
+        self._client: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that no error has ended."""
+        return self._client is not None
+
+    def open(self) -> None:
+        """Connect; a connection that there was is closed."""
+        self.close()
+        timeout_s = self._options.timeout_ms / 1000
+        client_class, _ = _library()
+        client = client_class(self._options.host, port=self._options.port, timeout=timeout_s, retries=0)
+        try:
+            plug = socket.create_connection((self._options.host, self._options.port), timeout_s)
+        except OSError as exc:
+            raise LineError(
+                f"PLC {self.where}: no connection ({exc}); check address, port and cable."
+            ) from exc
+        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.socket = plug
+        self._client = client
+
+    def close(self) -> None:
+        """Let go of the connection, if there is one."""
+        client, self._client = self._client, None
+        if client is not None and client.socket is not None:
+            client.socket.close()
+            client.socket = None
+
+    def read_registers(self, table: Table, address: int, count: int) -> list[int]:
+        """`count` registers, each 0 to 65535."""
+        name = "read_holding_registers" if table == "holding" else "read_input_registers"
+        answer = self._ask(name, address, count=count)
+        values: list[int] = list(getattr(answer, "registers", []))
+        if len(values) != count:
+            self._rubbish(f"{len(values)} registers instead of {count}")
+        return values
+
+    def read_bit(self, table: BitTable, address: int) -> bool:
+        """One coil or discrete input."""
+        answer = self._ask("read_coils" if table == "coil" else "read_discrete_inputs", address, count=1)
+        bits = list(getattr(answer, "bits", []))
+        if not bits:
+            self._rubbish("no bits")
+        return bool(bits[0])
+
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write registers from `address` on, in one request."""
+        self._ask("write_registers", address, list(values))
+
+    def write_coil(self, address: int, *, on: bool) -> None:
+        """Write one coil."""
+        self._ask("write_coil", address, on)
+
+    def _ask(self, name: str, *arguments: object, **keywords: object) -> ModbusPDU:
+        client = self._client
+        if client is None:
+            raise LineError(f"PLC {self.where}: there is no connection.")
+        _, device = _library()
+        method: Callable[..., ModbusPDU] = getattr(client, name)
+        try:
+            answer = method(*arguments, **keywords, **{device: self._options.device_id})
+        except LineError as exc:
+            self.close()
+            raise LineError(f"PLC {self.where}: {exc}") from exc
+        except OSError as exc:
+            self.close()
+            raise LineError(f"PLC {self.where}: the connection broke ({exc}).") from exc
+        except Exception as exc:
+            # Whatever rubbish does inside the library's decoder.
+            self.close()
+            raise LineError(f"PLC {self.where}: it answered rubbish ({exc}).") from exc
+        self._check(name, arguments[0], answer)
+        return answer
+
+    def _check(self, name: str, address: object, answer: ModbusPDU) -> None:
+        if answer.isError():
+            code = getattr(answer, "exception_code", 0)
+            self.close()
+            raise LineError(
+                f"PLC {self.where}: {name} at address {address} was refused with exception {code} "
+                f"({_EXCEPTIONS.get(code, 'unknown')}); check the addresses in line.toml and the PLC's map."
+            )
+
+    def _rubbish(self, what: str) -> None:
+        self.close()
+        raise LineError(f"PLC {self.where}: it answered rubbish ({what}).")
+
+
+def to_words(value: int, order: WordOrder) -> list[int]:
+    """A value as two registers, modulo 2^32; `order` "big" puts the high word first."""
+    high, low = value >> 16 & 0xFFFF, value & 0xFFFF
+    return [high, low] if order == "big" else [low, high]
+
+
+def from_words(words: Sequence[int], order: WordOrder) -> int:
+    """What one register, or two, hold: never negative."""
+    if len(words) == 1:
+        return words[0]
+    high, low = words if order == "big" else reversed(words)
+    return high << 16 | low
+
+
+@lru_cache(maxsize=1)
+def _library() -> tuple[Any, str]:
+    """The client class on our own socket handling, and the keyword for the device id. Raises LineError."""
+    try:
+        from pymodbus.client import ModbusTcpClient  # noqa: PLC0415 (only where Modbus is used)
+    except ImportError as exc:
+        raise LineError(
+            'Modbus needs pymodbus, which is not installed; run: pip install "ast-edge[line]"'
+        ) from exc
+    logger = logging.getLogger("pymodbus")
+    if logger.level == logging.NOTSET:
+        # It logs each failure itself, in several lines; ours is raised, counted and told once.
+        logger.setLevel(logging.CRITICAL)
+
+    class Client(ModbusTcpClient):
+        """Sends and reads with a deadline for the whole answer, and checks the header byte by byte."""
+
+        def send(self, request: bytes, addr: object = None) -> int:  # noqa: ARG002 (the library's signature)
+            self._asked, self._got = bytes(request), b""
+            self._end = time.monotonic() + float(self.comm_params.timeout_connect or 1.0)
+            _socket(self).settimeout(max(self._end - time.monotonic(), 0.001))
+            _socket(self).sendall(request)
+            return len(request)
+
+        def recv(self, size: int | None) -> bytes:  # noqa: ARG002 (the library's signature)
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise LineError("it did not answer in time")
+            _socket(self).settimeout(left)
+            try:
+                data = _socket(self).recv(_HEADER + _LONGEST)
+            except TimeoutError as exc:
+                raise LineError("it did not answer in time") from exc
+            if not data:
+                raise LineError("it closed the connection")
+            self._got += data
+            check_answer(self._asked, self._got)
+            return data
+
+    keyword = "device_id" if "device_id" in inspect.signature(Client.write_coil).parameters else "slave"
+    return Client, keyword
+
+
+def _socket(client: Any) -> socket.socket:
+    plug = client.socket
+    if not isinstance(plug, socket.socket):
+        raise LineError("there is no connection")
+    return plug
+
+
+def check_answer(asked: bytes, got: bytes) -> None:
+    """Raise LineError when the bytes `got` so far cannot be the answer to the request `asked`."""
+    if got[:4] != asked[: min(len(got), 4)]:
+        raise LineError("it answered another question (transaction or protocol id)")
+    length = int.from_bytes(got[4:6], "big")
+    if len(got) >= _HEADER and (not 3 <= length <= _LONGEST or got[6] != asked[6]):
+        raise LineError("it answered rubbish (length or device id)")
+    if len(got) >= _HEADER and len(got) > 6 + length:
+        raise LineError("it answered more than it was asked")
+    if len(got) > _HEADER:
+        function = got[_HEADER]
+        if function & 0x7F != asked[_HEADER]:
+            raise LineError("it answered rubbish (another function)")
+        # An acknowledged write repeats its address and its value or count.
+        if function in _WRITES and got[8:12] != asked[8 : min(len(got), 12)]:
+            raise LineError("it answered rubbish (it wrote something else)")

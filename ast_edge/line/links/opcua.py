@@ -1,0 +1,172 @@
+"""An OPC UA server that shows one station, and lets nobody change anything; asyncua speaks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ast_edge.line.links.opcua_access import Access, ReadOnly, Users, bound, missing, types
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationState, StationStatus
+
+if TYPE_CHECKING:
+    from asyncua.common.node import Node
+    from asyncua.server.server import Server
+
+_STATION = {
+    "State": "String",
+    "Recipe": "String",
+    "Threshold": "Double",
+    "Camera": "String",
+    "Triggers": "UInt64",
+    "Passed": "UInt64",
+    "Rejected": "UInt64",
+    "Faults": "UInt64",
+    "Open": "UInt64",
+    "Failures": "UInt64",
+    "Warnings": "String",
+    "Time": "DateTime",
+}
+_RESULT = {
+    "PartId": "String",
+    "Number": "UInt64",
+    "Verdict": "String",
+    "Reason": "String",
+    "Score": "Double",
+    "Threshold": "Double",
+    "Recipe": "String",
+    "Time": "DateTime",
+    "LatencyMs": "Double",
+    "Json": "String",
+}
+_EMPTY: dict[str, object] = {"String": "", "Double": math.nan, "UInt64": 0}
+
+
+class StationServer:
+    """One object per station with its state, counters and last result; every call from the loop's thread.
+
+    The variables of a result are written together, with one source timestamp; who must be sure to have one
+    part's values reads `Json`, which holds all of them.
+    """
+
+    def __init__(self, station: str, namespace: str, access: Access) -> None:
+        self._station, self._namespace, self._access = station, namespace, access
+        self._server: Server | None = None
+        self._nodes: dict[str, Node] = {}
+        self._shown: dict[str, object] = {}
+
+    async def start(self, url: str) -> None:
+        """Build the address space, which takes a second or more, and listen."""
+        try:
+            from asyncua.server.server import Server  # noqa: PLC0415 (optional, and slow to import)
+        except ImportError as exc:
+            raise missing() from exc
+        _quiet()
+        server = Server(user_manager=Users(self._access))  # type: ignore[arg-type]
+        await server.init()
+        server.set_endpoint(url)
+        server.set_server_name("ast-edge")
+        identity = self._access.identity
+        own = f"urn:ast-edge:{self._station}"
+        await server.set_application_uri(identity.uri or own if identity is not None else own)
+        await self._secure(server)
+        bound(server)
+        await self._build(server)
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Disconnect everybody; a second call does nothing."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+
+    async def show_result(self, result: PartResult) -> None:
+        """The part becomes the last result."""
+        at = datetime.now(timezone.utc)
+        values: dict[str, object] = {
+            "PartId": result.part_id,
+            "Number": result.number,
+            "Verdict": result.verdict,
+            "Reason": result.reason,
+            "Score": float(result.score),
+            "Threshold": float(result.threshold),
+            "Recipe": result.recipe,
+            "Time": datetime.fromtimestamp(result.trigger.wall_s, timezone.utc),
+            "LatencyMs": float(result.latency_ms),
+            "Json": result.as_json(),
+        }
+        await self._write("LastResult.", _RESULT, values, at)
+
+    async def show_station(self, station: StationStatus, state: StationState | None = None) -> None:
+        """State, counters and warnings, where they changed; `Time` always."""
+        at = datetime.now(timezone.utc)
+        balance = station.balance
+        values: dict[str, object] = {
+            "State": state or station.state,
+            "Recipe": station.recipe,
+            "Threshold": float(station.threshold),
+            "Camera": station.camera,
+            "Triggers": balance.triggers,
+            "Passed": balance.verdicts.get("pass", 0),
+            "Rejected": balance.verdicts.get("reject", 0),
+            "Faults": balance.verdicts.get("fault", 0),
+            "Open": balance.open,
+            "Failures": station.failures,
+            "Warnings": list(station.warnings),
+            "Time": at,
+        }
+        changed = {name: value for name, value in values.items() if self._shown.get(name) != value}
+        await self._write("", _STATION, changed, at)
+        self._shown.update(changed)
+
+    # ---- inside --------------------------------------------------------------------------------------------
+
+    async def _secure(self, server: Server) -> None:
+        ua = types()
+        policy = ua.SecurityPolicyType.NoSecurity
+        if self._access.identity is not None:
+            policy = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
+            await server.load_certificate(self._access.identity.certificate, "der")
+            await server.load_private_key(self._access.identity.key, None, "der")
+        server.set_security_policy([policy], ReadOnly())  # type: ignore[arg-type]
+        named = bool(self._access.username)
+        server.set_identity_tokens([ua.UserNameIdentityToken if named else ua.AnonymousIdentityToken])
+
+    async def _build(self, server: Server) -> None:
+        ua, index = types(), await server.register_namespace(self._namespace)
+
+        async def add(parent: Node, path: str, name: str) -> Node:
+            return await parent.add_object(ua.NodeId(f"{self._station}{path}", index), f"{index}:{name}")
+
+        station = await add(server.nodes.objects, "", self._station)
+        result = await add(station, ".LastResult", "LastResult")
+        for parent, prefix, kinds in ((station, "", _STATION), (result, "LastResult.", _RESULT)):
+            for name, kind in kinds.items():
+                node_id = ua.NodeId(f"{self._station}.{prefix}{name}", index)
+                first = [] if name == "Warnings" else _EMPTY.get(kind, datetime.now(timezone.utc))
+                variant = _variant(kind, first)
+                self._nodes[prefix + name] = await parent.add_variable(node_id, f"{index}:{name}", variant)
+
+    async def _write(
+        self, prefix: str, kinds: Mapping[str, str], values: Mapping[str, object], at: datetime
+    ) -> None:
+        ua = types()
+        for name, value in values.items():
+            told = ua.DataValue(_variant(kinds[name], value), SourceTimestamp=at, ServerTimestamp=at)
+            await self._nodes[prefix + name].write_value(told)
+
+
+def _variant(kind: str, value: object) -> Any:
+    ua = types()
+    return ua.Variant(value, ua.VariantType[kind], is_array=isinstance(value, list))
+
+
+def _quiet() -> None:
+    """asyncua logs, with a trace, whatever anybody sends to the port; who wants that sets its level."""
+    logger = logging.getLogger("asyncua")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL + 1)

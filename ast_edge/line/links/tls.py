@@ -1,0 +1,68 @@
+"""Encryption of a connection: whom to trust and who we are; never without checking the certificate."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from pydantic import model_validator
+
+from ast_edge.errors import LineError
+from ast_edge.line.config.options import Options, Secret
+
+
+class TlsOptions(Options):
+    """`ca`: PEM file of the authorities that may have signed the counterpart's certificate, default: the
+    system's. `certificate`, `key`: PEM files that say who we are, `key_password` if the key is encrypted.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    key_password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> TlsOptions:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("give both certificate and key, or neither")
+        if self.key_password is not None and self.key is None:
+            raise ValueError("key_password is given without a key")
+        return self
+
+    def context(self, what: str) -> ssl.SSLContext:
+        """Ready for a client; `what` names the connection in errors. Raises LineError for unusable files."""
+        context = self._trusting(what)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _ClosedAfterFailure
+        if self.certificate is None or self.key is None:
+            return context
+        password = "" if self.key_password is None else self.key_password.read(f"{what}: key_password")
+        try:
+            # Without a password function OpenSSL would ask the terminal for the password of the key.
+            context.load_cert_chain(self.certificate, self.key, lambda: password)
+        except (OSError, ValueError) as exc:
+            raise LineError(
+                f"{what}: certificate {self.certificate} with key {self.key} cannot be used ({exc}); give "
+                "both as PEM, and key_password if the key is encrypted."
+            ) from exc
+        return context
+
+    def _trusting(self, what: str) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except (OSError, ValueError) as exc:
+            raise LineError(
+                f"{what}: ca {self.ca} cannot be used ({exc}); give a PEM file of certificates."
+            ) from exc
+
+
+class _ClosedAfterFailure(ssl.SSLSocket):
+    """Libraries forget to close the socket of a handshake that failed."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the signature of ssl)
+        """See `ssl.SSLSocket`."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise

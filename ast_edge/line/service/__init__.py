@@ -1,0 +1,1 @@
+"""The process around a station: assembling, checking, running, stopping."""

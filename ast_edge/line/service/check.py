@@ -1,0 +1,199 @@
+"""`ast-edge run --check`: open all that a line needs, inspect one frame, and say what is the matter."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ast_edge.cameras.base import Frame, NoFrame
+from ast_edge.cameras.opening import open_camera
+from ast_edge.errors import AstEdgeError, CameraError, LineError
+from ast_edge.line.outputs.base import Output
+from ast_edge.line.part import Trigger
+from ast_edge.line.service import assemble
+from ast_edge.line.service.config import AnyOutput, LineConfig
+from ast_edge.line.station.ledger import Balance
+from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
+from ast_edge.line.status import StationStatus
+from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.web.server import WebOptions, WebServer, WebView
+
+_CONNECT_S = 5.0
+_FRAME_S = 10.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried: whether it went well, what it was, and what was found, in words."""
+
+    ok: bool
+    what: str
+    found: str
+
+
+def check(config: LineConfig) -> Iterator[Finding]:
+    """Try recipes, camera, triggers and outputs, one after the other; nothing is left open."""
+    recipes: dict[str, Recipe] = {}
+    try:
+        for name in config.recipes.models:
+            yield _attempt(f"recipe {name}", _opening(config, name, recipes))
+        first = recipes.get(config.recipes.first)
+        yield _attempt(f"camera {config.camera.parsed.public}", lambda: _one_frame(config, first))
+        yield from _counterparts(config, first)
+    finally:
+        for recipe in recipes.values():
+            recipe.inspector.close()
+
+
+def _attempt(what: str, trying: Callable[[], str]) -> Finding:
+    try:
+        return Finding(ok=True, what=what, found=trying())
+    except AstEdgeError as exc:
+        return Finding(ok=False, what=what, found=str(exc))
+
+
+def _opening(config: LineConfig, name: str, recipes: dict[str, Recipe]) -> Callable[[], str]:
+    def opening() -> str:
+        section = config.recipes
+        recipe = recipes[name] = open_recipe(
+            name, section.models[name], threads=section.threads, backend=section.backend
+        )
+        spec = recipe.inspector.spec
+        return f"{spec.mode}, threshold {spec.threshold.value:g}, proven on {recipe.inspector.engine}"
+
+    return opening
+
+
+def _one_frame(config: LineConfig, recipe: Recipe | None) -> str:
+    """Open the camera, take a frame, and judge it with the first recipe."""
+    with open_camera(config.camera.uri) as camera:
+        if config.camera.software_trigger:
+            camera.trigger()
+        end = time.monotonic() + _FRAME_S
+        while not isinstance(frame := camera.read(0.5), Frame):
+            if frame is NoFrame.END or time.monotonic() > end:
+                raise CameraError(
+                    f"no frame within {_FRAME_S:g} s; "
+                    + ("give it a trigger while this runs" if config.trigger.kind != "free" else "is it on?")
+                )
+    seen = frame.pixels if frame.pixels is not None else frame.depth_m
+    shape = "" if seen is None else "x".join(str(size) for size in seen.shape[1::-1])
+    if recipe is None:
+        return f"{shape} {frame.colour}; not judged, since the recipe cannot be opened"
+    return f"{shape} {frame.colour}; {_judged(config, recipe, frame)}"
+
+
+def _judged(config: LineConfig, recipe: Recipe, frame: Frame) -> str:
+    """The second of two inspections: the first one warms the engine up."""
+    inspect_frame(recipe, frame)
+    started = time.monotonic()
+    found = inspect_frame(recipe, frame)
+    took_ms = (time.monotonic() - started) * 1e3
+    if took_ms > config.timing.deadline_ms:
+        raise LineError(
+            f"an inspection takes {took_ms:.0f} ms, timing.deadline_ms is {config.timing.deadline_ms:g}: "
+            "every part would be late; allow more or take a smaller preset"
+        )
+    return f"{found.verdict}, score {found.score:g}, {took_ms:.1f} ms {found.reason}".rstrip()
+
+
+def _counterparts(config: LineConfig, first: Recipe | None) -> Iterator[Finding]:
+    """Whoever gives triggers and takes results."""
+    bench = _NotRunning(config, first.inspector.spec.threshold.value if first is not None else 0.0)
+    yield _attempt(f"trigger {config.trigger.kind}", lambda: _trigger(config, bench))
+    yield from _own_places(config)
+    for options in config.output:
+        yield _attempt(f"output {options.name}", partial(_output, config, options, bench))
+
+
+def _trigger(config: LineConfig, bench: _NotRunning) -> str:
+    source = assemble.trigger_source(config.trigger)
+    if source is None:
+        return "nothing to connect to"
+    source.start(bench)
+    try:
+        return _connected(source)
+    finally:
+        source.close()
+
+
+def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:
+    output = assemble.output(options, assemble.encoder_of(assemble.trigger_source(config.trigger)))
+    output.start(bench)
+    try:
+        return _connected(output)
+    finally:
+        output.close(1.0)
+
+
+def _own_places(config: LineConfig) -> Iterator[Finding]:
+    """Where archive and audit log are written, and where the page listens."""
+    folders = [config.archive.folder] if config.archive is not None else []
+    folders += [config.audit.file.parent] if config.audit is not None else []
+    for folder in folders:
+        yield _attempt(f"folder {folder}", partial(_writable, folder))
+    if config.web is not None:
+        yield _attempt(f"page on port {config.web.port}", partial(_listening, config.web))
+
+
+def _writable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return "can be written"
+    except OSError as exc:
+        raise LineError(f"cannot be written ({exc.strerror}); check path and rights") from exc
+
+
+def _listening(options: WebOptions) -> str:
+    def nothing(*_: object) -> dict[str, object]:
+        return {}
+
+    view = WebView(bytes, dict, tuple, tuple, nothing, nothing, nothing)
+    server = WebServer(options, view)
+    server.start()
+    server.close()
+    return "can listen"
+
+
+def _connected(counterpart: TriggerSource | Output) -> str:
+    end = time.monotonic() + _CONNECT_S
+    while not (now := counterpart.status).connected:
+        if time.monotonic() > end:
+            raise LineError(f"not there within {_CONNECT_S:g} s: {now.last_error or 'no answer'}")
+        time.sleep(_POLL_S)
+    return "connected"
+
+
+class _NotRunning:
+    """A station that only wants to know whether its counterparts are there; it takes no trigger."""
+
+    def __init__(self, config: LineConfig, threshold: float) -> None:
+        books = Balance(0, {}, 0)
+        name, recipe = config.station.name, config.recipes.first
+        self._status = StationStatus(
+            name, "check", "starting", recipe, threshold, "connecting", None, books, 0, 0, ""
+        )
+
+    def status(self) -> StationStatus:
+        """See `StationView`."""
+        return self._status
+
+    def trigger(
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
+    ) -> Trigger:
+        """See `TriggerSink`."""
+        return Trigger(0, at_ns or time.monotonic_ns(), time.time(), encoder, source, external_id)
+
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+        """See `TriggerSink`."""

@@ -1,0 +1,256 @@
+"""line.toml as a whole: which sections there are and what each may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field, model_validator
+
+from ast_edge.cameras.supervised import Policy, Watch
+from ast_edge.cameras.uri import CameraUri, parse_uri
+from ast_edge.errors import AstEdgeError
+from ast_edge.line.archive.options import ArchiveOptions
+from ast_edge.line.audit.log import AuditOptions
+from ast_edge.line.config.options import Milliseconds, Name, Options, Seconds
+from ast_edge.line.config.toml_file import read_toml
+from ast_edge.line.gate.gate import GateOptions
+from ast_edge.line.outputs.gpio import GpioOutputOptions
+from ast_edge.line.outputs.modbus import JUDGED_AT, ModbusOutputOptions
+from ast_edge.line.outputs.mqtt import MqttOutputOptions
+from ast_edge.line.outputs.opcua import OpcUaOptions
+from ast_edge.line.outputs.webhook import WebhookOptions
+from ast_edge.line.station.timing import Timing
+from ast_edge.line.triggers.gpio import GpioTriggerOptions
+from ast_edge.line.triggers.modbus import ModbusTriggerOptions
+from ast_edge.line.triggers.mqtt import MqttTriggerOptions
+from ast_edge.line.triggers.timer import TimerTriggerOptions
+from ast_edge.line.watching.drift import DriftOptions
+from ast_edge.line.watching.logs import LogOptions
+from ast_edge.line.web.server import WebOptions
+
+# Cameras that number every frame they took, those that were lost on the way included.
+_COUNTING = ("gige", "dir", "file", "synthetic")
+# Cameras whose place is a path.
+_FILES = ("dir", "file")
+
+
+class StationSection(Options):
+    """`name` appears in every message of this station."""
+
+    name: Name = "station"
+
+
+class CameraSection(Options):
+    """`uri` as of `ast_edge.cameras.opening`; without a frame for `stall_s` the camera counts as stalled, for
+    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection.
+    """
+
+    uri: Annotated[str, Field(min_length=4, max_length=4096)]
+    stall_s: Seconds = 2.0
+    lost_s: Seconds = 5.0
+    kept: Annotated[int, Field(ge=1, le=256)] = 16
+
+    @model_validator(mode="after")
+    def _can_be(self) -> CameraSection:
+        if self.lost_s <= self.stall_s:
+            raise ValueError("lost_s must be longer than stall_s")
+        try:
+            parse_uri(self.uri)
+        except AstEdgeError as exc:
+            raise ValueError(str(exc)) from exc
+        return self
+
+    @property
+    def parsed(self) -> CameraUri:
+        """The parts of `uri`."""
+        return parse_uri(self.uri)
+
+    @property
+    def software_trigger(self) -> bool:
+        """Whether the camera waits for the station to ask for each frame."""
+        return self.parsed.options.get("trigger") == "software"
+
+    @property
+    def triggered(self) -> bool:
+        """Whether the camera waits for anybody's trigger."""
+        return self.parsed.options.get("trigger", "off") != "off"
+
+
+class RecipesSection(Options):
+    """`models` gives each recipe its model or engine; the line begins with `first`.
+
+    `threads` of the engine on a CPU, by default one per core; `backend` is the library that runs models
+    there, ONNX Runtime unless it is `openvino`.
+    """
+
+    first: Name
+    models: Annotated[dict[Name, Path], Field(min_length=1, max_length=256)]
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    backend: Literal["onnxruntime", "openvino"] | None = None
+
+    @model_validator(mode="after")
+    def _first_is_one(self) -> RecipesSection:
+        if self.first not in self.models:
+            raise ValueError(f"first = {self.first!r} is not among the models ({', '.join(self.models)})")
+        return self
+
+
+class FreeTrigger(Options):
+    """`free`: every frame that the inspection has time for is a part; the others are dropped and counted."""
+
+    kind: Literal["free"]
+
+
+class CameraTrigger(Options):
+    """`camera`: the camera's own trigger input says when a part is there; every frame is a part."""
+
+    kind: Literal["camera"]
+
+
+class SoftwareTrigger(Options):
+    """`software`: whoever calls the station's web interface says when a part is there."""
+
+    kind: Literal["software"]
+
+
+AnyTrigger = Annotated[
+    FreeTrigger
+    | CameraTrigger
+    | SoftwareTrigger
+    | TimerTriggerOptions
+    | ModbusTriggerOptions
+    | MqttTriggerOptions
+    | GpioTriggerOptions,
+    Field(discriminator="kind"),
+]
+AnyOutput = Annotated[
+    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions | OpcUaOptions,
+    Field(discriminator="kind"),
+]
+
+
+class TimingSection(Options):
+    """As `ast_edge.line.station.timing.Timing`."""
+
+    deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 200.0
+    max_frame_age_ms: Milliseconds = 0.0
+    settle_ms: Milliseconds = 0.0
+    drain_s: Annotated[float, Field(ge=0, le=60)] = 5.0
+    max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 64
+    refuse_repeated: bool = True
+
+    def timing(self) -> Timing:
+        """For the station."""
+        return Timing(**self.model_dump())
+
+
+class LineConfig(Options):
+    """The whole file."""
+
+    station: StationSection = StationSection()
+    camera: CameraSection
+    recipes: RecipesSection
+    trigger: AnyTrigger
+    timing: TimingSection = TimingSection()
+    output: Annotated[tuple[AnyOutput, ...], Field(max_length=32)] = ()
+    archive: ArchiveOptions | None = None
+    audit: AuditOptions | None = None
+    web: WebOptions | None = None
+    drift: DriftOptions | None = None
+    log: LogOptions = LogOptions()
+
+    @model_validator(mode="after")
+    def _somebody_can_trigger(self) -> LineConfig:
+        if self.trigger.kind == "software" and (self.web is None or self.web.token is None):
+            raise ValueError("trigger.kind = 'software' needs [web] with a token: triggers come through it")
+        if self.camera.software_trigger and self.trigger.kind in ("free", "camera"):
+            raise ValueError(
+                f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} asks for no frame: "
+                "the camera would wait for ever"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _camera_counts(self) -> LineConfig:
+        scheme = self.camera.parsed.scheme
+        if self.trigger.kind == "camera" and scheme not in _COUNTING:
+            raise ValueError(
+                f"trigger.kind = 'camera' needs a camera that counts the frames it took, so that a lost one "
+                f"is known; {scheme}:// does not: take 'free', or a trigger of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_come_after_verdicts(self) -> LineConfig:
+        for output in self.output:
+            gate = getattr(output, "gate", None)
+            if not isinstance(gate, GateOptions) or gate.delay_ms is None:
+                continue
+            if gate.delay_ms <= self.timing.deadline_ms:
+                raise ValueError(
+                    f"output {output.name}: gate.delay_ms = {gate.delay_ms:g} is not above timing.deadline_ms"
+                    f" = {self.timing.deadline_ms:g}: a late part would have passed the gate before its fault"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _plc_has_one_map(self) -> LineConfig:
+        trigger = self.trigger
+        if not isinstance(trigger, ModbusTriggerOptions) or trigger.judged_register is None:
+            return self
+        wanted = [
+            output.registers + JUDGED_AT
+            for output in self.output
+            if isinstance(output, ModbusOutputOptions) and output.registers is not None
+        ]
+        if trigger.judged_register not in wanted:
+            raise ValueError(
+                f"trigger.judged_register = {trigger.judged_register} is no output's registers + {JUDGED_AT} "
+                f"({', '.join(map(str, wanted)) or 'there is none'}): nobody would write it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_have_names(self) -> LineConfig:
+        names = [output.name for output in self.output]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two outputs are called {name!r}; give them different names with name = ")
+        return self
+
+    def watch(self) -> Watch:
+        """How the camera is watched."""
+        camera = self.camera
+        policy: Policy = "latest" if self.trigger.kind == "free" else "every"
+        return Watch(
+            camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered, answer_s=camera.lost_s
+        )
+
+
+def read_config(path: Path) -> LineConfig:
+    """Read line.toml; relative paths in it are relative to its folder. Raises LineError."""
+    folder = path.resolve().parent
+    config = _anchor(read_toml(path, LineConfig), folder)
+    assert isinstance(config, LineConfig)  # noqa: S101 (an Options gives one of its own kind)
+    uri = config.camera.parsed
+    if uri.scheme not in _FILES or uri.place.startswith("/"):
+        return config
+    absolute = f"{uri.scheme}://{quote(str(folder / uri.place))}"
+    query = config.camera.uri.partition("?")[2]
+    camera = config.camera.model_copy(update={"uri": f"{absolute}?{query}" if query else absolute})
+    return config.model_copy(update={"camera": camera})
+
+
+def _anchor(value: object, folder: Path) -> object:
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, Options):
+        fields = {name: _anchor(getattr(value, name), folder) for name in type(value).model_fields}
+        return value.model_copy(update=fields)
+    if isinstance(value, tuple):
+        return tuple(_anchor(item, folder) for item in value)
+    if isinstance(value, dict):
+        return {key: _anchor(item, folder) for key, item in value.items()}
+    return value

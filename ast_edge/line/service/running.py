@@ -1,0 +1,83 @@
+"""The process around a station: signals, systemd, and what makes Python punctual."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ast_edge.line.service import systemd
+from ast_edge.line.service.config import LineConfig
+from ast_edge.line.service.service import Service
+from ast_edge.line.station.ledger import Balance
+
+_LOOK_S = 0.1
+# How long a thread may keep the interpreter while another waits; Python's own 5 ms is a whole budget.
+_SWITCH_S = 0.0005
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run_until_told(config: LineConfig, parts: int | None = None) -> Balance:
+    """Run the line until a signal, the end of the camera's frames, or `parts` verdicts; the books at the end.
+
+    Raises what opening the recipe raises. A camera or counterpart that is absent is waited for. While
+    something hangs for good, systemd's watchdog is not fed, so that the service is started anew.
+    """
+    stop = threading.Event()
+    with _signals(stop), punctual():
+        service = Service(config)
+        service.start()
+        systemd.notify("READY=1")
+        try:
+            _watch(service, stop, parts)
+        finally:
+            systemd.notify("STOPPING=1")
+            books = service.stop()
+    return books
+
+
+def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
+    look_s = min(_LOOK_S, systemd.watchdog_interval_s() or _LOOK_S)
+    while not stop.wait(look_s):
+        books = service.station.balance()
+        if service.station.ended or (parts is not None and books.given >= parts):
+            return
+        if service.hung() is None:
+            counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(books.verdicts.items()))
+            state = service.station.status()
+            systemd.notify(
+                f"WATCHDOG=1\nSTATUS={state.recipe}: {counts or 'no part yet'}; camera {state.camera}"
+            )
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP set `stop`; the handlers of before come back at the end."""
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, asked) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def punctual() -> Iterator[None]:
+    """Short turns between threads, and what is loaded by now is never searched for garbage again."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)

@@ -1,0 +1,282 @@
+"""A station with cameras, triggers, outputs, archive and page around it, started and stopped as one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from ast_edge.errors import UsageError
+from ast_edge.line.archive.output import Archive
+from ast_edge.line.audit.log import AuditLog
+from ast_edge.line.events import Event, EventKind
+from ast_edge.line.hub import Events
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.service import assemble
+from ast_edge.line.service.config import LineConfig
+from ast_edge.line.station.ledger import Balance
+from ast_edge.line.station.recipes import describe
+from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.status import StationView
+from ast_edge.line.watching.drift import DriftGuard
+from ast_edge.line.watching.logs import LineLog
+from ast_edge.line.watching.metrics import Metrics, Watched
+from ast_edge.line.web.server import WebServer, WebView
+
+# Longer than any inspection takes; after this the engine or a driver hangs for good.
+_HUNG_S = 5.0
+_HUNG_DEADLINES = 10
+_CAMERA_HUNG_S = 90.0
+_EVENTS_S = 2.0
+_LAST_PARTS = 20
+# What people at an output should hear of.
+_NOTED: frozenset[EventKind] = frozenset(
+    {"recipe", "threshold", "camera", "trigger", "archive", "drift", "failure", "invariant"}
+)
+
+
+class Service:
+    """Everything that line.toml asks for. `start`, then `stop`; errors of opening as of their modules."""
+
+    def __init__(self, config: LineConfig) -> None:
+        self.config = config
+        self.run = assemble.new_run()
+        self.events = Events()
+        self.recipes = assemble.open_recipes(config, self.events.tell)
+        self.source = assemble.trigger_source(config.trigger)
+        self.counterparts = assemble.outputs(config, assemble.encoder_of(self.source))
+        self.archive = Archive(config.archive) if config.archive is not None else None
+        self.drift = DriftGuard(config.drift) if config.drift is not None else None
+        self.audit = AuditLog(config.audit, self.run) if config.audit is not None else None
+        self.log = LineLog(config.log)
+        self.last = _LastParts()
+        self.camera = assemble.watched_camera(config, self.events.tell)
+        self.metrics, self.web = self._faces()
+        more = (self.archive, self.drift, self.metrics, self.last, self.log)
+        self.outputs = [*self.counterparts, *(output for output in more if output is not None)]
+        self.station = self._station()
+
+    def _faces(self) -> tuple[Metrics | None, WebServer | None]:
+        if self.config.web is None:
+            return None, None
+        kept = [self.archive] if self.archive is not None else []
+        gauges = self.drift.gauges if self.drift is not None else dict
+        watched = Watched(
+            [*self.counterparts, *kept, self.log],
+            self.source,
+            lambda: self.camera.counters,
+            gauges,
+            self.warnings,
+            lambda: self.web.counters if self.web is not None else {},
+        )
+        metrics = Metrics(watched)
+        view = WebView(
+            metrics.render,
+            self.status,
+            self.health,
+            self.readiness,
+            self._trigger,
+            self._recipe,
+            self._rollback,
+            self.events.tell,
+        )
+        return metrics, WebServer(self.config.web, view)
+
+    def _station(self) -> Station:
+        config = self.config
+        setup = Setup(
+            config.station.name,
+            self.run,
+            self.camera,
+            self.recipes,
+            self.outputs,
+            assemble.triggering(config.trigger),
+            config.camera.software_trigger,
+            config.timing.timing(),
+            config.camera.triggered,
+        )
+        station = Station(setup, self.events.tell)
+        station.warnings = self.warnings
+        return station
+
+    def start(self) -> None:
+        """Start everything; who is absent is waited for. Raises LineError where the page cannot listen."""
+        for each in (*self.outputs, self.source, self.audit):
+            if each is not None:
+                each.told = self.events.tell
+        self.events.hear(self.log.event)
+        if self.audit is not None:
+            self.events.hear(self._enter_audit)
+            self.audit.start()
+        self.events.hear(self._note)
+        self.events.start()
+        self.events.tell("start", {"station": self.config.station.name, **describe(self.recipes.current)})
+        if self.web is not None:
+            self.web.start()
+        self.station.start()
+        if self.source is not None:
+            self.source.start(self.station)
+
+    def stop(self) -> Balance:
+        """No more triggers; the last parts are judged and told; the books at the end."""
+        if self.source is not None:
+            self.source.close()
+        books = self.station.stop()
+        head = self.audit.status.head if self.audit is not None else None
+        self.events.tell("stop", {"parts": books.triggers, **books.verdicts, "audit_head": head})
+        self.events.close(_EVENTS_S)
+        if self.audit is not None:
+            self.audit.close(_EVENTS_S)
+        if self.web is not None:
+            self.web.close()
+        self.log.end()
+        return books
+
+    # ---- what can be asked ---------------------------------------------------------------------------------
+
+    def hung(self) -> str | None:
+        """In words what hangs for good; None while all is well."""
+        limit_s = max(_HUNG_S, _HUNG_DEADLINES * self.config.timing.deadline_ms / 1e3)
+        if self.station.busy_s > limit_s:
+            return f"the inspection has not moved for {self.station.busy_s:.0f} s"
+        if self.camera.hung_s > _CAMERA_HUNG_S:
+            return f"the camera's library has not returned for {self.camera.hung_s:.0f} s"
+        dead = [thread.name for thread in self.station.threads if not thread.is_alive()]
+        return f"threads have ended: {', '.join(dead)}" if dead else None
+
+    def health(self) -> tuple[str, ...]:
+        """Why the station is not alive; nothing when it is."""
+        hung = self.hung()
+        reasons = [] if hung is None else [hung]
+        if not self.station.balance().balanced:
+            reasons.append("the books do not balance: a part has no verdict or two")
+        return tuple(reasons)
+
+    def readiness(self) -> tuple[str, ...]:
+        """Why the next part may not be judged or told; nothing when it will be."""
+        now = self.station.status()
+        reasons = list(self.health())
+        if now.state != "running":
+            reasons.append(f"the station is {now.state}")
+        if now.camera != "live":
+            reasons.append(f"the camera is {now.camera}: {self.camera.last_error}".rstrip(": "))
+        if self.source is not None and not self.source.status.connected:
+            reasons.append(f"trigger {self.source.name} is away: {self.source.status.last_error}")
+        away = ((output.name, output.status) for output in self.counterparts)
+        reasons += [f"output {name} is away: {it.last_error}" for name, it in away if not it.connected]
+        return tuple(reasons)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What people should look at; the line goes on."""
+        found: list[str] = []
+        for each in (self.archive, self.drift, self.audit):
+            if each is not None:
+                found.extend(each.warnings)
+        return tuple(found)
+
+    def status(self) -> Mapping[str, object]:
+        """For the page and for machines: plain values."""
+        now, why_not = self.station.status(), self.readiness()
+        return {
+            "station": now.name,
+            "run": now.run,
+            "state": now.state,
+            "ready": not why_not,
+            "not_ready": why_not,
+            "recipe": now.recipe,
+            "recipes": self.recipes.names,
+            "threshold": now.threshold,
+            "triggers": now.balance.triggers,
+            "verdicts": now.balance.verdicts,
+            "open": now.balance.open,
+            "balanced": now.balance.balanced,
+            "waiting": now.waiting,
+            "failures": now.failures,
+            "last_failure": now.last_failure,
+            "warnings": now.warnings,
+            "counterparts": self._counterparts(),
+            "last_parts": list(self.last.parts),
+            "events": [
+                {"time": event.wall_s, "kind": event.kind, **event.details}
+                for event in list(self.events.recent)
+            ],
+        }
+
+    def _counterparts(self) -> list[Mapping[str, object]]:
+        counters = ", ".join(f"{count} {name}" for name, count in self.camera.counters.items())
+        state = self.camera.state
+        rows: list[Mapping[str, object]] = [
+            {
+                "name": f"camera {self.camera.uri}",
+                "connected": state == "live",
+                "detail": f"{state}; {counters}",
+            }
+        ]
+        if self.source is not None:
+            source = self.source.status
+            words = f"{source.triggers} triggers, {source.missed} missed; {source.last_error}"
+            rows.append(
+                {"name": f"trigger {self.source.name}", "connected": source.connected, "detail": words}
+            )
+        kept = [self.archive] if self.archive is not None else []
+        for output in (*self.counterparts, *kept):
+            status = output.status
+            words = f"{status.delivered} delivered, {status.queued} waiting, {status.undelivered} given up"
+            detail = f"{words}; {status.last_error}".rstrip("; ")
+            rows.append({"name": f"output {output.name}", "connected": status.connected, "detail": detail})
+        return rows
+
+    # ---- what can be changed -------------------------------------------------------------------------------
+
+    def _trigger(self, external_id: str | None, encoder: int | None) -> Mapping[str, object]:
+        if self.station.setup.triggering != "external":
+            raise UsageError(
+                f"trigger.kind is {self.config.trigger.kind!r}: the camera's frames are the parts."
+            )
+        trigger = self.station.trigger(encoder=encoder, source="web", external_id=external_id)
+        return {"part_id": f"{self.run}-{trigger.number:07d}", "number": trigger.number}
+
+    def _recipe(self, name: str, operator: str) -> Mapping[str, object]:
+        self.recipes.request(name)
+        self.events.tell("operator", {"operator": operator, "asked": "recipe", "recipe": name})
+        return {"recipe": name, "state": "being opened; taken at the next part"}
+
+    def _rollback(self, operator: str) -> Mapping[str, object]:
+        name = self.recipes.rollback()
+        self.events.tell("operator", {"operator": operator, "asked": "rollback", "recipe": name})
+        return {"recipe": name, "state": "taken at the next part"}
+
+    # ---- listeners -----------------------------------------------------------------------------------------
+
+    def _note(self, event: Event) -> None:
+        if event.kind in _NOTED:
+            for output in self.counterparts:
+                output.note(event)
+
+    def _enter_audit(self, event: Event) -> None:
+        if self.audit is not None:
+            self.audit.tell(event.kind, event.details)
+
+
+class _LastParts(Output):
+    """The last few parts, for the page."""
+
+    name = "last parts"
+
+    def __init__(self) -> None:
+        self.parts: deque[dict[str, object]] = deque(maxlen=_LAST_PARTS)
+
+    def start(self, station: StationView) -> None:
+        """See `Output`."""
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`."""
+        self.parts.appendleft(result.as_dict())
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`."""
+        return OutputStatus(connected=True, delivered=0, undelivered=0, queued=0, last_error="")
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`."""

@@ -1,0 +1,1 @@
+"""The station: every trigger becomes a part, every part gets one verdict."""

@@ -1,0 +1,187 @@
+"""What is inspected: a recipe is a name and a model; the next one is opened and proven before it is taken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ast_edge.backends import BackendName, open_backend
+from ast_edge.cameras.base import Frame
+from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
+from ast_edge.inspector import Inspection, Inspector
+from ast_edge.line.events import Told
+from ast_edge.model.manifest import Manifest
+from ast_edge.model.references import SCORE_TOLERANCE, load_references, prove
+
+_CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A model that was opened and proven on this machine."""
+
+    name: str
+    inspector: Inspector
+
+
+def describe(recipe: Recipe) -> dict[str, object]:
+    """What decides with this recipe: model, threshold and its revision, engine."""
+    spec = recipe.inspector.spec
+    return {
+        "recipe": recipe.name,
+        "model": spec.model_id if isinstance(spec, Manifest) else None,
+        "threshold": spec.threshold.value,
+        "revision": spec.calibration.revision if spec.calibration is not None else None,
+        "engine": recipe.inspector.engine,
+    }
+
+
+def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
+    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
+    mode = recipe.inspector.spec.mode
+    depth = frame.depth_m if mode != "rgb" else None
+    pixels = frame.pixels if mode != "depth" else None
+    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
+
+
+def open_recipe(
+    name: str, model: Path, *, threads: int | None = None, backend: BackendName | None = None
+) -> Recipe:
+    """Open a model or engine and prove it on its reference vectors.
+
+    Raises ModelError or BackendError when it cannot be opened, ParityError when it does not give its scores.
+    """
+    file, engine = open_backend(model, threads=threads, backend=backend)
+    try:
+        references, _ = load_references(file)
+        parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
+    except BaseException:
+        engine.close()
+        raise
+    if not parity.ok:
+        engine.close()
+        raise ParityError(
+            f"{model}: {engine.name} does not reproduce the reference vectors (relative score error "
+            f"{parity.max_relative_score_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts "
+            "differ); the recipe was not taken: export or build the model again."
+        )
+    return Recipe(name, Inspector(file.manifest, engine))
+
+
+class Recipes:
+    """The recipe in force, the one before it, and the change between two parts.
+
+    `take()` is called by the inspecting thread between parts; everything else may come from any thread.
+    `told` hears of every change: what happened, and details.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Path],
+        first: Recipe,
+        told: Told,
+        *,
+        threads: int | None = None,
+        backend: BackendName | None = None,
+    ) -> None:
+        self._models = dict(models)
+        self._told = told
+        self._threads, self._backend = threads, backend
+        self._lock = threading.Lock()
+        self._current = first
+        self._before: Recipe | None = None
+        self._next: Recipe | None = None
+        self._opening: threading.Thread | None = None
+        self._asked = 0  # changes asked for; an older one that is ready late is let go
+        self.last_error = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every recipe that can be asked for."""
+        return tuple(sorted(self._models))
+
+    @property
+    def current(self) -> Recipe:
+        """The recipe in force."""
+        with self._lock:
+            return self._current
+
+    def request(self, name: str) -> None:
+        """Open and prove recipe `name` in the background; it is taken at the next part boundary after that.
+
+        The file is read again, also where the recipe is in force already: a model that was calibrated anew.
+        Raises UsageError for a name that there is not, LineError while another change is under way.
+        """
+        if name not in self._models:
+            raise UsageError(f"recipe {name!r}: there is none; known: {', '.join(sorted(self._models))}.")
+        with self._lock:
+            if self._opening is not None and self._opening.is_alive():
+                raise LineError(f"recipe {name!r}: another change is under way; ask again when it is done.")
+            self._asked += 1
+            self._opening = threading.Thread(
+                target=self._open, args=(name, self._asked), name="ast-edge-recipe", daemon=True
+            )
+            self._opening.start()
+
+    def rollback(self) -> str:
+        """Take the recipe before the one in force again, which is still open; its name.
+
+        Raises LineError where there is none.
+        """
+        with self._lock:
+            if self._before is None:
+                raise LineError("there is no recipe before this one to go back to; ask for one by its name.")
+            self._asked += 1  # what is being opened now is not wanted any more
+            replaced, self._next, self._before = self._next, self._before, None
+            name = self._next.name
+        if replaced is not None:
+            replaced.inspector.close()
+        return name
+
+    def take(self) -> Recipe:
+        """The recipe for the next part; the change happens here."""
+        with self._lock:
+            taken, replaced = self._next, None
+            if taken is not None:
+                replaced, self._before = self._before, self._current
+                self._current, self._next = taken, None
+            current = self._current
+        if replaced is not None:
+            # Letting go of an engine may take long; the next part does not wait for it.
+            threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
+        if taken is not None:
+            self._told("recipe", {"what": "taken", **describe(current)})
+        return current
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until no recipe is being opened."""
+        opening = self._opening
+        if opening is not None:
+            opening.join(timeout_s)
+        return opening is None or not opening.is_alive()
+
+    def close(self) -> None:
+        """Close every model that is open; one that is still being opened is let go when it is ready."""
+        if self._opening is not None:
+            self._opening.join(_CLOSE_S)
+        with self._lock:
+            self._asked += 1
+            kept = {id(recipe): recipe for recipe in (self._current, self._before, self._next) if recipe}
+            self._before = self._next = None
+        for recipe in kept.values():
+            recipe.inspector.close()
+
+    def _open(self, name: str, asked: int) -> None:
+        try:
+            opened = open_recipe(name, self._models[name], threads=self._threads, backend=self._backend)
+        except Exception as exc:  # noqa: BLE001 (told, whatever it is: somebody waits for this recipe)
+            self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+            self._told("recipe", {"what": "refused", "recipe": name, "error": self.last_error})
+            return
+        with self._lock:
+            stale = asked != self._asked
+            replaced, self._next = (opened, self._next) if stale else (self._next, opened)
+        if replaced is not None:
+            replaced.inspector.close()

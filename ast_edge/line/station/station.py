@@ -1,0 +1,400 @@
+"""The station: triggers in, one verdict each out, in time, whatever happens to camera, engine and outputs.
+
+Threads: the camera's capture; the inspection, which is the only one to touch the engine; the shutter, which
+asks the camera for a frame as soon as a part is there, however busy the inspection is; and the clock, which
+decides what the inspection did not decide in time. Outputs have threads of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, Full, Queue
+from typing import Literal
+
+from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.errors import AstEdgeError, CameraError
+from ast_edge.inspector import Inspection
+from ast_edge.line.events import Told, nobody
+from ast_edge.line.outputs.base import Output
+from ast_edge.line.part import PartResult, Trigger
+from ast_edge.line.station.arrivals import Arrivals
+from ast_edge.line.station.ledger import Balance, Ledger
+from ast_edge.line.station.pairing import Pairing
+from ast_edge.line.station.recipes import Recipe, Recipes, inspect_frame
+from ast_edge.line.station.timing import Timing
+from ast_edge.line.status import StationState, StationStatus
+
+Triggering = Literal["free", "camera", "external"]
+_POLL_S = 0.02
+_CLOCK_S = 0.002
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame; `one_frame_each`:
+    the camera waits for triggers, its own or others', and gives one frame for each.
+    """
+
+    name: str
+    run: str
+    camera: Camera
+    recipes: Recipes
+    outputs: Sequence[Output]
+    triggering: Triggering = "external"
+    software_trigger: bool = False
+    timing: Timing = field(default_factory=Timing)
+    one_frame_each: bool = False
+
+
+class Station:
+    """Runs until `stop()`; `trigger()` may be called from any thread.
+
+    In triggering "free" every frame that the inspection takes is a part (the camera's ring drops the others);
+    in "camera" every frame is a part, and every frame that was lost on the way is one too, a fault; in
+    "external" `trigger()` makes parts.
+    """
+
+    def __init__(self, setup: Setup, told: Told = nobody) -> None:
+        self.setup = setup
+        self._told = told
+        self.ledger = Ledger(self._deliver)
+        self._waiting: Queue[Trigger] = Queue(setup.timing.max_waiting)
+        self._to_fire: Queue[Trigger] = Queue()
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        # Daemons: an engine or a driver that hangs for ever must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}", daemon=True)
+            for name, work in (("inspect", self._inspect), ("clock", self._clock), ("shutter", self._shutter))
+        ]
+        self._pairing = Pairing(
+            setup.camera,
+            setup.timing,
+            self._following,
+            self._given_up,
+            one_each=setup.one_frame_each,
+        )
+        self._arrivals = Arrivals(
+            setup.camera, self._enter_frame, self._fault, told, setup.timing.max_waiting
+        )
+        self._turned_ns = time.monotonic_ns()
+        self.failures = 0
+        self.last_failure = ""
+        self.warnings: Callable[[], tuple[str, ...]] = tuple
+
+    def start(self) -> None:
+        """Start outputs and threads."""
+        for output in self.setup.outputs:
+            output.start(self)
+        for thread in self._threads:
+            thread.start()
+
+    def status(self) -> StationStatus:
+        """How the station is; from any thread."""
+        setup, recipe = self.setup, self.setup.recipes.current
+        return StationStatus(
+            setup.name,
+            setup.run,
+            self._state(),
+            recipe.name,
+            recipe.inspector.spec.threshold.value,
+            setup.camera.state,
+            setup.camera.frame_age_s,
+            self.balance(),
+            self.waiting,
+            self.failures,
+            self.last_failure,
+            self.warnings(),
+        )
+
+    def _state(self) -> StationState:
+        if self._stopped.is_set():
+            return "stopped"
+        if self._stopping.is_set():
+            return "stopping"
+        return "running" if self._threads[0].ident is not None else "starting"
+
+    def trigger(
+        self,
+        at_ns: int | None = None,
+        *,
+        encoder: int | None = None,
+        source: str = "software",
+        external_id: str | None = None,
+    ) -> Trigger:
+        """A part is there (triggering "external"); `at_ns` is `time.monotonic_ns()` of that moment.
+
+        Never blocks: where too many parts wait already, this one is a fault at once.
+        """
+        now = time.monotonic_ns()
+        at_ns = now if at_ns is None else at_ns
+        wall_s = time.time() - (now - at_ns) / 1e9
+        trigger = self.ledger.enter(at_ns, wall_s, encoder, source, external_id)
+        if self._stopping.is_set():
+            self._fault(trigger, "the station is stopping")
+            return trigger
+        try:
+            # First in the queue, then to the camera: whoever pairs a frame must know of the part.
+            self._waiting.put_nowait(trigger)
+        except Full:
+            self._fault(trigger, f"more than {self.setup.timing.max_waiting} parts are waiting")
+        else:
+            if self.setup.software_trigger:
+                self._to_fire.put(trigger)
+        return trigger
+
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+        """Triggers that somebody knows to have been lost: parts that went by unseen."""
+        for at in range(count):
+            external_id = external_ids[at] if at < len(external_ids) else None
+            trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
+            self._fault(trigger, "the trigger was lost on the way")
+
+    def balance(self) -> Balance:
+        """The books."""
+        return self.ledger.balance()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the inspection last looked for a part: long where the engine or a driver hangs."""
+        return (time.monotonic_ns() - self._turned_ns) / 1e9
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its own, all of which live while it runs."""
+        return tuple(self._threads)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the camera has shown its last frame."""
+        return self._stopping.is_set()
+
+    @property
+    def waiting(self) -> int:
+        """Parts in the queue."""
+        return self._waiting.qsize()
+
+    def stop(self) -> Balance:
+        """Judge the parts that are open, flush the outputs, let go of everything; the books at the end.
+
+        Takes at most about twice `drain_s`, also when engine or camera hang: these are left to the end of the
+        process then.
+        """
+        self._stopping.set()
+        if self.setup.triggering == "camera" and self._threads[0].ident is not None:
+            self._arrivals.drained.wait(self.setup.timing.drain_s)
+        self.ledger.wait_until_settled(self.setup.timing.drain_s)
+        self._stopped.set()
+        hanging = self._join()
+        for trigger in self.ledger.overdue(time.monotonic_ns() + 1):
+            self._fault(trigger, "the station stopped before the part was judged")
+        end = time.monotonic() + self.setup.timing.drain_s
+        for output in self.setup.outputs:
+            self._closed(f"output {output.name}", partial(output.close, max(end - time.monotonic(), 0.1)))
+        self._closed("camera", self.setup.camera.close)
+        if not hanging:
+            self._closed("recipes", self.setup.recipes.close)
+        return self.balance()
+
+    def _closed(self, what: str, close: Callable[[], None]) -> None:
+        """Whatever does not close keeps nothing else open."""
+        try:
+            close()
+        except Exception as exc:  # noqa: BLE001 (the rest must still be closed)
+            self._note_failure(f"closing {what}", exc)
+
+    def _join(self) -> bool:
+        """Wait for the threads; whether one of them hangs."""
+        end = time.monotonic() + max(self.setup.timing.drain_s, 1.0)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(end - time.monotonic(), 0.0))
+        hanging = [thread.name for thread in self._threads if thread.is_alive()]
+        if hanging:
+            self._note_failure("stop", TimeoutError(f"still busy: {', '.join(hanging)}"))
+        return bool(hanging)
+
+    def _guarded(self, work: Callable[[], None], name: str) -> None:
+        """A thread of the line never ends by an error: it is counted, told, and goes on."""
+        while not self._stopped.is_set():
+            try:
+                work()
+            except Exception as exc:  # noqa: BLE001, PERF203 (nothing may stop the line)
+                self._note_failure(name, exc)
+
+    def _note_failure(self, where: str, exc: Exception) -> None:
+        self.failures += 1
+        self.last_failure = f"{where}: {type(exc).__name__}: {exc}"
+        self._told("failure", {"where": where, "error": self.last_failure})
+
+    def _clock(self) -> None:
+        """Decide every part that is late."""
+        limit_ns = int(self.setup.timing.deadline_ms * 1e6)
+        balanced = True
+        while not self._stopped.wait(_CLOCK_S):
+            for trigger in self.ledger.overdue(time.monotonic_ns() - limit_ns):
+                self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
+            books = self.ledger.balance()
+            if balanced and not books.balanced:
+                self._told("invariant", vars(books))
+            balanced = books.balanced
+
+    def _shutter(self) -> None:
+        """Ask the camera for a frame for every part, at once; or take what it shows by itself."""
+        while self.setup.triggering == "camera" and not self._stopped.is_set():
+            self._arrivals.take(self._stopping)
+        while not self._stopped.is_set():
+            try:
+                trigger = self._to_fire.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            if not self.ledger.is_open(trigger.number):
+                continue  # decided while the camera hung: its picture would show another part
+            try:
+                self.setup.camera.trigger()
+            except CameraError as exc:
+                self._fault(trigger, str(exc))
+
+    def _inspect(self) -> None:
+        steps = {"external": self._next_external, "camera": self._next_arrived, "free": self._next_frame}
+        step = steps[self.setup.triggering]
+        while not self._stopped.is_set():
+            self._turned_ns = time.monotonic_ns()
+            step()
+
+    def _next_external(self) -> None:
+        """One trigger from the queue, its frame, its verdict."""
+        try:
+            trigger = self._waiting.get(timeout=_POLL_S)
+        except Empty:
+            return
+        recipe = self.setup.recipes.take()
+        if not self.ledger.is_open(trigger.number):
+            return  # the clock was faster
+        try:
+            frame = self._pairing.frame_for(trigger)
+        except CameraError as exc:
+            self._fault(trigger, str(exc))
+            return
+        if isinstance(frame, str):
+            self._fault(trigger, frame)
+            if self._pairing.ended:
+                self._stopping.set()
+        else:
+            self._judge(trigger, frame, recipe)
+
+    def _next_frame(self) -> None:
+        """One frame of a camera that decides itself when a part is there."""
+        if self._stopping.is_set():
+            self._stopped.wait(_POLL_S)
+            return
+        try:
+            frame = self.setup.camera.read(_POLL_S)
+        except CameraError as exc:
+            self._fault(self._enter_frame(time.monotonic_ns()), str(exc))
+            return
+        if isinstance(frame, NoFrame):
+            if frame is NoFrame.END:
+                self._stopping.set()
+            return
+        self._judge(self._enter_frame(frame.host_ns), frame, self.setup.recipes.take())
+
+    def _next_arrived(self) -> None:
+        """One part that the camera showed by itself."""
+        try:
+            trigger, frame = self._arrivals.queue.get(timeout=_POLL_S)
+        except Empty:
+            return
+        recipe = self.setup.recipes.take()
+        if self.ledger.is_open(trigger.number):
+            self._judge(trigger, frame, recipe)
+
+    def _enter_frame(self, at_ns: int) -> Trigger:
+        age_s = (time.monotonic_ns() - at_ns) / 1e9
+        return self.ledger.enter(at_ns, time.time() - age_s, None, "camera")
+
+    def _following(self) -> Trigger | None:
+        """The part that waits next."""
+        with self._waiting.mutex:
+            return self._waiting.queue[0] if self._waiting.queue else None
+
+    def _given_up(self, trigger: Trigger) -> bool:
+        return self._stopped.is_set() or not self.ledger.is_open(trigger.number)
+
+    def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
+        try:
+            if self._pairing.repeated(frame):
+                self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
+                return
+            inspection = inspect_frame(recipe, frame)
+        except AstEdgeError as exc:
+            self._fault(trigger, str(exc), frame, recipe)
+            return
+        except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
+            self._fault(trigger, f"the inspection failed: {type(exc).__name__}: {exc}", frame, recipe)
+            return
+        latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
+        if latency_ms > self.setup.timing.deadline_ms:
+            late = f"the verdict took {latency_ms:.0f} ms, {self.setup.timing.deadline_ms:g} ms are allowed"
+            self._fault(trigger, late, frame, recipe, inspection)
+            return
+        self._give(trigger, frame, recipe, inspection, latency_ms)
+
+    def _give(
+        self, trigger: Trigger, frame: Frame, recipe: Recipe, inspection: Inspection, latency_ms: float
+    ) -> None:
+        self.ledger.decide(
+            PartResult(
+                self.setup.run,
+                trigger,
+                recipe.name,
+                inspection.verdict,
+                inspection.reason,
+                inspection.score,
+                inspection.threshold,
+                latency_ms,
+                inspection.stages_ms,
+                frame,
+                inspection,
+                recipe.inspector.spec,
+            )
+        )
+
+    def _fault(
+        self,
+        trigger: Trigger,
+        reason: str,
+        frame: Frame | None = None,
+        recipe: Recipe | None = None,
+        inspection: Inspection | None = None,
+    ) -> None:
+        recipe = recipe or self.setup.recipes.current
+        stages: Mapping[str, float] = inspection.stages_ms if inspection is not None else {}
+        self.ledger.decide(
+            PartResult(
+                self.setup.run,
+                trigger,
+                recipe.name,
+                "fault",
+                reason,
+                inspection.score if inspection is not None else math.nan,
+                recipe.inspector.spec.threshold.value,
+                (time.monotonic_ns() - trigger.at_ns) / 1e6,
+                stages,
+                frame,
+                inspection,
+                recipe.inspector.spec,
+            )
+        )
+
+    def _deliver(self, result: PartResult) -> None:
+        for output in self.setup.outputs:
+            try:
+                output.put(result)
+            except Exception as exc:  # noqa: BLE001, PERF203 (no output may keep a result from another)
+                self._note_failure(f"output {output.name}", exc)

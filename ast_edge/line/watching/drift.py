@@ -1,0 +1,180 @@
+"""The drift guard: are parts of today still like the good parts that the threshold rests on?
+
+It warns, and never moves the threshold. For score, brightness and sharpness it counts how many of the last
+`window` parts lie above the 95 % quantile of the calibration's good parts, and how many below the 5 % one. Of
+n good parts, the share of all parts beyond such a quantile is itself uncertain: it has a beta distribution
+(order statistics). So a count is alarming when a beta-binomial variable reaches it with a probability of at
+most one in a million. The warning ends when the count is back at half of that.
+
+Scores are those of parts that passed: a batch of bad parts is no drift. Brightness and sharpness are those of
+every part that was judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from ast_edge.line.config.options import Options
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationView
+from ast_edge.line.warned import Warnings
+from ast_edge.model.manifest import QUANTILE_LEVELS, ModelSpec
+
+ALARM = 1e-6
+_LOW, _HIGH = QUANTILE_LEVELS.index(0.05), QUANTILE_LEVELS.index(0.95)
+_SHOWN = (0.05, 0.5, 0.95)
+
+
+class DriftOptions(Options):
+    """`window`: so many parts are compared with the calibration's; `every`: after so many new ones."""
+
+    window: Annotated[int, Field(ge=50, le=10_000)] = 200
+    every: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class DriftGuard(Output):
+    """Watches every part; `warnings` are in force now, `gauges` are quantiles of the last window.
+
+    A change of recipe or of the threshold's revision begins anew. `told` hears "drift" when a warning begins
+    or ends.
+    """
+
+    name = "drift"
+
+    def __init__(self, options: DriftOptions) -> None:
+        self._options = options
+        self._warnings = Warnings("drift", {}, lambda: self.told)
+        self._spec: ModelSpec | None = None
+        self._watched: dict[str, _Quantity] = {}
+        self._since = 0
+
+    def start(self, station: StationView) -> None:
+        """See `Output`; nothing to start."""
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`."""
+        if result.inspection is None or result.spec is None or result.verdict == "fault":
+            return
+        if result.spec is not self._spec:
+            self._begin(result.spec)
+        if result.verdict == "pass":
+            self._add("score", result.score)
+        if (levels := result.inspection.levels) is not None:
+            self._add("brightness", levels.brightness)
+            self._add("sharpness", levels.sharpness)
+        self._since += 1
+        if self._since >= self._options.every:
+            self._since = 0
+            self._look()
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`."""
+        return OutputStatus(connected=True, delivered=0, undelivered=0, queued=0, last_error="")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What drifts now, a sentence each."""
+        return self._warnings.now
+
+    def gauges(self) -> Mapping[str, float]:
+        """The 5 %, 50 % and 95 % quantiles of the parts seen lately."""
+        found = {}
+        for name, quantity in self._watched.copy().items():
+            if values := list(quantity.values):
+                for level, value in zip(_SHOWN, np.quantile(values, _SHOWN), strict=True):
+                    found[f"{name}_p{level * 100:g}"] = float(value)
+        return found
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`; nothing waits here."""
+
+    def _begin(self, spec: ModelSpec) -> None:
+        """Another model, or another threshold, is in force."""
+        for name, quantity in self._watched.items():
+            for side in quantity.limits:
+                self._warnings.end(f"{name} {side}")
+        self._warnings.end("calibration")
+        self._spec, self._watched, self._since = spec, {}, 0
+        calibration = spec.calibration
+        if calibration is None:
+            self._warnings.begin("calibration", "drift: this model has no calibration to compare parts with")
+            return
+        good, window = spec.threshold.good_parts, self._options.window
+        for name, quantiles in (
+            ("score", calibration.score_quantiles),
+            ("brightness", calibration.brightness_quantiles),
+            ("sharpness", calibration.sharpness_quantiles),
+        ):
+            if quantiles is not None:
+                self._watched[name] = _Quantity(quantiles, window, alarming_count(window, good))
+
+    def _add(self, name: str, value: float) -> None:
+        if name in self._watched and math.isfinite(value):
+            self._watched[name].values.append(value)
+
+    def _look(self) -> None:
+        for name, quantity in self._watched.items():
+            if len(quantity.values) < self._options.window:
+                continue
+            for side, count in quantity.counts().items():
+                key = f"{name} {side}"
+                if count >= quantity.alarming:
+                    share, limit = count / self._options.window, quantity.limits[side]
+                    self._warnings.begin(
+                        key,
+                        f"drift: {share:.0%} of the last {self._options.window} parts have a {name} {side} "
+                        f"{limit:.4g}, good parts had 5 %; look at light, lens and material",
+                    )
+                elif count <= quantity.alarming // 2:
+                    self._warnings.end(key)
+
+
+class _Quantity:
+    """The last values of one quantity, and the limits of the calibration."""
+
+    def __init__(self, quantiles: Sequence[float], window: int, alarming: int) -> None:
+        self.values: deque[float] = deque(maxlen=window)
+        self.limits = {"below": quantiles[_LOW], "above": quantiles[_HIGH]}
+        self.alarming = alarming
+
+    def counts(self) -> dict[str, int]:
+        """How many values are beyond each limit."""
+        values = np.array(self.values)
+        return {
+            "below": int((values < self.limits["below"]).sum()),
+            "above": int((values > self.limits["above"]).sum()),
+        }
+
+
+def alarming_count(window: int, good_parts: int) -> int:
+    """The least count beyond a 5 % quantile of `good_parts` that chance gives at most one time in a million.
+
+    `window + 1`, which no count reaches, where so few good parts say nothing about so rare an event.
+    """
+    # The linear quantile lies at rank 0.95 (n - 1) + 1 of n; beyond rank r lies Beta(n + 1 - r, r).
+    beyond = good_parts - 0.95 * (good_parts - 1)
+    within = good_parts + 1 - beyond
+    tail = 0.0
+    for count in range(window, -1, -1):
+        tail += math.exp(_log_beta_binomial(count, window, beyond, within))
+        if tail > ALARM:
+            return count + 1
+    return 0
+
+
+def _log_beta_binomial(count: int, of: int, alpha: float, beta: float) -> float:
+    """The logarithm of the beta-binomial probability."""
+    choose = math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
+    return choose + _log_beta(count + alpha, of - count + beta) - _log_beta(alpha, beta)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -1,0 +1,239 @@
+"""The station's log: a line for every part and every event, as text for people or JSON for machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from queue import Empty, Full, Queue
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from ast_edge.line.config.options import Options
+from ast_edge.line.events import Event, EventKind
+from ast_edge.line.outputs.base import Output, OutputStatus
+from ast_edge.line.part import PartResult
+from ast_edge.line.status import StationView
+
+_ROOM = 10_000
+_END_S = 2.0
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# What systemd's journal reads at the beginning of a line, by sd-daemon(3).
+_PRIORITIES = {10: "<7>", 20: "<6>", 30: "<4>", 40: "<3>"}
+_EVENT_LEVELS: dict[EventKind, int] = {
+    "drift": 30,
+    "archive": 30,
+    "camera": 30,
+    "output": 30,
+    "trigger": 30,
+    "failure": 40,
+    "invariant": 40,
+}
+# The same fault again and again is told at the 1st, 2nd, 4th, 8th time and so on, and once in this time.
+_TOLD_AGAIN_S = 60.0
+_MOST_KEYS, _MOST_KEY = 64, 200
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+if TYPE_CHECKING:
+    _Stream = logging.StreamHandler[TextIO]
+else:
+    _Stream = logging.StreamHandler  # not generic before Python 3.11
+
+
+class LogOptions(Options):
+    """`level`: what is less than this is left out; `format`: text for people, json for machines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class LineLog(Output):
+    """Writes to `stream` (stderr) from a thread of its own; what finds no room is dropped and counted.
+
+    A pass is told at level info, a reject or fault as a warning. Faults for the same reason, with no judged
+    part between them, are thinned out, and so are failures: a later line says how many were not told.
+    """
+
+    name = "log"
+
+    def __init__(self, options: LogOptions, stream: TextIO | None = None) -> None:
+        self._queue: Queue[logging.LogRecord | None] = Queue(_ROOM)
+        self._sink = _Sink(sys.stderr if stream is None else stream)
+        self._sink.setFormatter(_Json() if options.format == "json" else _Text())
+        self._level = _LEVELS[options.level]
+        self._faults, self._failures = _Thinning(), _Thinning()
+        self._parts = self._dropped = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="ast-edge-log", daemon=True)
+        self._thread.start()
+
+    def start(self, station: StationView) -> None:
+        """See `Output`; the log is open from the beginning."""
+
+    def put(self, result: PartResult) -> None:
+        """See `Output`."""
+        self._parts += 1
+        level = 20 if result.verdict == "pass" else 30
+        left_out: int | None = 0
+        if result.verdict == "fault":
+            left_out = self._faults.left_out(result.reason)
+        elif silent := self._faults.well():
+            self._write(30, f"{silent} more faults until here were not told", {"not_told": silent})
+        if left_out is None or level < self._level:
+            return
+        facts = result.as_dict()
+        facts.pop("stages_ms")
+        more = {"not_told": left_out} if left_out else {}
+        score = "" if facts["score"] is None else f" score {result.score:.6g} of {result.threshold:.6g}"
+        reason = f": {result.reason}" if result.reason else ""
+        message = (
+            f"{result.part_id} {result.verdict}{score} {result.latency_ms:.1f} ms{reason}{_also(left_out)}"
+        )
+        self._write(level, message, {**facts, **more})
+
+    def event(self, event: Event) -> None:
+        """Listener of the events' hub."""
+        # What is well again is news, and no warning.
+        well = event.details.get("connected") is True or event.details.get("state") in ("live", "closed")
+        level = 20 if well else _EVENT_LEVELS.get(event.kind, 20)
+        words = " ".join(f"{key}={value}" for key, value in event.details.items())
+        left_out = self._failures.left_out(words) if event.kind == "failure" else 0
+        if left_out is None:
+            return
+        more = {"not_told": left_out} if left_out else {}
+        self._write(
+            level, f"{event.kind} {words}{_also(left_out)}", {"event": event.kind, **event.details, **more}
+        )
+
+    @property
+    def status(self) -> OutputStatus:
+        """See `Output`."""
+        return OutputStatus(not self._closed, self._parts, self._dropped, self._queue.qsize(), "")
+
+    def close(self, timeout_s: float) -> None:
+        """See `Output`: parts are told no more, events still are, until `end`."""
+
+    def end(self) -> None:
+        """Write what waits, for at most two seconds, and stop; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        while True:
+            try:
+                self._queue.put_nowait(None)
+                break
+            except Full:
+                with contextlib.suppress(Empty):
+                    self._queue.get_nowait()
+                    self._dropped += 1
+        self._thread.join(_END_S)
+
+    def _write(self, level: int, message: str, facts: Mapping[str, object]) -> None:
+        if self._closed or level < self._level:
+            return
+        record = logging.LogRecord("ast-edge", level, "", 0, _printable(message), None, None)
+        record.facts = dict(facts)
+        try:
+            self._queue.put_nowait(record)
+        except Full:
+            self._dropped += 1
+
+    def _run(self) -> None:
+        while (record := self._queue.get()) is not None:
+            self._sink.handle(record)
+
+
+class _Sink(_Stream):
+    """A stream that cannot be written to is no reason to stop, and nowhere to complain."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        """Nothing."""
+
+
+class _Thinning:
+    """Which of many equal messages are told; two that differ in numbers only are equal."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def left_out(self, message: str) -> int | None:
+        """None where this one is not told; else how many like it were not since the last that was."""
+        now, key = time.monotonic(), _NUMBER.sub("#", message[:_MOST_KEY])
+        seen = self._seen.get(key)
+        if seen is None or now - seen.last_s > _TOLD_AGAIN_S:
+            if len(self._seen) >= _MOST_KEYS:
+                self._seen.clear()
+            left_out = 0 if seen is None else seen.not_told
+            self._seen[key] = _Seen(1, 0, now, now)
+            return left_out
+        seen.count += 1
+        seen.last_s = now
+        if seen.count & (seen.count - 1) and now - seen.told_s < _TOLD_AGAIN_S:
+            seen.not_told += 1
+            return None
+        seen.told_s = now
+        left_out, seen.not_told = seen.not_told, 0
+        return left_out
+
+    def well(self) -> int:
+        """It is over: the next one is news again; how many were not told until now."""
+        silent = sum(seen.not_told for seen in self._seen.values())
+        self._seen.clear()
+        return silent
+
+
+@dataclass
+class _Seen:
+    """How often, how often of late without being told, and when the last one was told and came."""
+
+    count: int
+    not_told: int
+    told_s: float
+    last_s: float
+
+
+class _Text(logging.Formatter):
+    """`time LEVEL message`; under systemd its journal has the time and gets the level as it wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._journal = bool(os.environ.get("JOURNAL_STREAM"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        message = record.getMessage()
+        if self._journal:
+            return f"{_PRIORITIES.get(record.levelno, '<6>')}{message}"
+        return f"{_time(record)} {record.levelname:<7} {message}"
+
+
+class _Json(logging.Formatter):
+    """One object a line: time (UTC), level, message, and the facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        own = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        facts: Mapping[str, object] = getattr(record, "facts", {})
+        told = {key: value for key, value in facts.items() if key not in own}
+        return json.dumps({**own, **told}, default=str)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _also(left_out: int) -> str:
+    return f" ({left_out} more of these were not told)" if left_out else ""
+
+
+def _printable(text: str) -> str:
+    """Without line ends and other control characters: nobody from outside writes lines of this log."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,118 @@
+"""What Prometheus is told about the line at the moment at which it asks; plain values, no library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal, get_args
+
+from ast_edge.cameras.base import State
+from ast_edge.line.outputs.base import OutputStatus
+from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.triggers.base import TriggerStatus
+from ast_edge.machine.sensors import Reading
+
+Kind = Literal["gauge", "counter"]
+PREFIX = "ast_edge_"
+_MOST_VALUES = 200
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric, its values by labels; `name` is without the prefix and, for a counter, without `_total`."""
+
+    kind: Kind
+    name: str
+    about: str
+    labels: tuple[str, ...] = ()
+    values: Sequence[tuple[tuple[str, ...], float]] = field(default=())
+
+
+def gauge(name: str, about: str, value: float) -> Family:
+    """A gauge without labels."""
+    return Family("gauge", name, about, (), [((), float(value))])
+
+
+def counter(name: str, about: str, value: float) -> Family:
+    """A counter without labels."""
+    return Family("counter", name, about, (), [((), float(value))])
+
+
+def station_families(status: StationStatus) -> Iterator[Family]:
+    """State, books, queue, camera and recipe."""
+    books = status.balance
+    yield _one_hot("station_state", "1 for the state of the station.", get_args(StationState), status.state)
+    yield gauge("ready", "1 while the next part will be judged.", status.ready)
+    yield gauge("balanced", "1 while every trigger has its verdict or is open.", books.balanced)
+    yield counter("triggers", "Parts that were there.", books.triggers)
+    yield gauge("open_parts", "Parts without a verdict yet.", books.open)
+    yield gauge("waiting_parts", "Parts in the queue.", status.waiting)
+    yield counter("failures", "Errors that nobody foresaw.", status.failures)
+    yield _one_hot("camera_state", "1 for the state of the camera.", get_args(State), status.camera)
+    age_s = -1.0 if status.frame_age_s is None else status.frame_age_s
+    yield gauge("frame_age_seconds", "Since the camera's last frame; -1 before the first.", age_s)
+    yield gauge("threshold", "Of the recipe in force.", status.threshold)
+    yield Family("gauge", "recipe_info", "The recipe in force.", ("recipe",), [((status.recipe,), 1.0)])
+
+
+def camera_families(counters: Mapping[str, int]) -> Iterator[Family]:
+    """What the camera counts: frames, dropped, repeated and so on."""
+    yield Family("counter", "camera", "What the camera counts.", ("event",), _by_name(counters))
+
+
+def output_families(statuses: Mapping[str, OutputStatus]) -> Iterator[Family]:
+    """How each output is doing."""
+
+    def family(kind: Kind, name: str, about: str) -> Family:
+        values = {output: getattr(status, name) for output, status in statuses.items()}
+        return Family(kind, f"output_{name}", about, ("output",), _by_name(values))
+
+    yield family("gauge", "queued", "Results that wait.")
+    yield family("counter", "delivered", "Results delivered.")
+    yield family("counter", "undelivered", "Results lost for good.")
+
+
+def trigger_families(status: TriggerStatus) -> Iterator[Family]:
+    """What the source of triggers counts."""
+    yield counter("source_triggers", "Triggers that the source gave.", status.triggers)
+    yield counter("missed_triggers", "Parts that the source knows to have missed.", status.missed)
+
+
+def connection_families(
+    outputs: Mapping[str, OutputStatus], trigger: tuple[str, TriggerStatus] | None
+) -> Iterator[Family]:
+    """Who is there."""
+    connected: dict[str, float] = {name: status.connected for name, status in outputs.items()}
+    if trigger is not None:
+        connected[f"trigger {trigger[0]}"] = trigger[1].connected
+    yield Family("gauge", "connected", "1 while it is.", ("counterpart",), _by_name(connected))
+
+
+def board_families(readings: Iterable[Reading]) -> Iterator[Family]:
+    """Temperatures and powers."""
+    values: dict[str, dict[str, float]] = {"temperature": {}, "power": {}}
+    for reading in readings:
+        values[reading.kind][reading.sensor] = reading.value
+    label = ("sensor",)
+    degrees, watts = _by_name(values["temperature"]), _by_name(values["power"])
+    yield Family("gauge", "board_temperature_celsius", "Of board and GPU.", label, degrees)
+    yield Family("gauge", "board_power_watts", "Drawn, by supply rail or GPU.", label, watts)
+
+
+def drift_families(gauges: Mapping[str, float]) -> Iterator[Family]:
+    """Quantiles of the parts seen lately."""
+    yield Family("gauge", "drift", "Quantiles of late.", ("name",), _by_name(gauges))
+
+
+def web_families(counters: Mapping[str, int]) -> Iterator[Family]:
+    """What the page's server refused."""
+    yield Family("counter", "web", "What the page refused.", ("event",), _by_name(counters))
+
+
+def _by_name(values: Mapping[str, float]) -> list[tuple[tuple[str, ...], float]]:
+    return [((name,), float(value)) for name, value in islice(values.items(), _MOST_VALUES)]
+
+
+def _one_hot(name: str, about: str, states: Sequence[str], now: str) -> Family:
+    return Family("gauge", name, about, ("state",), [((state,), float(state == now)) for state in states])

@@ -1,0 +1,289 @@
+"""What the machine did while something was measured: load, memory, power, heat, clocks, throttling.
+
+Power, heat and throttling are watched by a thread twice a second, seldom enough to leave the times alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ast_edge.doctor.finding import ROOT, read
+from ast_edge.latency.figures import Strict
+from ast_edge.machine.sensors import Board, Nvml, WholeNvml, find_nvml
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_EVERY_S = 0.5
+_SM_CLOCK = 1  # of NVML's clocks, that of the multiprocessors
+_MEMORY = re.compile(r"^(VmRSS|VmHWM):\s*(\d{1,15}) kB$", re.MULTILINE)
+# Rails that together are all a board draws; the first set that is there whole counts.
+_WHOLE_BOARD = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
+# Bits of NVML's reasons for lower clocks: power cap, hardware slowdown, heat (twice), power brake.
+_THROTTLED = {
+    0x04: "the GPU's power cap",
+    0x08: "a hardware slowdown of the GPU",
+    0x20: "the GPU's heat",
+    0x40: "the GPU's heat (hardware)",
+    0x80: "the GPU's power brake",
+}
+
+
+class Load(Strict):
+    """Processors kept busy on average: by this process, and by all others. None where /proc does not tell."""
+
+    own_cores: float | None
+    other_cores: float | None
+    cores: int
+
+
+class Memory(Strict):
+    """In bytes: resident now and at its highest, and what this process holds on the GPU (None: not told)."""
+
+    resident: int | None
+    peak: int | None
+    gpu: int | None
+
+
+class Power(Strict):
+    """Mean watts by sensor while parts were judged; of what is the sum, and its millijoules per part.
+
+    `of` says what `watts` covers: the board, else the GPU for an engine that runs there, else the processor.
+    All None where no such sensor can be read; `mj_per_part` also where two models took turns.
+    """
+
+    sensors: dict[str, float]
+    of: str | None
+    watts: float | None
+    mj_per_part: float | None
+
+
+class Heat(Strict):
+    """Degrees Celsius by sensor, and MHz of processor and GPU (None: not told), at one moment."""
+
+    temperatures: dict[str, float]
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+
+
+class Surroundings(Strict):
+    """`throttled` is what held clocks down meanwhile, in words; None where nothing here tells it."""
+
+    seconds: float
+    load: Load
+    memory: Memory
+    power: Power
+    start: Heat
+    end: Heat
+    throttled: tuple[str, ...] | None
+
+
+class Watch:
+    """Watches from `with` on; ask `seen(parts)` after it. `root` is where /proc and /sys are."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self._board, self._nvml = Board(root / "sys"), find_nvml()
+        self._stop = threading.Event()
+        self._watts: dict[str, list[float]] = {}
+        self._reasons = 0
+        self._thread = threading.Thread(target=self._watch, name="ast-edge-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._start, self._busy, self._own = self._heat(), self._busy_s(), time.process_time()
+        self._counted, self._energy = self._throttle_counts(), self._energy_uj()
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds = time.monotonic() - self._began
+        self._own = time.process_time() - self._own
+        busy = self._busy_s()
+        self._busy = None if busy is None or self._busy is None else busy - self._busy
+        self._end, self._counts = self._heat(), self._throttle_counts()
+        self._energy = _grown(self._energy, self._energy_uj())
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    def seen(self, parts: int | None, *, gpu: bool = False) -> Surroundings:
+        """What was seen while so many parts were judged, by the GPU or by the processor.
+
+        None for `parts` where they were those of several models.
+        """
+        return Surroundings(
+            seconds=round(self._seconds, 3),
+            load=self._load(),
+            memory=memory(self._root, self._nvml),
+            power=self._power(parts, gpu=gpu),
+            start=self._start,
+            end=self._end,
+            throttled=self._throttled(),
+        )
+
+    def _watch(self) -> None:
+        self._look()
+        while not self._stop.wait(_EVERY_S):
+            self._look()
+
+    def _look(self) -> None:
+        for reading in self._board.read():
+            if reading.kind == "power":
+                self._watts.setdefault(reading.sensor, []).append(reading.value)
+        for handle in _gpus(self._nvml):
+            with contextlib.suppress(Exception):  # a GPU that does not tell
+                self._reasons |= _reasons(self._nvml, handle)
+
+    def _busy_s(self) -> float | None:
+        """Seconds of work of all processors since the machine started, or None."""
+        match = re.match(r"cpu\s+([0-9 ]+)\n", read(self._root / "proc/stat") or "")
+        if match is None:
+            return None
+        ticks = [int(word) for word in match[1].split()]
+        if len(ticks) < 8:
+            return None
+        user, nice, system, _idle, _wait, irq, softirq, steal = ticks[:8]
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    def _load(self) -> Load:
+        own = self._own / self._seconds
+        other = None if self._busy is None else max(self._busy / self._seconds - own, 0.0)
+        cores = os.cpu_count() or 1
+        told = (round(own, 3), None if other is None else round(other, 3))
+        return Load(own_cores=told[0], other_cores=told[1], cores=cores)
+
+    def _heat(self) -> Heat:
+        readings = self._board.read()
+        cpu = [_number(path) for path in self._cpu_folders("cpufreq/scaling_cur_freq")]
+        known = [khz for khz in cpu if khz is not None]
+        return Heat(
+            temperatures={r.sensor: round(r.value, 1) for r in readings if r.kind == "temperature"},
+            cpu_mhz=round(sum(known) / len(known) / 1e3, 1) if known else None,
+            gpu_mhz=self._gpu_mhz(),
+        )
+
+    def _gpu_mhz(self) -> float | None:
+        nvml = self._nvml
+        if nvml is not None:
+            for handle in _gpus(nvml):
+                with contextlib.suppress(Exception):
+                    return float(nvml.nvmlDeviceGetClockInfo(handle, _SM_CLOCK))
+        for folder in sorted((self._root / "sys/class/devfreq").glob("*")):
+            if re.search(r"gpu|gv11b|ga10b|gp10b", folder.name):
+                hertz = _number(folder / "cur_freq")
+                return None if hertz is None else round(hertz / 1e6, 1)
+        return None
+
+    def _cpu_folders(self, below: str) -> Iterator[Path]:
+        yield from sorted((self._root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{below}"))
+
+    def _throttle_counts(self) -> dict[str, float]:
+        """Events counted by the kernel, by what they are; empty where it counts none."""
+        counts: dict[str, float] = {}
+        for what, pattern in (("core", "core_throttle_count"), ("package", "package_throttle_count")):
+            for path in self._cpu_folders(f"thermal_throttle/{pattern}"):
+                number = _number(path)
+                if number is not None:
+                    words = f"the processor's heat ({what})"
+                    counts[words] = counts.get(words, 0.0) + number
+        for path in sorted((self._root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
+            number = _number(path)
+            if number is not None:
+                counts[f"the board's overcurrent limit ({path.name.partition('_')[0]})"] = number
+        return counts
+
+    def _throttled(self) -> tuple[str, ...] | None:
+        gpus = list(_gpus(self._nvml))
+        if not self._counts and not gpus:
+            return None
+        counted = [what for what, count in self._counts.items() if count > self._counted.get(what, count)]
+        return (*counted, *(words for bit, words in _THROTTLED.items() if self._reasons & bit))
+
+    def _energy_uj(self) -> dict[str, float]:
+        """Energy counters of processor packages (RAPL), in microjoules."""
+        found = {}
+        for folder in sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]")):
+            number = _number(folder / "energy_uj")
+            # `psys` and the like hold the packages once more.
+            if number is not None and (read(folder / "name") or "").startswith("package"):
+                found[folder.name] = number
+        return found
+
+    def _power(self, parts: int | None, *, gpu: bool) -> Power:
+        sensors = {name: sum(values) / len(values) for name, values in self._watts.items()}
+        sensors |= {name: energy / 1e6 / self._seconds for name, energy in self._energy.items()}
+        of, watts = _whole(sensors, gpu=gpu)
+        return Power(
+            sensors={name: round(value, 3) for name, value in sensors.items()},
+            of=of,
+            watts=None if watts is None else round(watts, 3),
+            mj_per_part=None if watts is None or not parts else round(1e3 * watts * self._seconds / parts, 3),
+        )
+
+
+def memory(root: Path = ROOT, nvml: WholeNvml | None = None) -> Memory:
+    """Of this process, now."""
+    found = {name: int(kib) * 1024 for name, kib in _MEMORY.findall(read(root / "proc/self/status") or "")}
+    peak = found.get("VmHWM", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return Memory(resident=found.get("VmRSS"), peak=peak, gpu=_gpu_memory(nvml))
+
+
+def _whole(sensors: Mapping[str, float], *, gpu: bool) -> tuple[str | None, float | None]:
+    """The widest sum of sensors that means something, in words and in watts."""
+    for rails in _WHOLE_BOARD:
+        if all(rail in sensors for rail in rails):
+            return f"the board ({' + '.join(rails)})", sum(sensors[rail] for rail in rails)
+    words, prefix = ("the GPU alone", "gpu") if gpu else ("the processor alone", "intel-rapl:")
+    chosen = [value for name, value in sensors.items() if name.startswith(prefix)]
+    return (words, sum(chosen)) if chosen else (None, None)
+
+
+def _gpus(nvml: Nvml | None) -> Iterator[object]:
+    if nvml is None:
+        return
+    with contextlib.suppress(Exception):  # its errors are its own classes
+        for index in range(nvml.nvmlDeviceGetCount()):
+            yield nvml.nvmlDeviceGetHandleByIndex(index)
+
+
+def _reasons(nvml: Nvml | None, handle: object) -> int:
+    """Why a GPU's clocks are held down, as NVML's bits; the call was renamed in R535."""
+    for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+        call = getattr(nvml, name, None)
+        if call is not None:
+            return int(call(handle))
+    return 0
+
+
+def _gpu_memory(nvml: WholeNvml | None) -> int | None:
+    """What NVML books to this process on all GPUs."""
+    if nvml is None:
+        return None
+    used, told = 0, False
+    for handle in _gpus(nvml):
+        with contextlib.suppress(Exception):
+            for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                if process.pid == os.getpid() and process.usedGpuMemory is not None:
+                    used, told = used + int(process.usedGpuMemory), True
+    return used if told else None
+
+
+def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """By how much counters grew; nothing where one ran over, since the rest would be told as the whole."""
+    if any(after.get(name, -1.0) < value for name, value in before.items()):
+        return {}
+    return {name: after[name] - value for name, value in before.items()}
+
+
+def _number(path: Path) -> float | None:
+    text = (read(path) or "").strip()
+    return float(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

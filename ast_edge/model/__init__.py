@@ -1,0 +1,1 @@
+"""What a model is on disk: manifest, ONNX file, engine file, reference vectors."""

@@ -1,0 +1,355 @@
+"""The engine file: a TensorRT plan as TensorRT wrote it, and beside it what it was built from and for.
+
+`model.engine` is the plan, `model.engine.json` the sidecar, and `model.engine.cubin` the compiled kernels
+that prepare frames for it, where they were built too. What the sidecar must be:
+
+* one JSON object with the keys of `EngineInfo` and no other, under 32 MiB, sealed by the SHA-256 of its
+  canonical form under `digest`;
+* `plan` and `kernels` give the size and SHA-256 of the files beside it;
+* `manifest` is the sealed manifest of the model that the plan was built from (see `ast_edge.model.manifest`);
+  its threshold is the one in force, and `ast-edge calibrate` on the engine writes a new revision there;
+* `built_for` is the GPU, the driver and the TensorRT version that the plan was built with.
+
+A plan holds machine code, so it is handed to TensorRT only after all of this was checked. The digests find
+damage and mix-ups; they are not a signature: load engines only from where nobody else can write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ast_edge.errors import ModelError
+from ast_edge.files import sha256_file, write_bytes, write_text
+from ast_edge.model.manifest import Manifest, Positive, Precision, Sha256, digest_of
+from ast_edge.model.onnx_file import ModelFile, read_model_file, rewrite_manifest
+
+FORMAT_VERSION = 1
+MAX_SIDECAR_BYTES = 32 << 20
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Content(_Strict):
+    """Size and SHA-256 of a file."""
+
+    bytes: Positive
+    sha256: Sha256
+
+
+class Kernels(Content):
+    """Compiled kernels: of which source, for which architecture ("sm_87")."""
+
+    source_sha256: Sha256
+    architecture: str
+
+
+class BuiltFor(_Strict):
+    """The machine that a plan was built on; versions as the libraries tell them."""
+
+    gpu: str
+    compute_capability: str
+    driver: str
+    tensorrt: str
+    integrated: bool
+
+
+class Batch(_Strict):
+    """Smallest, usual and largest number of parts at once; three equal numbers make it fixed."""
+
+    least: Positive
+    usual: Positive
+    most: Positive
+
+    @property
+    def size(self) -> int:
+        """The fixed batch size, or -1."""
+        return self.least if self.least == self.most else -1
+
+
+class Build(_Strict):
+    """What the builder was asked for."""
+
+    precision: Precision
+    batch: Batch
+    workspace_mib: Positive
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    dla_core: int | None = None
+    dla_fallback_layers: int | None = None
+
+
+class Proven(_Strict):
+    """How well the engine reproduced the reference vectors when it was built."""
+
+    vectors: Positive
+    max_relative_score_error: Annotated[float, Field(ge=0)]
+    max_absolute_map_error: Annotated[float, Field(ge=0)]
+    tolerance: Annotated[float, Field(gt=0)]
+
+
+class EngineInfo(_Strict):
+    """The sidecar. `proven` is None for an engine built with --no-verify."""
+
+    format_version: Literal[1] = 1
+    source: str  # name of the ONNX file
+    manifest: Manifest
+    plan: Content
+    kernels: Kernels | None
+    built_for: BuiltFor
+    build: Build
+    proven: Proven | None
+    built: str
+    ast_edge: str
+
+    def to_json(self) -> str:
+        """The sealed JSON text."""
+        content = self.model_dump(mode="json", exclude={"manifest"})
+        content["manifest"] = json.loads(self.manifest.to_json())
+        return json.dumps({**content, "digest": digest_of(content)}, sort_keys=True, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """An engine file whose sidecar, plan and kernels passed every check that needs no GPU."""
+
+    path: Path
+    info: EngineInfo
+    kernels: bytes | None = field(repr=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says about itself."""
+        return self.info.manifest
+
+    @property
+    def size(self) -> int:
+        """Bytes of the plan."""
+        return self.info.plan.bytes
+
+    @property
+    def embedded_reference(self) -> None:
+        """An engine carries no reference vectors; those beside it are used (`ast_edge.model.references`)."""
+        return None
+
+
+AnyModel: TypeAlias = ModelFile | EngineFile
+
+
+def read_any(path: Path) -> AnyModel:
+    """Check the model or, by its suffix `.engine`, the engine at `path`. Raises ModelError."""
+    return read_engine_file(path) if path.suffix == ".engine" else read_model_file(path)
+
+
+def rewrite_any(model: AnyModel, manifest: Manifest) -> AnyModel:
+    """Put `manifest` in the place of the one that `model` was read with; see `rewrite_manifest`."""
+    if isinstance(model, EngineFile):
+        return rewrite_engine_manifest(model, manifest)
+    return rewrite_manifest(model, manifest)
+
+
+def sidecar_path(engine: Path) -> Path:
+    """`model.engine.json`."""
+    return engine.with_name(engine.name + ".json")
+
+
+def kernels_path(engine: Path) -> Path:
+    """`model.engine.cubin`."""
+    return engine.with_name(engine.name + ".cubin")
+
+
+def build_command(engine: Path, source: str) -> str:
+    """The command that makes `engine` anew."""
+    return f"`ast-edge build-engine {engine.with_name(source)} -o {engine}`"
+
+
+def read_engine_file(path: Path) -> EngineFile:
+    """Check the engine at `path` from cheap to dear: sidecar, sizes, digests, and the model beside it.
+
+    Raises ModelError, in one sentence that ends with what to do, when one of the files is missing, damaged,
+    of a newer ast-edge or of another build, or when the ONNX file beside it was exported anew since.
+    """
+    info = _read_sidecar(path)
+    command = build_command(path, info.source)
+    _check_content(path, info.plan, "the plan", command)
+    kernels = None
+    if info.kernels is not None:
+        _check_content(kernels_path(path), info.kernels, "the kernels", command)
+        kernels = kernels_path(path).read_bytes()
+    _check_source(path, info, command)
+    return EngineFile(path, info, kernels)
+
+
+def write_engine_file(target: Path, plan: memoryview, kernels: bytes | None, info: EngineInfo) -> EngineFile:
+    """Put the plan, the kernels and the sidecar in their places: the sidecar last, for it vouches.
+
+    An engine that was there before loses its sidecar first, so that a crash in between leaves one that is
+    refused, never a mixture. Raises ModelError when something cannot be written.
+    """
+    try:
+        sidecar_path(target).unlink(missing_ok=True)
+        if kernels is None:
+            kernels_path(target).unlink(missing_ok=True)
+        else:
+            write_bytes(kernels_path(target), kernels)
+        write_bytes(target, plan)
+        write_text(sidecar_path(target), info.to_json())
+    except OSError as exc:
+        raise ModelError(
+            f"{target}: the engine cannot be written ({exc}); check the folder and its space."
+        ) from exc
+    return read_engine_file(target)
+
+
+def content_of(data: bytes | memoryview) -> Content:
+    """Size and SHA-256 of `data`."""
+    return Content(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def rewrite_engine_manifest(engine: EngineFile, manifest: Manifest) -> EngineFile:
+    """Put `manifest` in the place of the one that `engine` was read with; atomic.
+
+    Raises ModelError when the sidecar was changed since it was read or cannot be written.
+    """
+    if _read_sidecar(engine.path) != engine.info:
+        raise ModelError(f"{engine.path}: was changed by someone else meanwhile; run the command again.")
+    info = engine.info.model_copy(update={"manifest": manifest})
+    try:
+        write_text(sidecar_path(engine.path), info.to_json())
+    except OSError as exc:
+        raise ModelError(f"{sidecar_path(engine.path)}: cannot be written ({exc}).") from exc
+    return EngineFile(engine.path, info, engine.kernels)
+
+
+def why_unfit(info: EngineInfo, machine: BuiltFor) -> str | None:
+    """In words why a plan must not be loaded on `machine`; None when it may.
+
+    TensorRT: the same version, or the same and later ones for a version-compatible plan. GPU: the same name
+    and compute capability, or any from Ampere on for a hardware-compatible plan (TensorRT's own rule).
+    """
+    built, build = info.built_for, info.build
+    if build.version_compatible:
+        if version_tuple(machine.tensorrt)[:2] < version_tuple(built.tensorrt)[:2]:
+            return (
+                f"it was built with TensorRT {built.tensorrt}, this machine has the older {machine.tensorrt}"
+            )
+    elif machine.tensorrt != built.tensorrt:
+        return f"it was built with TensorRT {built.tensorrt}, this machine has {machine.tensorrt}"
+    if build.hardware_compatible:
+        if version_tuple(machine.compute_capability) < _AMPERE:
+            return f"it needs a GPU from Ampere on (8.0), this one has {machine.compute_capability}"
+        return None
+    if (machine.gpu, machine.compute_capability) != (built.gpu, built.compute_capability):
+        return (
+            f"it was built for {built.gpu} ({built.compute_capability}), this machine has {machine.gpu} "
+            f"({machine.compute_capability})"
+        )
+    return None
+
+
+_AMPERE = (8, 0)
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (10, 3, 0) of "10.3.0.post1"."""
+    numbers = []
+    for part in text.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def _read_sidecar(path: Path) -> EngineInfo:
+    _check_regular(path, "the engine")
+    sidecar = sidecar_path(path)
+    _check_regular(sidecar, "the engine's sidecar")
+    try:
+        if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
+            raise _refused(sidecar, f"it has more than {MAX_SIDECAR_BYTES} bytes")
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise _refused(sidecar, f"it cannot be read as JSON ({exc})") from exc
+    if not isinstance(content, dict):
+        raise _refused(sidecar, "it is not a JSON object")
+    _check_version(content, sidecar)
+    digest = content.pop("digest", None)
+    if digest != digest_of(content):
+        raise _refused(sidecar, "it was changed after it was written (its digest does not match)")
+    manifest = Manifest.from_json(json.dumps(content.pop("manifest", None)), str(sidecar))
+    try:
+        return EngineInfo.model_validate({**content, "manifest": manifest})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise _refused(sidecar, f"key '{key}': {first['msg']}") from exc
+
+
+def _check_version(content: dict[str, object], sidecar: Path) -> None:
+    version = content.get("format_version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise _refused(sidecar, "it has no format_version")
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{sidecar}: engine format {version} is newer than format {FORMAT_VERSION}, the newest this "
+            "version of ast-edge reads; upgrade ast-edge on this machine or build the engine anew."
+        )
+
+
+def _check_regular(path: Path, what: str) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError as exc:
+        raise ModelError(
+            f"{path}: there is no such file; {what} is made by `ast-edge build-engine model.onnx`."
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path}: {what} cannot be read ({exc}); check the path.") from exc
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path}: is not a file; {what} is made by `ast-edge build-engine model.onnx`.")
+
+
+def _check_content(path: Path, expected: Content, what: str, command: str) -> None:
+    _check_regular(path, what)
+    try:
+        size, found = path.stat().st_size, ""
+        if size == expected.bytes:
+            found = sha256_file(path)
+    except OSError as exc:
+        raise ModelError(f"{path}: {what} cannot be read ({exc.strerror or exc}).") from exc
+    if size != expected.bytes:
+        reason = f"{size} bytes, the sidecar expects {expected.bytes}: truncated or of another build"
+    elif found != expected.sha256:
+        reason = f"SHA-256 {found[:12]}..., the sidecar expects {expected.sha256[:12]}...: of another build"
+    else:
+        return
+    raise ModelError(f"{path}: {what} is not the one that was built ({reason}); build it again: {command}.")
+
+
+def _check_source(path: Path, info: EngineInfo, command: str) -> None:
+    """An engine beside a newer export of its model is stale."""
+    source = path.with_name(info.source)
+    if not source.exists():
+        return
+    found = read_model_file(source).manifest.network_sha256
+    if found != info.manifest.network_sha256:
+        raise ModelError(
+            f"{path}: was built from another {source.name} than the one beside it (network "
+            f"{info.manifest.network_sha256[:12]}..., found {found[:12]}...); build it again: {command}."
+        )
+
+
+def _refused(sidecar: Path, why: str) -> ModelError:
+    return ModelError(
+        f"{sidecar}: the engine's sidecar is damaged: {why}; build the engine again with "
+        "`ast-edge build-engine`."
+    )

@@ -1,0 +1,312 @@
+"""What a model says about itself.
+
+`ModelSpec` is all that is known once training is done; `Manifest` adds what is known once a file has been
+written. The manifest travels inside `model.onnx` as JSON under the metadata key `ast_edge.manifest`, sealed
+by a digest over its own content and by the SHA-256 of the network it describes. An unknown or missing key
+is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ast_edge.errors import ModelError
+
+FORMAT_VERSION = 2
+MANIFEST_KEY = "ast_edge.manifest"
+REFERENCE_KEY = "ast_edge.reference"
+
+Mode = Literal["rgb", "depth", "rgbd"]
+MaskWeights = Literal["binary", "fractional"]
+Precision = Literal["fp32", "fp16", "int8"]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _named_aggregation(name: str) -> str:
+    if not re.fullmatch(r"mean|max|top[1-9][0-9]{0,3}", name):
+        raise ValueError("expected mean, max or topK with K from 1 to 9999, as in top5")
+    return name
+
+
+# "topK" is the mean of the K largest values.
+Aggregation = Annotated[str, AfterValidator(_named_aggregation)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Crop(_Strict):
+    """A rectangle of the camera's frame in pixels; everything outside it is never looked at."""
+
+    x: Annotated[int, Field(ge=0)]
+    y: Annotated[int, Field(ge=0)]
+    width: Positive
+    height: Positive
+
+
+class DepthPreprocessing(_Strict):
+    """How depth becomes the inputs `depth` and `foreground` (AST, WACV 2023, "Implementation Details")."""
+
+    foreground_min_m: Annotated[float, Field(gt=0)] = 0.007
+    mask: MaskWeights = "binary"
+
+
+class Preprocessing(_Strict):
+    """How a frame becomes the network's inputs."""
+
+    crop: Crop | None = None
+    image_size: Positive
+    map_size: Positive
+    colour: Literal["rgb"] = "rgb"
+    resize: Literal["bilinear-antialias"] = "bilinear-antialias"
+    depth: DepthPreprocessing | None = None
+
+
+class Threshold(_Strict):
+    """Where pass ends and reject begins, and what that rests on: good parts only, none of them trained on.
+
+    A part is rejected when its score is greater than `value`. `expected_false_reject_rate` is the
+    split-conformal bound of that rule on new good parts; with probability `confidence` the true rate is at
+    most `upper_false_reject_rate`. `pixel_value` is the same quantile of the largest value in the map.
+    """
+
+    value: float
+    pixel_value: float
+    target_false_reject_rate: Fraction
+    expected_false_reject_rate: Fraction
+    upper_false_reject_rate: Fraction
+    confidence: Fraction
+    good_parts: Positive
+    good_parts_needed: Positive
+
+
+# Which quantiles of good parts a calibration keeps.
+QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+_Quantiles = Annotated[
+    tuple[float, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))
+]
+
+
+class Calibration(_Strict):
+    """What a threshold rests on: good parts that were not trained on, and who judged them when.
+
+    `scores` are their image scores in rising order; of more than 1000 parts, the largest of each of 1000
+    equal groups. The quantiles at `QUANTILE_LEVELS` of score, and of brightness and sharpness where there are
+    pictures, tell good parts of today from those of then. `parts_sha256` digests the parts' files.
+    `made` is the time in UTC, None for training's own.
+    """
+
+    revision: Positive
+    origin: str
+    operator: str | None
+    made: str | None
+    parts_sha256: Sha256
+    scores: Annotated[tuple[float, ...], Field(min_length=2, max_length=1000)]
+    score_quantiles: _Quantiles
+    brightness_quantiles: _Quantiles | None
+    sharpness_quantiles: _Quantiles | None
+
+
+class PastCalibration(_Strict):
+    """A threshold that was in force once."""
+
+    threshold: Threshold
+    calibration: Calibration
+
+
+class Range(_Strict):
+    """From the smallest to the largest value seen."""
+
+    low: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(ge=0)]
+
+
+class TrainedRange(_Strict):
+    """What good parts' frames were like; one that is not like them is a fault (see `ast_edge.frames.levels`).
+
+    `width` and `height` in pixels; `brightness` and `contrast` in grey levels of the network's picture,
+    None in mode depth.
+    """
+
+    width: Range
+    height: Range
+    brightness: Range | None
+    contrast: Range | None
+
+
+class TrainingData(_Strict):
+    """Which pictures the model has seen."""
+
+    fingerprint: Sha256
+    layout: str
+    train_parts: Positive
+    holdout_parts: Positive
+
+
+class TensorSpec(_Strict):
+    """Name, dtype and shape of one tensor; the first dimension is the batch, -1 where it is free."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int, ...]
+
+
+def check_aggregation(aggregation: Aggregation, map_size: int) -> None:
+    """Raise ValueError when `topK` asks for more values than a map of this size has."""
+    if aggregation.startswith("top") and int(aggregation.removeprefix("top")) > map_size**2:
+        raise ValueError(
+            f"aggregation {aggregation}: the map has only {map_size**2} values; take fewer of them"
+        )
+
+
+def input_specs(mode: Mode, preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
+    """Inputs of a network: `image` [N,S,S,3], `depth` [N,1,8h,8h] in cm, `foreground` [N,1,h,h]."""
+    size, grid = preprocessing.image_size, preprocessing.map_size
+    image = TensorSpec(name="image", dtype="uint8", shape=(batch, size, size, 3))
+    depth = TensorSpec(name="depth", dtype="float32", shape=(batch, 1, 8 * grid, 8 * grid))
+    foreground = TensorSpec(name="foreground", dtype="float32", shape=(batch, 1, grid, grid))
+    if mode == "rgb":
+        return (image,)
+    return (depth, foreground) if mode == "depth" else (image, depth, foreground)
+
+
+def output_specs(preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
+    """Outputs of a network: `score` [N] and `anomaly_map` [N,h,h], raw float32."""
+    grid = preprocessing.map_size
+    return (
+        TensorSpec(name="score", dtype="float32", shape=(batch,)),
+        TensorSpec(name="anomaly_map", dtype="float32", shape=(batch, grid, grid)),
+    )
+
+
+class ModelSpec(_Strict):
+    """Everything that decides a verdict except the weights."""
+
+    mode: Mode
+    preset: str
+    backbone: str
+    training_data: TrainingData
+    preprocessing: Preprocessing
+    # Standard deviation, in map pixels, of the Gaussian that the network smooths its map with; 0: none.
+    smoothing: Annotated[float, Field(ge=0.0)] = 0.0
+    aggregation: Aggregation
+    threshold: Threshold
+    calibration: Calibration | None = None  # what `threshold` rests on
+    trained: TrainedRange | None = None
+
+    @model_validator(mode="after")
+    def _depth_settings_follow_the_mode(self) -> ModelSpec:
+        if (self.mode == "rgb") != (self.preprocessing.depth is None):
+            raise ValueError("preprocessing.depth belongs to the modes depth and rgbd, and only to them")
+        return self
+
+    @model_validator(mode="after")
+    def _map_holds_what_is_taken(self) -> ModelSpec:
+        check_aggregation(self.aggregation, self.preprocessing.map_size)
+        return self
+
+    @property
+    def reference_threshold(self) -> float:
+        """The threshold that the reference vectors were chosen for: none of their scores is close to it."""
+        return self.threshold.value
+
+    def input_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
+        """The network's inputs; see `input_specs` of this module."""
+        return input_specs(self.mode, self.preprocessing, batch)
+
+    def output_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
+        """The network's outputs; see `output_specs` of this module."""
+        return output_specs(self.preprocessing, batch)
+
+
+class Manifest(ModelSpec):
+    """A `ModelSpec` bound to one model file."""
+
+    format_version: Literal[2] = 2
+    model_id: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    network_sha256: Sha256
+    reference_sha256: Sha256  # of the vectors beside the file
+    embedded_reference_sha256: Sha256 | None = None  # of those inside it
+    earlier: tuple[PastCalibration, ...] = ()  # oldest first
+    created: str
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _tensors_follow_the_mode(self) -> Manifest:
+        batch = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 0
+        if batch != -1 and batch < 1:
+            raise ValueError("the batch dimension must be -1 or at least 1")
+        if self.inputs != self.input_specs(batch) or self.outputs != self.output_specs(batch):
+            raise ValueError("inputs and outputs do not belong to this mode and these sizes")
+        return self
+
+    @property
+    def reference_threshold(self) -> float:
+        """The threshold of the first revision."""
+        return self.earlier[0].threshold.value if self.earlier else self.threshold.value
+
+    @property
+    def batch(self) -> int:
+        """The batch size the file was traced with, or -1 where any will do."""
+        return self.inputs[0].shape[0]
+
+    def to_json(self) -> str:
+        """The sealed JSON text: the manifest and the SHA-256 of its canonical form under `digest`."""
+        content = self.model_dump(mode="json")
+        return json.dumps({**content, "digest": digest_of(content)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Manifest:
+        """Parse and check a sealed manifest; `where` names the file in messages. Raises ModelError."""
+        content = _parse_object(text, where)
+        _check_version(content, where)
+        digest = content.pop("digest", None)
+        if digest != digest_of(content):
+            raise ModelError(
+                f"{where}: the manifest was changed after it was written (its digest does not match); "
+                "export the model again."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise ModelError(f"{where}: manifest key '{key}': {first['msg']}; export it again.") from exc
+
+
+def _parse_object(text: str, where: str) -> dict[str, object]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise ModelError(f"{where}: the manifest is not JSON ({exc}); export the model again.") from exc
+    if not isinstance(content, dict):
+        raise ModelError(f"{where}: the manifest is not a JSON object; export the model again.")
+    return content
+
+
+def _check_version(content: dict[str, object], where: str) -> None:
+    version = content.get("format_version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ModelError(f"{where}: the manifest has no format_version; export the model again.")
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{where}: manifest format {version} is newer than format {FORMAT_VERSION}, the newest this "
+            "version of ast-edge reads; upgrade ast-edge on this machine."
+        )
+
+
+def digest_of(content: dict[str, object]) -> str:
+    """SHA-256 of the canonical JSON form of `content`: the seal of every file format of ours."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,306 @@
+"""The model file: one ONNX file that is complete in itself, and the checks before anybody runs it.
+
+What a model file must be:
+
+* a regular file of 1 byte to 2 GiB (protobuf's limit) that holds one well-formed ONNX `ModelProto`: every
+  top-level field ends inside the file, and there is a graph;
+* it has exactly one metadata entry `ast_edge.manifest`, the sealed JSON of `Manifest`, under 16 MiB, and that
+  entry is the last of its metadata entries, so that no cut at the end of a file goes unseen;
+* it has at most one entry `ast_edge.reference`, the bytes of a reference `.npz` in base64, under 64 MiB;
+* the SHA-256 over the raw bytes (tag, length and payload) of all top-level fields except the metadata, in
+  file order, is `network_sha256` of the manifest.
+
+Only the protobuf wire format is read, and only at the top level: payloads are seeked over and hashed block by
+block, so no ONNX package is needed and a large file costs no memory. The digests find damage and careless
+edits; they are not a signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import itertools
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from ast_edge.errors import ModelError
+from ast_edge.files import atomic_path
+from ast_edge.model.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
+from ast_edge.model.wire import BYTES, VARINT, Field, WireError, bytes_field, scan
+
+# Names of the nodes that an FP16 model computes in FP16, and an INT8 model may in INT8, begin so.
+HALF_SCOPES = ("/trunk/body/", "/student/")
+
+MAX_FILE_BYTES = (1 << 31) - 1
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_REFERENCE_BYTES = 64 << 20
+_MAX_KEY_BYTES = 1 << 10
+# A million-field file is an attack on our patience; the largest exports have a few thousand functions.
+_MAX_FIELDS = 100_000
+_BLOCK = 1 << 20
+
+_IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
+# Wire types of ModelProto's fields (onnx.proto); an unknown field of a later ONNX is let through.
+_MODEL_FIELDS = {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES, 8: BYTES}
+_MODEL_FIELDS |= {14: BYTES, 20: BYTES, 25: BYTES}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that passed every check: its manifest and the reference vectors it carries, if any.
+
+    `embedded_reference` holds the bytes of an `.npz` (see `ast_edge.model.references`); `size` is in bytes.
+    """
+
+    path: Path
+    manifest: Manifest
+    embedded_reference: bytes | None = field(repr=False)
+    size: int
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Check `path` from cheap to dear and return what it says about itself.
+
+    Raises ModelError, in one sentence, when the file is not there, is not an ONNX file, is truncated, was not
+    exported by ast-edge, comes from a newer ast-edge, or was changed after export.
+    """
+    size = _checked_size(path)
+    try:
+        with path.open("rb") as stream:
+            fields = _model_fields(stream, path, size)
+            metadata = _read_metadata(stream, path, fields)
+            manifest = Manifest.from_json(_manifest_text(metadata, path), str(path))
+            reference = _decode_reference(metadata.get(REFERENCE_KEY), path)
+            _check_reference(reference, manifest, path)
+            found = _hash_network(stream, path, fields)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    if found != manifest.network_sha256:
+        raise ModelError(
+            f"{path}: the network is damaged or was changed after export (SHA-256 expected "
+            f"{manifest.network_sha256[:12]}..., found {found[:12]}...); copy or export the model again."
+        )
+    return ModelFile(path=path, manifest=manifest, embedded_reference=reference, size=size)
+
+
+def network_sha256(path: Path) -> str:
+    """SHA-256 of the network in an ONNX file: all its top-level fields but the metadata, in file order.
+
+    Raises ModelError when `path` is not a whole ONNX file.
+    """
+    size = _checked_size(path)
+    try:
+        with path.open("rb") as stream:
+            return _hash_network(stream, path, _model_fields(stream, path, size))
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def write_model_file(target: Path, network: Path, manifest: Manifest, reference: bytes | None) -> ModelFile:
+    """Write `target` atomically: the ONNX file `network` with `reference` and `manifest` in its metadata.
+
+    The two entries are appended, so the bytes of the network are exactly those that were hashed. The file is
+    read back through `read_model_file` before it gets its name. Raises ModelError when it would be refused.
+    """
+    entries = []
+    if reference is not None:
+        entries.append(_metadata_entry(REFERENCE_KEY, base64.b64encode(reference)))
+    entries.append(_metadata_entry(MANIFEST_KEY, manifest.to_json().encode()))
+    return _write(target, network, lambda read: itertools.chain(_blocks(read, 0, MAX_FILE_BYTES), entries))
+
+
+def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
+    """Put `manifest` in the place of the one that `model` was read with; every other byte stays.
+
+    Atomic: a reader sees the old file or the new one. Raises ModelError when the file was changed since it
+    was read, or would be refused with this manifest, and leaves it as it was.
+    """
+    if read_model_file(model.path).manifest != model.manifest:
+        raise ModelError(f"{model.path}: was changed by someone else meanwhile; run the command again.")
+    entry = _metadata_entry(MANIFEST_KEY, manifest.to_json().encode())
+
+    def exchanged(source: BinaryIO) -> Iterator[bytes]:
+        fields = _model_fields(source, model.path, model.size)
+        # The manifest is the last of the metadata entries: `read_model_file` insists on it.
+        old = [field for field in fields if field.number == _METADATA][-1]
+        yield from _blocks(source, 0, old.start)
+        yield from _blocks(source, old.end, model.size)
+        yield entry
+
+    return _write(model.path, model.path, exchanged)
+
+
+def _write(target: Path, source: Path, content: Callable[[BinaryIO], Iterable[bytes]]) -> ModelFile:
+    """Write atomically what `content` makes of the opened file `source`, if it is a model file."""
+    try:
+        with atomic_path(target) as temporary:
+            with source.open("rb") as read, temporary.open("wb") as stream:
+                stream.writelines(content(read))
+            written = read_model_file(temporary)
+    except OSError as exc:
+        raise ModelError(
+            f"{target}: the model file cannot be written ({exc}); check the folder and its space."
+        ) from exc
+    return ModelFile(target, written.manifest, written.embedded_reference, written.size)
+
+
+def _blocks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """The bytes from `start` to `end` in blocks; fewer where the stream ends earlier."""
+    stream.seek(start)
+    while start < end and (block := stream.read(min(end - start, _BLOCK))):
+        yield block
+        start += len(block)
+
+
+def _checked_size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except FileNotFoundError as exc:
+        raise ModelError(
+            f"{path}: there is no such file; expected a model made by `ast-edge export`."
+        ) from exc
+    except (OSError, ValueError) as exc:  # ValueError: a null byte in the path
+        raise _unreadable(path, exc) from exc
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise ModelError(f"{path}: this is {kind}; expected a model file made by `ast-edge export`.")
+    if status.st_size == 0:
+        raise ModelError(f"{path}: the file is empty; copy or export the model again.")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ModelError(
+            f"{path}: not an ONNX file, which ends at 2 GiB; found {status.st_size / (1 << 30):.1f} GiB; "
+            "give a model made by `ast-edge export`."
+        )
+    return status.st_size
+
+
+def _unreadable(path: Path, exc: Exception) -> ModelError:
+    reason = getattr(exc, "strerror", None) or exc
+    return ModelError(
+        f"{path}: the model file cannot be read ({reason}); check the path and its permissions."
+    )
+
+
+def _model_fields(stream: BinaryIO, path: Path, size: int) -> list[Field]:
+    """Top-level fields of the ModelProto; refuses anything that is not one."""
+    fields: list[Field] = []
+    try:
+        fields.extend(itertools.islice(scan(stream, 0, size), _MAX_FIELDS))
+    except WireError as exc:
+        # `fields` holds what came before the failure; every ONNX writer puts the IR version first.
+        if exc.cut and fields and fields[0].number == _IR_VERSION:
+            raise ModelError(
+                f"{path}: the file is truncated after {size} bytes ({exc}); copy or export the model again."
+            ) from exc
+        raise _not_onnx(path, str(exc)) from exc
+    if fields[-1].end != size:
+        raise _not_onnx(path, f"more than {_MAX_FIELDS} top-level fields")
+    if wrong := [e.number for e in fields if _MODEL_FIELDS.get(e.number, e.wire_type) != e.wire_type]:
+        raise _not_onnx(path, f"field {wrong[0]} has another wire type")
+    if not any(entry.number == _GRAPH for entry in fields):
+        raise _not_onnx(path, "it holds no graph")
+    return fields
+
+
+def _not_onnx(path: Path, why: str) -> ModelError:
+    return ModelError(f"{path}: not an ONNX file ({why}); give a model made by `ast-edge export`.")
+
+
+def _read_metadata(stream: BinaryIO, path: Path, fields: list[Field]) -> dict[str, bytes]:
+    """Our own metadata entries; foreign ones are skipped unread."""
+    found: dict[str, bytes] = {}
+    for entry in (entry for entry in fields if entry.number == _METADATA):
+        if MANIFEST_KEY in found:
+            raise ModelError(
+                f"{path}: metadata was added after the manifest, which must be the last entry; "
+                "export the model again."
+            )
+        key, value = _metadata_parts(stream, path, entry)
+        name = _read_range(stream, path, key, _MAX_KEY_BYTES).decode(errors="replace")
+        if name in (MANIFEST_KEY, REFERENCE_KEY):
+            if name in found:
+                raise ModelError(f"{path}: the metadata key '{name}' is there twice; export the model again.")
+            limit = MAX_MANIFEST_BYTES if name == MANIFEST_KEY else MAX_REFERENCE_BYTES
+            found[name] = _read_range(stream, path, value, limit)
+    return found
+
+
+def _metadata_parts(stream: BinaryIO, path: Path, entry: Field) -> tuple[Field, Field]:
+    """Key and value of a StringStringEntryProto."""
+    try:
+        # At most three, so that an entry of a billion empty fields is refused as fast as any other.
+        parts = sorted(itertools.islice(scan(stream, entry.payload, entry.end), 3))
+    except WireError as exc:
+        raise _damaged_entry(path, entry) from exc
+    if [(part.number, part.wire_type) for part in parts] != [(1, BYTES), (2, BYTES)]:
+        raise _damaged_entry(path, entry)
+    return parts[0], parts[1]
+
+
+def _damaged_entry(path: Path, entry: Field) -> ModelError:
+    return ModelError(
+        f"{path}: the metadata entry at byte {entry.start} is damaged; copy or export the model again."
+    )
+
+
+def _read_range(stream: BinaryIO, path: Path, part: Field, limit: int) -> bytes:
+    length = part.end - part.payload
+    if length > limit:
+        raise ModelError(
+            f"{path}: the metadata at byte {part.payload} is too large (at most {limit} bytes, "
+            f"found {length}); export the model again."
+        )
+    stream.seek(part.payload)
+    return stream.read(length)
+
+
+def _manifest_text(metadata: dict[str, bytes], path: Path) -> str:
+    if MANIFEST_KEY not in metadata:
+        raise ModelError(
+            f"{path}: an ONNX file without an ast-edge manifest; "
+            f"make a model with `ast-edge export RUN -o {path.name}`."
+        )
+    try:
+        return metadata[MANIFEST_KEY].decode()
+    except UnicodeDecodeError as exc:
+        raise ModelError(
+            f"{path}: the manifest is damaged ({exc.reason}); copy or export the model again."
+        ) from exc
+
+
+def _decode_reference(text: bytes | None, path: Path) -> bytes | None:
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error as exc:
+        raise ModelError(
+            f"{path}: the embedded reference vectors are damaged ({exc}); copy or export the model again."
+        ) from exc
+
+
+def _check_reference(reference: bytes | None, manifest: Manifest, path: Path) -> None:
+    expected = manifest.embedded_reference_sha256
+    if expected is not None and (reference is None or hashlib.sha256(reference).hexdigest() != expected):
+        raise ModelError(
+            f"{path}: the embedded reference vectors are not those that were exported with it; "
+            "copy or export the model again."
+        )
+
+
+def _hash_network(stream: BinaryIO, path: Path, fields: list[Field]) -> str:
+    digest = hashlib.sha256()
+    for entry in (entry for entry in fields if entry.number != _METADATA):
+        left = entry.end - entry.start
+        for block in _blocks(stream, entry.start, entry.end):
+            digest.update(block)
+            left -= len(block)
+        if left:
+            raise ModelError(f"{path}: the file became shorter while it was read; copy the model again.")
+    return digest.hexdigest()
+
+
+def _metadata_entry(key: str, value: bytes) -> bytes:
+    return bytes_field(_METADATA, bytes_field(1, key.encode()) + bytes_field(2, value))

@@ -1,0 +1,1 @@
+"""From an anomaly map to a verdict: score, threshold, calibration."""

@@ -1,0 +1,1 @@
+"""What the benchmarks share: machine facts, command line, tables, networks without training."""

@@ -1,0 +1,1 @@
+"""The whole round on a GPU machine."""

@@ -1,0 +1,1 @@
+"""Latency and faults of a whole station."""

@@ -1,7 +1,0 @@
-"""What a measurement was made on: it goes into every result file."""
-
-from __future__ import annotations
-
-from ast_edge.latency.machine import facts
-
-__all__ = ["facts"]

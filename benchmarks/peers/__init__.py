@@ -1,0 +1,1 @@
+"""Other methods in the same race."""

@@ -1,0 +1,1 @@
+"""Predicted and measured times of the networks."""

@@ -1,0 +1,103 @@
+"""The README's tables of `ast-edge benchmark`, `settings.py` and `startup.py`, from their result files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.common.paths import RESULTS
+from benchmarks.common.table import table
+
+SCORING = ("score", "verdict")
+
+
+def stage_table() -> str:
+    """Where the time goes: p50 of every stage, and percentiles of the whole, one model and engine a row."""
+    rows = []
+    for path in sorted((RESULTS / "latency").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        model, stages, total = found["model"], found["stages_ms"], found["total_ms"]
+        scoring = sum(stages[name]["p50"] for name in SCORING)
+        words = f"{model['preset']}, {model['mode']}, {model['precision']}"
+        rows.append(
+            (
+                f"[{words}](benchmarks/results/latency/{path.name})",
+                found["engine"].partition(" 2")[0],
+                *(_ms(stages[name]["p50"]) for name in ("hand_off", "preprocess", "engine")),
+                _ms(scoring),
+                *(_ms(total[level]) for level in ("min", "p50", "p99")),
+                _ms(found["outside_engine_ms"]["p50"]),
+                f"{found['throughput_per_s']:.0f}",
+                _ms(found["surroundings"]["load"]["other_cores"]),
+            )
+        )
+    head = (
+        "ms",
+        "engine library",
+        "hand-off",
+        "preprocess",
+        "engine",
+        "score, verdict",
+        "total min",
+        "p50",
+        "p99",
+    )
+    return table((*head, "outside the engine", "parts per second", "load of others"), rows)
+
+
+def settings_table() -> str:
+    """One setting changed at a time: ratio to the runtime as shipped, and the slowest tenth."""
+    content = json.loads((RESULTS / "settings.json").read_text(encoding="utf-8"))
+    models = list(content["models"].values())
+    rows = []
+    for name in models[0]["settings"]:
+        cells = []
+        for model in models:
+            row = model["settings"][name]
+            low, median, high = row["ratio"]
+            cells += [f"{median:.2f} ({low:.2f} to {high:.2f})", _ms(row["total_p90_ms"])]
+        rows.append((name, *cells))
+    head = [cell for name in content["models"] for cell in (f"{name}: times as long as shipped", "p90 ms")]
+    return table(("one change", *head), rows)
+
+
+def opening_words() -> str:
+    """What a graph that was optimised and saved before would save when it is opened."""
+    content = json.loads((RESULTS / "settings.json").read_text(encoding="utf-8"))
+    words = [
+        f"{name} from {_ms(model['open_ms']['shipped'])} to {_ms(model['open_ms']['optimised before'])} ms"
+        for name, model in content["models"].items()
+    ]
+    return f"A graph that was optimised and saved before would open sooner: {', '.join(words)}."
+
+
+def startup_table() -> str:
+    """Startup, memory and size, with the budgets that tests keep."""
+    content = json.loads((RESULTS / "startup.json").read_text(encoding="utf-8"))
+    imports, installed = content["import_cpu_s"], content["installed_bytes"]
+    rows = [
+        ("`import ast_edge`, CPU time", f"{imports['ast_edge']:.3f} s", ""),
+        ("`import ast_edge.inspector`, CPU time", f"{imports['ast_edge.inspector']:.3f} s", "0.3 s"),
+    ]
+    for name, found in content["first_verdict"].items():
+        model, _, engine = name.partition(" ")
+        budget = "2 s" if (model, engine) == ("nano", "onnxruntime") else ""
+        rows.append((f"process start to first verdict, {model}, {engine}", f"{found['min_s']:.2f} s", budget))
+        rows.append((f"memory then, {model}, {engine}", f"{found['resident_bytes'] / 1e6:.0f} MB", ""))
+    rows.append(("wheel", f"{content['wheel_bytes'] / 1e6:.2f} MB", "1 MB"))
+    rows += [
+        (f"installed, `{extra}`", f"{sizes['all'] / 1e6:.0f} MB", "") for extra, sizes in installed.items()
+    ]
+    return table(("", "found", "budget"), rows)
+
+
+def figures_of(name: str) -> dict[str, Any]:
+    """A result of `ast-edge benchmark`."""
+    content: dict[str, Any] = json.loads((RESULTS / "latency" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"

@@ -1,0 +1,54 @@
+"""Budgets that are kept: import, first verdict, and the size of the wheel (in test_imports.py)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ast_edge.train.config import preset
+from benchmarks.common.command import module
+from benchmarks.common.untrained import write_model
+from benchmarks.speed import startup
+from tests.test_imports import MAX_WHEEL_BYTES
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preset `nano` at its full size, with random weights."""
+    folder = tmp_path_factory.mktemp("nano")
+    write_model("nano", preset("nano", "rgb"), folder)
+    return folder / "nano.onnx"
+
+
+def test_importing_the_runtime_costs_little() -> None:
+    assert startup.import_cpu_s("ast_edge.inspector", 3) < startup.MAX_IMPORT_CPU_S
+
+
+def test_the_first_verdict_of_nano_comes_soon(nano: Path) -> None:
+    found = startup.first_verdict(nano, "onnxruntime", 3)
+    assert found["min_s"] < startup.MAX_FIRST_VERDICT_S
+    assert 20e6 < found["resident_bytes"] < 1e9
+
+
+def test_the_wheels_budget_is_one(tmp_path: Path) -> None:
+    assert startup.MAX_WHEEL_BYTES == MAX_WHEEL_BYTES
+    assert startup.wheel_bytes(tmp_path) < MAX_WHEEL_BYTES
+
+
+def test_installed_sizes_hold_what_an_extra_brings() -> None:
+    bare, cpu = startup.installed(""), startup.installed("cpu")
+    assert {"numpy", "pillow", "pydantic", "typer"} <= set(bare)
+    assert "onnxruntime" not in bare
+    assert cpu["onnxruntime"] > 1e7
+    assert cpu["all"] == sum(size for name, size in cpu.items() if name != "all")
+
+
+def test_the_dry_run_writes_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "startup.json"
+    command = [*module("speed.startup"), "-o", str(output), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not output.exists()
+    assert json.loads(done.stdout)["first_verdict"]["nano openvino"]["min_s"] > 0

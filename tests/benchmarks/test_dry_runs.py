@@ -1,0 +1,95 @@
+"""Every benchmark goes its whole way in a dry run, and leaves the results that are kept alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ast_edge.cameras.gi_bindings import load
+from ast_edge.cli import main
+from ast_edge.errors import CameraError
+from benchmarks.common.command import module
+from tests.paths import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def dry_run(script: str, *words: object) -> str:
+    kept = {path: path.read_bytes() for path in (BENCHMARKS / "results").rglob("*") if path.is_file()}
+    command = [*module(script), *map(str, words), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path: path.read_bytes() for path in (BENCHMARKS / "results").rglob("*") if path.is_file()} == kept
+    return done.stdout
+
+
+def test_every_benchmark_has_a_dry_run() -> None:
+    """What is a command, by its `main`, but for the tables, which are compared, and what other tests run."""
+    for path in sorted(BENCHMARKS.rglob("*.py")):
+        names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+        command = "main" in names and "__main__" in path.read_text()
+        if command and path.name not in ELSEWHERE:
+            assert "--dry-run" in path.read_text(), path
+
+
+# Why a command has none: what stands for it is run by other tests.
+ELSEWHERE = {
+    "tables.py": "compared with the README by test_readme.py",
+    "fault_storm.py": "its short form, every fault once, is test_storm.py",
+    "run_anomalib.py": "runs in anomalib's environment; its orchestrator has a dry run",
+    "score.py": "runs on what run_anomalib.py wrote",
+    "worker.py": "a part of speed.py",
+    "prepare_ast.py": "makes the networks that speed.py takes; its parts are tested in test_peers.py",
+    "storm_station.py": "a part of fault_storm.py",
+    "camera_server.py": "a part of latency.py",
+    "plc_server.py": "a part of latency.py",
+}
+
+
+def test_accuracy(product: Path, tmp_path: Path) -> None:
+    dry_run("accuracy.measure", product, "--weights", tmp_path, "--work", tmp_path)
+    (result,) = tmp_path.glob("balanced_rgb_0.json")
+    content = json.loads(result.read_text())
+    assert set(content["figures"]) == {"pytorch", "onnxruntime_fp32", "onnxruntime_fp16"}
+    assert 0 <= content["figures"]["pytorch"]["image_auroc"] <= 1
+
+
+def test_int8(rgb_run: Path, product: Path, tmp_path: Path) -> None:
+    words = ("-o", tmp_path / "m.onnx", "--precision", "int8", "--data", product)
+    assert main(["export", *map(str, (rgb_run, *words))]) == 0
+    content = json.loads(dry_run("accuracy.int8", tmp_path / "m.int8.onnx", "-o", tmp_path / "none.json"))
+    assert content["models"][0]["precision"] == "int8"
+
+
+def test_cpp(rgb_model: Path, product: Path, tmp_path: Path) -> None:
+    build = os.environ.get("AST_EDGE_CPP_BUILD")
+    if build is None:
+        pytest.skip("AST_EDGE_CPP_BUILD names no build tree of cpp_bridge")
+    picture = next(product.rglob("test/good/rgb/*.png"), None) or next(product.rglob("*.png"))
+    words = (build, f"small={rgb_model}", "--picture", picture, "-o", tmp_path / "none.json")
+    content = json.loads(dry_run("speed.cpp", *words))
+    assert content["models"]["small"]["parity"]["flipped_verdicts"] == 0
+
+
+def test_line_latency(tmp_path: Path) -> None:
+    try:
+        load("Aravis", "0.8")
+    except CameraError as exc:
+        pytest.skip(str(exc))
+    content = json.loads("{" + dry_run("line.latency", "-o", tmp_path / "none.json").partition("{")[2])
+    assert content["one_verdict_each"]
+    assert content["triggers"] > 20
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_settings(rgb_model: Path, tmp_path: Path) -> None:
+    content = json.loads(dry_run("speed.settings", f"small={rgb_model}", "-o", tmp_path / "none.json"))
+    rows = content["models"]["small"]["settings"]
+    assert {"shipped", "resize by NumPy", "IO binding", "OpenVINO"} <= set(rows)
+    assert rows["shipped"]["ratio"] == [1.0, 1.0, 1.0]
+    assert all(row["engine_min_ms"] > 0 for row in rows.values())

@@ -1,0 +1,323 @@
+"""Reading files: exact when they are whole, refused with their name when damaged, deep or ambiguous."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from ast_edge.errors import BackendError, DataError
+from ast_edge.frames.reading import IMAGE_SUFFIXES, list_images, read_image, read_mask, read_xyz, xyz_beside
+from tests.real_data import cable_gland
+
+RGB: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+XYZ: NDArray[np.float32] = np.random.default_rng(1).random((24, 32, 3)).astype(np.float32)
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "BMP": {},
+    "TIFF": {"compression": "tiff_lzw"},
+    "WEBP": {"lossless": True},
+}
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def tiff(values: NDArray[Any], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, **{"photometric": "rgb", **options})
+    return stream.getvalue()
+
+
+def by_opencv(suffix: str, values: NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(suffix, values)[1].tobytes())
+
+
+def saved(folder: Path, data: bytes, name: str = "part.png") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def refused(reader: Callable[[Path], object], path: Path, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        reader(path)
+    assert str(path) in str(caught.value)
+    assert "BytesIO" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_lossless_colours_come_back_as_rgb(tmp_path: Path, kind: str) -> None:
+    image = read_image(saved(tmp_path, encoded(Image.fromarray(RGB), kind, **LOSSLESS[kind])))
+    np.testing.assert_array_equal(image, RGB)
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    assert image.flags.c_contiguous
+
+
+def test_jpeg_is_close(tmp_path: Path) -> None:
+    smooth = np.dstack([np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))] * 3)
+    image = read_image(saved(tmp_path, encoded(Image.fromarray(smooth), "JPEG", quality=95), "part.jpg"))
+    assert np.abs(image.astype(int) - smooth).max() <= 3
+
+
+def test_grey_is_repeated_and_palettes_are_resolved(tmp_path: Path) -> None:
+    grey = Image.fromarray(RGB[..., 0])
+    image = read_image(saved(tmp_path, encoded(grey, "PNG")))
+    np.testing.assert_array_equal(image, np.dstack([RGB[..., 0]] * 3))
+    palette = Image.fromarray(RGB).quantize(16)
+    image = read_image(saved(tmp_path, encoded(palette, "PNG")))
+    np.testing.assert_array_equal(image, np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_must_be_opaque(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(RGB).convert(mode)
+    expected = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(read_image(saved(tmp_path, encoded(picture, "PNG"))), expected)
+    picture.putpixel((3, 4), (9,) * (len(mode) - 1) + (254,))
+    refused(read_image, saved(tmp_path, encoded(picture, "PNG")), "some pixels are transparent")
+
+
+def test_a_transparent_palette_entry_that_is_used_is_refused(tmp_path: Path) -> None:
+    palette = Image.fromarray(RGB).quantize(16)
+    data = encoded(palette, "PNG", transparency=3)
+    refused(read_image, saved(tmp_path, data), "some pixels are transparent")
+    assert read_image(saved(tmp_path, encoded(palette, "PNG", transparency=200))).shape == RGB.shape
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3), (8, 9, 4)])
+def test_sixteen_bits_are_refused(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    deep = np.full(shape, 40_000, np.uint16)
+    path = saved(tmp_path, by_opencv(suffix, deep), f"part{suffix}")
+    refused(
+        read_image, path, "more than 8 bits per channel; convert it to 8 bit with the camera's own scaling"
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "CMYK", "F"])
+def test_other_pixel_formats_are_refused(tmp_path: Path, mode: str) -> None:
+    data = encoded(Image.fromarray(RGB).convert("L" if mode == "F" else "RGB").convert(mode), "TIFF")
+    refused(read_image, saved(tmp_path, data, "part.tiff"), f"found pixels of mode {mode}")
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, "JPEG"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, kind: str, kept: float) -> None:
+    data = encoded(Image.fromarray(RGB), kind, **LOSSLESS.get(kind, {}))
+    refused(read_image, saved(tmp_path, data[: int(kept * len(data))]), "damaged")
+
+
+def test_a_flipped_bit_in_a_png_is_refused(tmp_path: Path) -> None:
+    data = bytearray(encoded(Image.fromarray(RGB), "PNG"))
+    data[len(data) // 2] ^= 4
+    refused(read_image, saved(tmp_path, bytes(data)), "damaged or cut off")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the tags of a damaged TIFF
+@settings(max_examples=150)
+@given(kind=st.sampled_from([*LOSSLESS, "JPEG"]), at=st.floats(0, 0.999), byte=st.integers(0, 255))
+def test_damage_never_raises_anything_else(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, at: float, byte: int
+) -> None:
+    data = bytearray(encoded(Image.fromarray(RGB), kind, **LOSSLESS.get(kind, {})))
+    data[int(at * len(data))] = byte
+    path = saved(tmp_path_factory.getbasetemp(), bytes(data))
+    try:
+        assert read_image(path).dtype == np.uint8  # damage that the format cannot notice
+    except DataError as exc:
+        assert str(path) in str(exc)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, conveyor", "is not a PNG"),
+        (b"GIF89a" + bytes(40), "is not a PNG"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path: Path, data: bytes, words: str) -> None:
+    refused(read_image, saved(tmp_path, data), words)
+    refused(read_mask, saved(tmp_path, data), words)
+
+
+@pytest.mark.parametrize("reader", [read_image, read_mask, read_xyz])
+def test_missing_files_and_folders_are_refused(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    refused(reader, tmp_path / "nowhere.png", "cannot be read")
+    refused(reader, tmp_path, "cannot be read")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "MPO"])
+def test_several_pictures_in_one_file_are_refused(tmp_path: Path, kind: str) -> None:
+    pages = {"save_all": True, "append_images": [Image.fromarray(RGB[::-1])]}
+    refused(read_image, saved(tmp_path, encoded(Image.fromarray(RGB), kind, **pages)), "found 2 in the file")
+
+
+def test_orientation_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = encoded(Image.fromarray(RGB), "PNG", exif=exif)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, turned)), RGB)
+    turned = encoded(Image.fromarray(RGB), "TIFF", tiffinfo={274: 6})
+    refused(read_image, saved(tmp_path, turned), r"asks to be turned \(orientation 6\)")
+
+
+# --- masks
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_masks_of_any_depth_are_cut_at_zero(tmp_path: Path, dtype: type[np.integer[Any]]) -> None:
+    values = np.zeros((6, 7), dtype)
+    values[2:4, 1:5] = [1, 2, 255, np.iinfo(dtype).max]
+    mask = read_mask(saved(tmp_path, tiff(values, photometric="minisblack"), "mask.tiff"))
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, values > 0)
+
+
+def test_colour_and_bilevel_masks_are_read(tmp_path: Path) -> None:
+    values = np.zeros((6, 7, 3), np.uint8)
+    values[1, 2, 2] = values[3, 4, 0] = 1  # so faint that a conversion to grey would lose them
+    expected = values.any(axis=2)
+    np.testing.assert_array_equal(
+        read_mask(saved(tmp_path, encoded(Image.fromarray(values), "PNG"))), expected
+    )
+    bilevel = Image.fromarray(expected)
+    np.testing.assert_array_equal(read_mask(saved(tmp_path, encoded(bilevel, "PNG"))), expected)
+
+
+def test_masks_that_would_lose_depth_are_refused(tmp_path: Path) -> None:
+    deep = by_opencv(".png", np.ones((6, 7, 3), np.uint16))
+    refused(read_mask, saved(tmp_path, deep), "more than 8 bits per channel")
+    refused(read_mask, saved(tmp_path, tiff(XYZ[..., 0], photometric="minisblack")), "mode F")
+
+
+# --- depth maps
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}, {"photometric": "minisblack"}],
+)
+def test_z_is_the_third_channel(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = saved(tmp_path, tiff(XYZ, planarconfig="contig", **options), "000.tiff")
+    z = read_xyz(path)
+    np.testing.assert_array_equal(z, tifffile.imread(path)[..., 2])
+    assert z.dtype == np.float32
+    assert z.flags.writeable
+    assert z.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "found"),
+    [
+        (XYZ[..., 0], {"photometric": "minisblack"}, "1 channels"),
+        (np.dstack([XYZ, XYZ[..., :1]]), {}, "4 channels"),
+        (XYZ.astype(np.float64), {}, "64 bits per channel"),
+        (XYZ.astype(np.float16), {}, "16 bits per channel"),
+        (np.full((8, 9, 3), 400, np.uint32), {}, "integers"),
+        (np.full((8, 9, 3), 400, np.uint16), {}, "integers"),
+        (np.ascontiguousarray(XYZ.transpose(2, 0, 1)), {"planarconfig": "separate"}, "one plane per channel"),
+        (np.stack([XYZ, XYZ]), {}, "several pages"),
+    ],
+)
+def test_other_tiffs_are_no_depth_maps(
+    tmp_path: Path, values: NDArray[Any], options: dict[str, Any], found: str
+) -> None:
+    path = saved(tmp_path, tiff(values, **options), "000.tiff")
+    refused(read_xyz, path, rf"expected a float32 TIFF \[height,width,3\].*found {found}")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_z_must_be_finite_and_only_z(tmp_path: Path, value: float) -> None:
+    for channel in (0, 2):
+        values = XYZ.copy()
+        values[3, 4, channel] = value
+        path = saved(tmp_path, tiff(values), "000.tiff")
+        if channel == 2:
+            refused(read_xyz, path, "z holds NaN or infinity; write 0")
+        else:
+            np.testing.assert_array_equal(read_xyz(path), XYZ[..., 2])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("kept", [0.001, 0.02, 0.5, 0.99])
+def test_a_depth_map_that_is_cut_off_is_refused(tmp_path: Path, compression: str | None, kept: float) -> None:
+    data = tiff(XYZ, compression=compression)
+    refused(read_xyz, saved(tmp_path, data[: int(kept * len(data))], "000.tiff"), r"damaged|found|empty")
+
+
+def test_a_picture_is_no_depth_map(tmp_path: Path) -> None:
+    refused(read_xyz, saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")), "is not a TIFF file")
+
+
+def test_without_opencv_depth_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, tiff(XYZ), "000.tiff")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BackendError, match=r'pip install "ast-edge\[cpu\]"'):
+        read_xyz(path)
+
+
+@pytest.mark.data
+def test_real_depth_maps_agree_with_tifffile() -> None:
+    for path in sorted(cable_gland().glob("*/*/xyz/000.tiff")):
+        np.testing.assert_array_equal(read_xyz(path), tifffile.imread(path)[..., 2])
+
+
+@pytest.mark.data
+def test_real_pictures_and_masks_are_read() -> None:
+    folder = cable_gland() / "test" / "cut"
+    first = list_images(folder / "rgb")[0]
+    assert read_image(first).shape == (400, 400, 3)
+    assert read_mask(folder / "gt" / first.name).any()
+    assert xyz_beside(first) == folder / "xyz" / "000.tiff"
+
+
+# --- folders
+
+
+def test_pictures_are_listed_by_name_without_hidden_and_foreign_files(tmp_path: Path) -> None:
+    names = ["b.PNG", "a.jpeg", "c10.tif", "c2.webp", ".hidden.png", "._a.jpeg", "notes.txt", "Thumbs.db"]
+    for name in names:
+        saved(tmp_path, b"", name)
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpeg", "b.PNG", "c10.tif", "c2.webp"]
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+
+
+def test_folders_that_cannot_be_listed_are_refused(tmp_path: Path) -> None:
+    refused(list_images, tmp_path / "nowhere", "expected a folder of pictures")
+    refused(list_images, saved(tmp_path, b""), "expected a folder of pictures")
+
+
+def test_the_depth_map_beside_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rgb", "xyz"):
+        (tmp_path / name).mkdir()
+    depth = saved(tmp_path / "xyz", b"", "000.tiff")
+    assert xyz_beside(tmp_path / "rgb" / "000.png") == depth
+    monkeypatch.chdir(tmp_path)
+    assert xyz_beside(Path("rgb/000.png")) == Path("xyz/000.tiff")
+    monkeypatch.chdir(tmp_path / "rgb")
+    assert xyz_beside(Path("000.png")).samefile(depth)
+    refused(xyz_beside, tmp_path / "rgb" / "001.png", "its depth map is missing")
+
+
+def test_a_picture_at_the_root_has_no_depth_map_beside_it() -> None:
+    with pytest.raises(DataError, match=r"nowhere\.png: its depth map is missing"):
+        xyz_beside(Path("/nowhere.png"))

@@ -1,0 +1,113 @@
+"""line.toml as a whole, and the examples that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast, get_args
+
+import pytest
+
+from ast_edge.errors import LineError
+from ast_edge.line.examples import Example, read_example
+from ast_edge.line.outputs.gpio import GpioOutputOptions
+from ast_edge.line.outputs.modbus import ModbusOutputOptions
+from ast_edge.line.service.config import LineConfig, read_config
+from ast_edge.line.triggers.modbus import ModbusTriggerOptions
+
+LEAST = """
+[camera]
+uri = "synthetic://?trigger=software"
+[recipes]
+first = "a"
+models = { a = "a.onnx", b = "/models/b.onnx" }
+[trigger]
+kind = "timer"
+"""
+
+
+def read(folder: Path, text: str) -> LineConfig:
+    path = folder / "line.toml"
+    path.write_text(text)
+    return read_config(path)
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(LineError) as caught:
+        read(folder, text)
+    return str(caught.value).replace(str(folder / "line.toml"), "FILE")
+
+
+def test_the_least_that_a_line_needs(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    assert config.recipes.models == {"a": tmp_path / "a.onnx", "b": Path("/models/b.onnx")}
+    assert config.camera.software_trigger
+    assert config.watch().triggered
+    assert config.watch().policy == "every"
+    assert config.timing.timing().deadline_ms == 200
+    assert config.output == ()
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = LEAST.replace("synthetic://?trigger=software", "dir://some parts?rate=2")
+    text += '[archive]\nfolder = "kept"\n[audit]\nfile = "/var/audit.jsonl"\n[web]\nport = 1\n'
+    text += 'token = { file = "secret" }\n'
+    config = read(tmp_path, text)
+    assert config.camera.parsed.place == str(tmp_path / "some parts")
+    assert config.camera.parsed.options == {"rate": "2"}
+    assert config.archive is not None
+    assert config.archive.folder == tmp_path / "kept"
+    assert config.audit is not None
+    assert config.audit.file == Path("/var/audit.jsonl")
+    assert config.web is not None
+    assert config.web.token is not None
+    assert config.web.token.file == tmp_path / "secret"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('first = "a"', 'first = "c"'), "FILE:4: recipes: first = 'c' is not among the models (a, b)"),
+        (("synthetic://?trigger=software", "no uri"), "FILE:2: camera: camera: expected a URI"),
+        (('kind = "timer"', 'kind = "free"'), "the camera would wait for ever"),
+        (('kind = "timer"', 'kind = "software"'), "needs [web] with a token"),
+        (('kind = "timer"', 'kind = "telepathy"'), "FILE:7: trigger: Input tag 'telepathy'"),
+        (('kind = "timer"', 'kind = "timer"\nper_s = 0'), "FILE:9: trigger.per_s: Input should be greater"),
+        (("[trigger]", "[timing]\ndeadline_ms = nan\n[trigger]"), "FILE:8: timing.deadline_ms:"),
+        (("[trigger]", "[log]\nlevel = 'loud'\n[trigger]"), "FILE:8: log.level:"),
+        (("[recipes]", "stall_s = 9\n[recipes]"), "lost_s must be longer than stall_s"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    assert said in refused(tmp_path, LEAST.replace(*change))
+
+
+def test_two_outputs_need_two_names(tmp_path: Path) -> None:
+    output = '[[output]]\nkind = "modbus"\nhost = "plc"\ncoil = 1\n'
+    assert "two outputs are called 'modbus'" in refused(tmp_path, LEAST + output * 2)
+    named = output + output + 'name = "second"\n'
+    assert [each.name for each in read(tmp_path, LEAST + named).output] == ["modbus", "second"]
+
+
+def test_a_gate_is_behind_the_deadline_and_the_plc_has_one_map(tmp_path: Path) -> None:
+    gate = '[[output]]\nkind = "modbus"\nhost = "plc"\ncoil = 1\ngate = { delay_ms = 150 }\n'
+    assert "is not above timing.deadline_ms = 200" in refused(tmp_path, LEAST + gate)
+    assert read(tmp_path, LEAST + gate.replace("150", "350"))
+    counter = 'kind = "modbus"\nhost = "plc"\ncounter_register = 0\njudged_register = 112\n'
+    plc = LEAST.replace('kind = "timer"\n', counter)
+    output = '[[output]]\nkind = "modbus"\nhost = "plc"\nregisters = '
+    assert "nobody would write it" in refused(tmp_path, plc)
+    assert "nobody would write it" in refused(tmp_path, f"{plc}{output}200\n")
+    assert read(tmp_path, f"{plc}{output}100\n")
+
+
+@pytest.mark.parametrize("name", [name for name in get_args(Example) if name != "service"])
+def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
+    config = read(tmp_path, read_example(name))
+    assert config.archive is not None
+    if name == "gige-modbus":
+        assert isinstance(config.trigger, ModbusTriggerOptions)
+        plc = cast("ModbusOutputOptions", config.output[0])
+        assert plc.registers is not None
+        assert config.trigger.judged_register == plc.registers + 12
+    if name == "csi-gpio":
+        assert isinstance(config.output[0], GpioOutputOptions)

@@ -1,0 +1,423 @@
+"""The station: one verdict for every trigger, in time, whatever happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ast_edge.backends.base import Array, Outputs
+from ast_edge.cameras.base import NoFrame
+from ast_edge.errors import BackendError, CameraError, LineError
+from ast_edge.line.events import nobody
+from ast_edge.line.part import PartResult, Trigger
+from ast_edge.line.station.ledger import Ledger
+from ast_edge.line.station.recipes import Recipes
+from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.timing import Timing
+from tests.line.rig import BenchCamera, Remembering, Rig, by_brightness, recipe, rig
+from tests.tiny import MAP_SIZE
+from tests.waiting import wait_for
+
+
+def verdicts(bench: Rig) -> list[str]:
+    return [result.verdict for result in sorted(bench.results, key=lambda result: result.number)]
+
+
+def test_each_trigger_gets_the_verdict_of_its_frame() -> None:
+    with rig() as bench:
+        for bad in (False, True, False, True, True):
+            bench.station.trigger(encoder=7)
+            bench.camera.show(bad=bad)
+            bench.settle(bench.station.balance().triggers)
+    assert verdicts(bench) == ["pass", "reject", "pass", "reject", "reject"]
+    assert {result.trigger.encoder for result in bench.results} == {7}
+    assert all(0 <= result.latency_ms < 2000 for result in bench.results)
+    assert len({result.part_id for result in bench.results}) == 5
+
+
+def test_a_software_trigger_asks_the_camera() -> None:
+    with rig(software_trigger=True) as bench:
+        for _ in range(20):
+            bench.station.trigger()
+            bench.settle(bench.station.balance().triggers)
+    assert verdicts(bench) == ["pass"] * 20
+
+
+def test_a_frame_from_before_the_trigger_is_never_taken() -> None:
+    with rig(deadline_ms=150.0) as bench:
+        bench.camera.show()
+        time.sleep(0.01)
+        bench.station.trigger()
+        bench.settle(1)
+    assert verdicts(bench) == ["fault"]
+    assert "no frame came in time" in bench.results[0].reason or "within 150 ms" in bench.results[0].reason
+
+
+def test_a_frame_of_the_next_part_is_not_taken_for_this_one() -> None:
+    """The first part's frame is lost; the second part's frame must judge the second part."""
+    with rig(deadline_ms=3000.0) as bench:
+        now = time.monotonic_ns()
+        bench.station.trigger(now - 2_000_000)
+        bench.station.trigger(now - 1_000_000)
+        bench.camera.show(bad=True, host_ns=now)
+        bench.settle(2)
+    assert verdicts(bench) == ["fault", "reject"]
+    assert "may show the next part" in bench.results[0].reason
+
+
+def test_a_frozen_camera_is_a_fault() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+        frozen = bench.results[0].frame
+        assert frozen is not None
+        bench.station.trigger()
+        bench.camera.frames.put(type(frozen)(frozen.pixels, "rgb", 1, None, time.monotonic_ns()))
+        bench.settle(2)
+    assert verdicts(bench) == ["pass", "fault"]
+    assert "frozen" in bench.results[1].reason
+
+
+def test_a_dead_camera_makes_faults_and_recovers() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.frames.put(CameraError("the cable is out"))
+        bench.settle(1)
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(2)
+    assert verdicts(bench) == ["fault", "pass"]
+    assert bench.results[0].reason == "the cable is out"
+
+
+def test_an_engine_that_raises_makes_faults_and_the_line_goes_on() -> None:
+    calls = iter(range(1000))
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        if next(calls) % 2:
+            raise BackendError("out of memory") if len(bench.results) < 2 else ZeroDivisionError("bug")
+        return by_brightness(inputs)
+
+    with rig(answer) as bench:
+        for _ in range(4):
+            bench.station.trigger()
+            bench.camera.show()
+            bench.settle(bench.station.balance().triggers)
+    assert verdicts(bench) == ["pass", "fault", "pass", "fault"]
+    assert [bench.results[1].reason, bench.results[3].reason][0] == "out of memory"
+    assert "ZeroDivisionError" in bench.results[3].reason
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_score_that_is_no_number_is_a_fault(score: float) -> None:
+    def answer(_: Mapping[str, Array]) -> Outputs:
+        return Outputs(np.array([score], np.float32), np.zeros((1, MAP_SIZE, MAP_SIZE), np.float32))
+
+    with rig(answer) as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+    assert verdicts(bench) == ["fault"]
+
+
+def test_an_engine_that_hangs_is_overtaken_by_the_clock() -> None:
+    """Its late answer is worth nothing, and the parts behind it get their faults in time too."""
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, deadline_ms=80.0) as bench:
+        started = time.monotonic()
+        for _ in range(3):
+            bench.station.trigger()
+            bench.camera.show()
+        bench.settle(3)
+        assert time.monotonic() - started < 5
+        assert not release.is_set()
+        release.set()
+    assert verdicts(bench) == ["fault"] * 3
+    assert all("80 ms" in result.reason for result in bench.results)
+
+
+def test_more_parts_than_can_wait_are_faults_at_once() -> None:
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, max_waiting=2, deadline_ms=20_000.0) as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        end = time.monotonic() + 10
+        while bench.station.waiting and time.monotonic() < end:
+            time.sleep(0.001)
+        for _ in range(5):
+            bench.station.trigger()
+        bench.settle(3)
+        assert [result.reason for result in bench.results] == ["more than 2 parts are waiting"] * 3
+        for _ in range(2):
+            bench.camera.show()
+        release.set()
+        time.sleep(0.05)
+
+
+def test_an_output_that_raises_or_is_slow_keeps_no_result_from_the_others() -> None:
+    with rig(outputs=3) as bench:
+        bench.outputs[1].spoil = lambda: 1 // 0  # type: ignore[assignment]
+        for _ in range(3):
+            bench.station.trigger()
+            bench.camera.show()
+            bench.settle(bench.station.balance().triggers)
+        assert bench.station.failures == 3
+        assert "output remembering: ZeroDivisionError" in bench.station.last_failure
+    assert [len(output.results) for output in bench.outputs] == [3, 3, 3]
+
+
+def test_missed_triggers_are_faults() -> None:
+    with rig() as bench:
+        bench.station.missed(3, "modbus")
+        bench.settle(3)
+    assert {result.reason for result in bench.results} == {"the trigger was lost on the way"}
+
+
+def test_a_camera_that_triggers_itself_counts_its_lost_frames() -> None:
+    with rig(triggering="camera") as bench:
+        bench.camera.show()
+        bench.camera.show(lost=2)
+        bench.settle(4)
+    assert verdicts(bench) == ["pass", "fault", "fault", "pass"]
+
+
+def test_a_free_running_camera_judges_what_it_takes_and_ends_with_its_frames() -> None:
+    with rig(triggering="free") as bench:
+        for _ in range(5):
+            bench.camera.show(lost=1)
+        bench.camera.frames.put(NoFrame.END)
+        bench.settle(5)
+    assert verdicts(bench) == ["pass"] * 5
+
+
+def test_stopping_judges_the_last_parts_and_refuses_new_ones() -> None:
+    with rig() as bench:
+        for _ in range(10):
+            bench.station.trigger()
+            bench.camera.show()
+    late = bench.station.trigger()
+    assert not bench.station.ledger.is_open(late.number)
+    assert bench.station.balance().balanced
+    assert bench.results[-1].reason == "the station is stopping"
+    assert "the station stopped before" not in {result.reason for result in bench.results[:10]}
+
+
+def test_triggers_from_many_threads() -> None:
+    with rig(max_waiting=10_000, deadline_ms=60_000.0, refuse_repeated=False) as bench:
+
+        def fire() -> None:
+            for _ in range(50):
+                bench.station.trigger()
+                bench.camera.show()
+
+        threads = [threading.Thread(target=fire) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        bench.settle(400, within_s=60)
+    assert len({result.number for result in bench.results}) == 400
+
+
+def result_of(trigger: Trigger, verdict: str = "pass") -> PartResult:
+    return PartResult("run", trigger, "r", verdict, "", 0.0, 1.0, 1.0, {})  # type: ignore[arg-type]
+
+
+@settings(max_examples=200)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["enter", "decide"]), st.integers(1, 12)), max_size=60),
+)
+def test_the_books_always_balance(steps: list[tuple[str, int]]) -> None:
+    given_out: list[int] = []
+    ledger = Ledger(lambda result: given_out.append(result.number))
+    entered: dict[int, Trigger] = {}
+    for what, number in steps:
+        if what == "enter":
+            trigger = ledger.enter(0, 0.0)
+            entered[trigger.number] = trigger
+        elif number in entered:
+            first = number not in given_out
+            assert ledger.decide(result_of(entered[number])) is first
+        else:
+            with pytest.raises(LineError, match="never triggered"):
+                ledger.decide(result_of(Trigger(number + 100, 0, 0.0)))
+        books = ledger.balance()
+        assert books.balanced
+        assert books.triggers == len(entered)
+        assert books.given == len(given_out) == len(set(given_out))
+
+
+def test_the_bench_camera_is_one() -> None:
+    with BenchCamera() as camera:
+        camera.show()
+        assert not isinstance(camera.read(1), NoFrame)
+        assert camera.read(0.001) is NoFrame.TIMEOUT
+
+
+def test_a_part_is_photographed_while_the_one_before_it_is_inspected() -> None:
+    """The shutter does not wait for the engine: by then the part would have moved on."""
+    release, fired = threading.Event(), []
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, software_trigger=True, deadline_ms=20_000.0) as bench:
+
+        def shoot() -> None:
+            fired.append(time.monotonic_ns())
+            bench.camera.show()
+
+        bench.camera.on_trigger = shoot
+        bench.station.trigger()
+        wait_for(lambda: bench.station.waiting == 0)
+        bench.station.trigger()
+        wait_for(lambda: len(fired) == 2)
+        assert not bench.results
+        release.set()
+        bench.settle(2)
+    assert verdicts(bench) == ["pass", "pass"]
+
+
+def test_a_camera_that_hangs_over_its_trigger_makes_faults_and_is_not_asked_for_parts_that_passed() -> None:
+    release, fired = threading.Event(), []
+
+    with rig(software_trigger=True, deadline_ms=100.0) as bench:
+
+        def hang() -> None:
+            fired.append(1)
+            release.wait(20)
+
+        bench.camera.on_trigger = hang
+        for _ in range(3):
+            bench.station.trigger()
+        bench.settle(3)
+        bench.camera.on_trigger = bench.camera.show
+        release.set()
+        wait_for(bench.station._to_fire.empty)
+        assert fired == [1]
+        bench.station.trigger()
+        bench.settle(4)
+    assert verdicts(bench) == ["fault"] * 3 + ["pass"]
+
+
+def test_a_camera_that_refuses_its_trigger_makes_a_fault_at_once() -> None:
+    def refuse() -> None:
+        raise CameraError("the camera is lost: the cable is out")
+
+    with rig(software_trigger=True, deadline_ms=20_000.0) as bench:
+        bench.camera.on_trigger = refuse
+        bench.station.trigger()
+        bench.settle(1)
+    assert bench.results[0].reason == "the camera is lost: the cable is out"
+
+
+def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping() -> None:
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(60)
+        return by_brightness(inputs)
+
+    own = recipe(answer=answer)
+    camera, output = BenchCamera(), Remembering()
+    setup = Setup("bench", "run", camera, Recipes({}, own, nobody), [output], timing=Timing(drain_s=0.2))
+    station = Station(setup)
+    station.start()
+    station.trigger()
+    camera.show()
+    wait_for(lambda: station.waiting == 0)
+    books = station.stop()
+    assert books.open == 0
+    assert [result.verdict for result in output.results] == ["fault"]
+    assert "still busy: ast-edge-inspect" in station.last_failure
+    release.set()
+    own.inspector.close()
+
+
+def test_the_status_tells_how_the_station_is() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+        status = bench.station.status()
+        assert (status.state, status.recipe, status.camera, status.ready) == (
+            "running",
+            "first",
+            "live",
+            True,
+        )
+        assert status.balance.verdicts == {"pass": 1}
+        assert status.balance.triggers == 1
+    assert bench.station.status().state == "stopped"
+    assert not bench.station.status().ready
+
+
+def test_parts_that_a_camera_shows_are_late_too_when_the_engine_hangs() -> None:
+    release = threading.Event()
+
+    def answer(inputs: Mapping[str, Array]) -> Outputs:
+        release.wait(20)
+        return by_brightness(inputs)
+
+    with rig(answer, triggering="camera", deadline_ms=100.0) as bench:
+        for _ in range(5):
+            bench.camera.show()
+        bench.settle(5)
+        assert not release.is_set()
+        release.set()
+    assert verdicts(bench) == ["fault"] * 5
+
+
+def test_frames_that_are_there_already_are_judged_when_the_station_stops() -> None:
+    with rig(triggering="camera") as bench:
+        for _ in range(8):
+            bench.camera.show()
+    assert verdicts(bench) == ["pass"] * 8
+
+
+def test_a_frame_after_a_gap_may_show_another_part() -> None:
+    with rig(one_frame_each=True, deadline_ms=5000.0) as bench:
+        for lost in (0, 1, 0):
+            bench.station.trigger()
+            bench.camera.show(lost=lost)
+            bench.settle(bench.station.balance().triggers)
+    assert verdicts(bench) == ["pass", "fault", "pass"]
+    assert "may show another part" in bench.results[1].reason
+
+
+def test_a_camera_without_more_frames_ends_the_line() -> None:
+    with rig() as bench:
+        bench.station.trigger()
+        bench.camera.frames.put(NoFrame.END)
+        bench.settle(1)
+        wait_for(lambda: bench.station.ended)
+    assert verdicts(bench) == ["fault"]
+
+
+def test_what_does_not_close_keeps_nothing_else_open() -> None:
+    with rig(outputs=3) as bench:
+
+        def refuse(timeout_s: float) -> None:
+            bench.outputs[0].closed = True
+            raise RuntimeError("no")
+
+        bench.outputs[0].close = refuse  # type: ignore[method-assign]
+    assert "closing output remembering: RuntimeError: no" in bench.station.last_failure

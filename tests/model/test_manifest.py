@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ast_edge.errors import ModelError
+from ast_edge.model.manifest import FORMAT_VERSION, Crop, Manifest, Mode, ModelSpec
+from tests.tiny import tiny_spec
+
+Content = dict[str, Any]
+Edit = Callable[[Content], object]
+
+
+def manifest(mode: Mode = "rgbd", batch: int = 1) -> Manifest:
+    spec = tiny_spec(mode)
+    return Manifest(
+        **spec.model_dump(),
+        model_id="cable-gland",
+        precision="fp32",
+        inputs=spec.input_specs(batch),
+        outputs=spec.output_specs(batch),
+        network_sha256="a" * 64,
+        reference_sha256="b" * 64,
+        created="2025-01-01T00:00:00Z",
+        versions={"onnx": "1.16"},
+    )
+
+
+def sealed(content: Content) -> str:
+    """The JSON text with the digest that belongs to it, as an exporter with other ideas would write it."""
+    content.pop("digest", None)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**content, "digest": hashlib.sha256(canonical.encode()).hexdigest()})
+
+
+def edited(edit: Edit) -> Content:
+    content: Content = json.loads(manifest().to_json())
+    edit(content)
+    return content
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ModelError) as caught:
+        Manifest.from_json(text, "m.onnx")
+    message = str(caught.value)
+    assert message.startswith("m.onnx: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
+@pytest.mark.parametrize("batch", [1, 8, -1])
+def test_round_trip(mode: Mode, batch: int) -> None:
+    written = manifest(mode, batch)
+    assert Manifest.from_json(written.to_json(), "here") == written
+    assert written.batch == batch
+
+
+def test_the_seal_does_not_depend_on_the_order_or_spaces_of_the_json() -> None:
+    content = json.loads(manifest().to_json())
+    shuffled = json.dumps(dict(reversed(content.items())), indent=3)
+    assert Manifest.from_json(shuffled, "here") == manifest()
+
+
+TAMPERED: dict[str, Edit] = {
+    "threshold": lambda c: c["threshold"].update(value=9.9),
+    "pixel threshold": lambda c: c["threshold"].update(pixel_value=9.9),
+    "crop": lambda c: c["preprocessing"].update(crop={"x": 0, "y": 0, "width": 8, "height": 8}),
+    "aggregation": lambda c: c.update(aggregation="mean"),
+    "network": lambda c: c.update(network_sha256="f" * 64),
+    "name": lambda c: c.update(model_id="other"),
+    "added key": lambda c: c.update(extra=1),
+    "key taken away": lambda c: c.pop("created"),
+    "no digest": lambda c: c.pop("digest"),
+    "digest of another type": lambda c: c.update(digest=None),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_a_change_without_a_new_seal_is_seen(case: str) -> None:
+    assert "the manifest was changed after it was written" in refusal(json.dumps(edited(TAMPERED[case])))
+
+
+SEALED: dict[str, tuple[Edit, str]] = {
+    "unknown key": (lambda c: c.update(gamma=2.2), "manifest key 'gamma': Extra inputs are not permitted"),
+    "unknown key inside": (lambda c: c["threshold"].update(margin=1), "manifest key 'threshold.margin'"),
+    "missing key": (lambda c: c.pop("aggregation"), "manifest key 'aggregation': Field required"),
+    "missing key inside": (lambda c: c["threshold"].pop("value"), "manifest key 'threshold.value'"),
+    "unknown mode": (lambda c: c.update(mode="thermal"), "manifest key 'mode'"),
+    "another colour order": (lambda c: c["preprocessing"].update(colour="bgr"), "'preprocessing.colour'"),
+    "another filter": (lambda c: c["preprocessing"].update(resize="nearest"), "'preprocessing.resize'"),
+    "NaN threshold": (lambda c: c["threshold"].update(value=float("nan")), "'threshold.value'"),
+    "infinite threshold": (lambda c: c["threshold"].update(value=float("inf")), "'threshold.value'"),
+    "rate above one": (lambda c: c["threshold"].update(confidence=1.1), "'threshold.confidence'"),
+    "no parts": (lambda c: c["threshold"].update(good_parts=0), "'threshold.good_parts'"),
+    "negative crop": (
+        lambda c: c["preprocessing"].update(crop={"x": -1, "y": 0, "width": 1, "height": 1}),
+        "'preprocessing.crop.x'",
+    ),
+    "size zero": (lambda c: c["preprocessing"].update(image_size=0), "'preprocessing.image_size'"),
+    "short digest": (lambda c: c.update(network_sha256="ab"), "'network_sha256'"),
+    "upper-case digest": (lambda c: c.update(network_sha256="A" * 64), "'network_sha256'"),
+    "depth settings in mode rgb": (lambda c: c.update(mode="rgb"), "manifest"),
+    "no depth settings": (lambda c: c["preprocessing"].update(depth=None), "preprocessing.depth belongs to"),
+    "inputs of another mode": (lambda c: c["inputs"].pop(), "inputs and outputs do not belong to this mode"),
+    "no inputs": (lambda c: c.update(inputs=[]), "the batch dimension must be"),
+    "batch zero": (lambda c: c["inputs"][0].update(shape=[0, 32, 32, 3]), "the batch dimension must be"),
+    "scalar input": (lambda c: c["inputs"][0].update(shape=[]), "the batch dimension must be"),
+    "another map size": (
+        lambda c: c["outputs"][1].update(shape=[1, 5, 5]),
+        "inputs and outputs do not belong",
+    ),
+    "output dtype": (lambda c: c["outputs"][0].update(dtype="uint8"), "inputs and outputs do not belong"),
+}
+
+
+@pytest.mark.parametrize("case", SEALED)
+def test_what_this_version_does_not_understand_is_refused_even_when_sealed(case: str) -> None:
+    edit, words = SEALED[case]
+    assert words in refusal(sealed(edited(edit)))
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 2**40])
+def test_a_newer_format_is_told_before_its_seal_is_looked_at(version: int) -> None:
+    text = json.dumps({"format_version": version, "something": "else"})
+    assert "upgrade ast-edge on this machine" in refusal(text)
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None, [1]])
+def test_a_format_version_that_is_none_is_refused(version: object) -> None:
+    assert "has no format_version" in refusal(sealed(edited(lambda c: c.update(format_version=version))))
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", "'a'", "{]", '{"a": 1', "1" * 5000, "[" * 100_000])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    assert "the manifest is not JSON" in refusal(text)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "1", '"text"', "NaN"])
+def test_json_that_is_no_object_is_refused(text: str) -> None:
+    assert "the manifest is not a JSON object" in refusal(text)
+
+
+@pytest.mark.parametrize("depth", [50, 200, 400, 900, 980])
+def test_deep_nesting_is_refused(depth: int) -> None:
+    nested = '{"format_version": 1, "a": ' + "[" * depth + "]" * depth + "}"
+    refusal(nested)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = sorted(json.loads(manifest().to_json()))
+
+
+@given(key=st.sampled_from(KEYS), value=json_values)
+def test_any_value_in_any_place_is_refused_or_means_the_same(key: str, value: object) -> None:
+    content = edited(lambda c: c.update({key: value}))
+    try:
+        found = Manifest.from_json(sealed(content), "m.onnx")
+    except ModelError:
+        return
+    told = ("model_id", "preset", "backbone", "smoothing", "created", "versions", "digest")
+    assert key in told or (getattr(found, key) == getattr(manifest(), key))
+
+
+@given(text=st.text(max_size=50))
+def test_any_text_is_refused(text: str) -> None:
+    refusal(text)
+
+
+def test_a_manifest_cannot_be_changed_in_memory() -> None:
+    spec = tiny_spec()
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.threshold.value = 9.0
+
+
+def test_shapes_follow_the_mode() -> None:
+    def shapes(spec: ModelSpec) -> list[tuple[str, tuple[int, ...]]]:
+        return [(tensor.name, tensor.shape) for tensor in (*spec.input_specs(2), *spec.output_specs(2))]
+
+    outputs = [("score", (2,)), ("anomaly_map", (2, 4, 4))]
+    depth = [("depth", (2, 1, 32, 32)), ("foreground", (2, 1, 4, 4))]
+    assert shapes(tiny_spec("rgb")) == [("image", (2, 32, 32, 3)), *outputs]
+    assert shapes(tiny_spec("depth")) == [*depth, *outputs]
+    assert shapes(tiny_spec("rgbd")) == [("image", (2, 32, 32, 3)), *depth, *outputs]
+    with pytest.raises(ValidationError):
+        Crop(x=0, y=0, width=0, height=1)
