@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.backends import BackendName, open_backend
-from ast_edge.backends.base import Array, Backend, FrameBackend, PartOutputs
+from ast_edge.backends.base import Backend, FrameBackend, PartOutputs
 from ast_edge.errors import BackendError, FrameError
+from ast_edge.frames.depth import check_depth, depth_input
 from ast_edge.frames.levels import GreyLevels, grey_levels, why_unfit
 from ast_edge.frames.pixel_formats import Colour, frame_size
-from ast_edge.frames.preprocess import check_depth, check_frame, depth_input, image_input, prepare_resize
+from ast_edge.frames.preprocess import check_frame, image_input
+from ast_edge.frames.resize import prepare_resize
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import ModelSpec
 from ast_edge.verdict.calibration import p_value
 from ast_edge.verdict.scoring import Verdict, judge

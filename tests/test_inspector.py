@@ -15,11 +15,13 @@ import pytest
 
 import ast_edge
 from ast_edge import Inspector
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.errors import BackendError, FrameError, ModelError
-from ast_edge.frames.preprocess import depth_input, image_input
+from ast_edge.frames.depth import depth_input
+from ast_edge.frames.preprocess import image_input
 from ast_edge.inspector import NO_PART
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Crop, Mode
 from ast_edge.model.onnx_file import read_model_file
 from ast_edge.model.references import load_references

@@ -17,8 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from ast_edge.backends.base import Array
 from ast_edge.files import write_bytes
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import (
     DepthPreprocessing,
     Manifest,

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from ast_edge.errors import AstEdgeError, BackendError, FrameError, UsageError
 from ast_edge.frames.levels import GreyLevels
 from ast_edge.frames.pixel_formats import Colour
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Array = NDArray[Any]
 
 
 class Outputs(NamedTuple):

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.cuda.device import Device, find_device, missing_for_tensorrt
 from ast_edge.errors import AstEdgeError, BackendError, ParityError, UsageError
 from ast_edge.files import cache_root, write_text
@@ -32,7 +33,7 @@ from ast_edge.model.engine_file import (
 )
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, read_model_file
-from ast_edge.model.references import SCORE_TOLERANCE, Parity, load_references, prove
+from ast_edge.model.references import load_references
 
 if TYPE_CHECKING:
     from ast_edge.backends.tensorrt import TensorRtBackend

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.backends.base import Backend, Outputs
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import ModelSpec
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ast_edge.backends.base import Array, Backend, Outputs, check_threads, one_line
+from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
 from ast_edge.errors import BackendError
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.model.onnx_file import ModelFile
 

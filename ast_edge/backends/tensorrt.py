@@ -13,7 +13,8 @@ import numpy as np
 import tensorrt as trt
 from numpy.typing import NDArray
 
-from ast_edge.backends.base import Array, FrameBackend, Outputs, PartOutputs
+from ast_edge.backends.base import FrameBackend, Outputs, PartOutputs
+from ast_edge.backends.settling import settled
 from ast_edge.cuda.compile import compiled_kernels, source_sha256
 from ast_edge.cuda.device import Device, find_device
 from ast_edge.cuda.owner import Owner
@@ -22,7 +23,7 @@ from ast_edge.cuda.slots import Layouts, Slot, Wiring, primary_context
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.frames.levels import levels_from_sums
 from ast_edge.frames.pixel_formats import Colour
-from ast_edge.latency import settled
+from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
 from ast_edge.model.manifest import Manifest
 from ast_edge.trt.log import Log

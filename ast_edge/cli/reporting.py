@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ast_edge.backends.proof import Parity
 from ast_edge.errors import ParityError
 from ast_edge.model.engine_file import AnyModel
 from ast_edge.model.manifest import Manifest, PastCalibration, Range, TensorSpec, TrainedRange
-from ast_edge.model.references import Parity
 from ast_edge.verdict.scoring import statement
 
 if TYPE_CHECKING:

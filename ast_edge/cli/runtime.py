@@ -118,8 +118,9 @@ def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOpt
     Runs the reference vectors of the model through the engine and compares scores, maps and verdicts.
     """
     from ast_edge.backends import open_backend
+    from ast_edge.backends.proof import SCORE_TOLERANCE, prove
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
-    from ast_edge.model.references import SCORE_TOLERANCE, load_references, prove
+    from ast_edge.model.references import load_references
 
     file, engine = open_backend(model, backend=backend)
     with engine:

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError, UsageError
-from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
-from ast_edge.frames.preprocess import (
-    FIXED_POINT_BITS,
+from ast_edge.frames.depth import (
     GAP_PASSES,
     MAX_DEPTH_M,
     NEGATIVE,
@@ -27,11 +25,11 @@ from ast_edge.frames.preprocess import (
     NOT_FINITE,
     TOO_FAR,
     UNSHUFFLE,
-    check_crop,
     check_depth_size,
-    filter_table,
-    fixed_point_table,
 )
+from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
+from ast_edge.frames.preprocess import check_crop
+from ast_edge.frames.resize import FIXED_POINT_BITS, filter_table, fixed_point_table
 from ast_edge.model.manifest import Crop, Preprocessing
 
 SOURCE = Path(__file__).with_name("preprocess.cu")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ast_edge.cameras.gi_bindings import load
-from ast_edge.doctor.finding import ROOT, Finding
-from ast_edge.doctor.jetson import is_jetson
+from ast_edge.doctor.finding import Finding
 from ast_edge.errors import CameraError
+from ast_edge.machine.asking import ROOT
+from ast_edge.machine.jetson import is_jetson
 
 _CSI = "nvarguscamerasrc"
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ast_edge.doctor.finding import ROOT, Finding, ask, read, size
+from ast_edge.doctor.finding import Finding, size
+from ast_edge.machine.asking import ROOT, ask, read
 
 _MEMORY = re.compile(r"^(MemTotal|MemAvailable):\s*(\d{1,15}) kB$", re.MULTILINE)
 _LEAST_MEMORY = 1e9

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from ast_edge import __version__
 from ast_edge.cuda.device import driver_problem, find_device, missing_for_tensorrt
 from ast_edge.doctor.finding import Finding, size
-from ast_edge.doctor.jetson import is_jetson
 from ast_edge.errors import LineError
+from ast_edge.machine.jetson import is_jetson
 
 _BUILT_IN = re.compile(r"^\s*(GStreamer|v4l/v4l2):\s*(YES|NO)\b", re.MULTILINE)
 _ON_JETSON = (

@@ -7,18 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from ast_edge.machine.record import Strict
 
 # A percentile is told when at least so many times lie beyond it: p50 from 20 times on, p99 from 1000.
 BEYOND = 10
 PERCENTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _BINS = 60
-
-
-class Strict(BaseModel):
-    """A part of a result file: what is not described is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Figures(Strict):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ast_edge.errors import UsageError
 from ast_edge.frames.pixel_formats import COLOURS, Colour
 from ast_edge.frames.reading import read_image, read_xyz, xyz_beside
-from ast_edge.latency.figures import Strict
 from ast_edge.latency.stopwatch import Part
+from ast_edge.machine.record import Strict
 from ast_edge.model.manifest import ModelSpec
 
 # GenICam's names of the Bayer patterns are shorter.

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from ast_edge.errors import DataError
 from ast_edge.files import write_text
-from ast_edge.latency.figures import Figures, Histogram, Strict
+from ast_edge.latency.figures import Figures, Histogram
 from ast_edge.latency.frames import FrameKind
+from ast_edge.machine.record import Strict
 from ast_edge.machine.watch import Surroundings
 
 SCHEMA_VERSION = 1

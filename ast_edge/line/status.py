@@ -6,9 +6,27 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ast_edge.cameras.base import State
-from ast_edge.line.station.ledger import Balance
 
 StationState = Literal["starting", "running", "stopping", "stopped"]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Triggers entered, results given by verdict, parts still open. `triggers == given + open`, always."""
+
+    triggers: int
+    verdicts: dict[str, int]
+    open: int
+
+    @property
+    def given(self) -> int:
+        """Results given."""
+        return sum(self.verdicts.values())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every trigger has its result or is still open."""
+        return self.triggers == self.given + self.open
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ast_edge import __version__
-from ast_edge.doctor.finding import ROOT, ask, read
-from ast_edge.doctor.jetson import parse_power_mode, parse_release
+from ast_edge.machine.asking import ROOT, ask, read
+from ast_edge.machine.jetson import parse_power_mode, parse_release
 
 PACKAGES = (
     "torch",

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_edge.doctor.finding import ROOT, read
-from ast_edge.latency.figures import Strict
+from ast_edge.machine.asking import ROOT, read
+from ast_edge.machine.record import Strict
 from ast_edge.machine.sensors import Board, Nvml, WholeNvml, find_nvml
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ Every engine must reproduce them before it is used.
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.backends.base import Array, Backend
 from ast_edge.errors import ModelError
 from ast_edge.files import sha256_file
+from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import AnyModel
-from ast_edge.model.manifest import ModelSpec, Precision, TensorSpec
-from ast_edge.verdict.scoring import judge
+from ast_edge.model.manifest import ModelSpec, TensorSpec
 
-# Largest relative error of a score that is still the same network.
-SCORE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 _MAX_UNPACKED_BYTES = 1 << 30
 _MAX_PACKED_BYTES = 1 << 29
 _OUTPUTS = ("score", "anomaly_map")
@@ -89,31 +85,6 @@ class References:
             raise _misfit(where, f"finite numbers in '{tensor.name}'", "NaN or infinity")
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How well an engine reproduces reference vectors.
-
-    `max_relative_score_error` is a fraction, `max_absolute_map_error` is in the map's own unit; both are
-    infinite when the engine gave a number that is not finite.
-    """
-
-    count: int
-    max_relative_score_error: float
-    max_absolute_map_error: float
-    flipped_verdicts: int
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """True when every score is within the tolerance, no verdict differs and every map is finite."""
-        return (
-            self.count > 0
-            and self.max_relative_score_error <= self.tolerance
-            and math.isfinite(self.max_absolute_map_error)
-            and not self.flipped_verdicts
-        )
-
-
 def reference_path(model_path: Path) -> Path:
     """Path of a model's vectors: `model.onnx`, `model.fp16.onnx` and `model.int8.onnx` have the same."""
     stem = model_path.stem.removesuffix(".fp16").removesuffix(".int8")
@@ -139,26 +110,6 @@ def load_references(model: AnyModel) -> tuple[References, str]:
     references = References.from_bytes(model.embedded_reference, where)
     references.check(model.manifest, where)
     return references, f"embedded in {model.path}"
-
-
-def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: float) -> Parity:
-    """Run every vector through `backend` one by one and compare; `tolerance` is relative, on the score.
-
-    Verdicts are those at the threshold that the vectors were chosen for, whatever is in force since. A
-    batch that must be larger than one is filled with copies of the vector, as `Inspector` does.
-    """
-    score_error = map_error = 0.0
-    flipped = 0
-    for index in range(len(references)):
-        vector = references.subset([index] * backend.least_batch)
-        outputs = backend.run(vector.inputs)
-        expected, found = float(vector.score[0]), float(outputs.score[0])
-        score_error = max(score_error, _finite_or_inf(abs(found - expected) / max(abs(expected), 1e-12)))
-        difference = np.abs(outputs.anomaly_map[0].astype(np.float64) - vector.anomaly_map[0])
-        map_error = max(map_error, _finite_or_inf(float(difference.max())))
-        limit = spec.reference_threshold
-        flipped += judge(found, limit)[0] != judge(expected, limit)[0]
-    return Parity(len(references), score_error, map_error, flipped, tolerance)
 
 
 def _load_beside(model: AnyModel, beside: Path) -> References:
@@ -195,11 +146,6 @@ def _read_arrays(data: bytes) -> dict[str, Array]:
                 stream, allow_pickle=False
             )
         return arrays
-
-
-def _finite_or_inf(value: float) -> float:
-    # max() with NaN on the right keeps the left: a NaN must not hide behind a good vector.
-    return value if math.isfinite(value) else math.inf
 
 
 def _misfit(where: str, expected: str, found: str) -> ModelError:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, FrameError
-from ast_edge.frames.preprocess import part_in_depth
+from ast_edge.frames.depth import part_in_depth
 from ast_edge.model.manifest import Crop
 from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig

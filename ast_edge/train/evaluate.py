@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from ast_edge.errors import DataError, FrameError, UsageError
-from ast_edge.frames.preprocess import depth_input
+from ast_edge.frames.depth import depth_input
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.model.manifest import Aggregation, Crop
 from ast_edge.progress import stage

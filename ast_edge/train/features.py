@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ast_edge.backends.base import Array
 from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError
 from ast_edge.files import write_text
-from ast_edge.frames.preprocess import depth_input, image_input
+from ast_edge.frames.depth import depth_input
+from ast_edge.frames.preprocess import image_input
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, Preprocessing
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ast_edge.backends.base import Array, Backend, Outputs
-from ast_edge.frames.preprocess import UNSHUFFLE
+from ast_edge.backends.base import Backend, Outputs
+from ast_edge.frames.depth import UNSHUFFLE
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Aggregation, input_specs, output_specs
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig

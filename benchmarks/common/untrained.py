@@ -13,11 +13,12 @@ import onnx
 import torch
 from torch import nn
 
-from ast_edge.backends.base import Array
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.backends.proof import SCORE_TOLERANCE, prove
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision, Threshold, TrainingData
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
-from ast_edge.model.references import SCORE_TOLERANCE, References, prove, reference_path
+from ast_edge.model.references import References, reference_path
 from ast_edge.train.backbone import build_trunk
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.network import AstNetwork

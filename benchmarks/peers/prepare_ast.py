@@ -18,7 +18,7 @@ from typing import get_args
 import numpy as np
 import onnx
 
-from ast_edge.backends.base import Array
+from ast_edge.model.arrays import Array
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Mode, input_specs
 from ast_edge.model.onnx_file import read_model_file

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from ast_edge.backends.base import Array
+from ast_edge.model.arrays import Array
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Mode, Precision, input_specs
 from ast_edge.train.config import PresetName, TrainConfig, changed, preset

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.backends.base import Backend, Outputs
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.frames import resize
@@ -30,6 +30,7 @@ from ast_edge.latency.figures import by_stage
 from ast_edge.latency.frames import made_part, parse_frame
 from ast_edge.latency.stopwatch import Limits, Times, interleaved, warm_up
 from ast_edge.machine.watch import Watch
+from ast_edge.model.arrays import Array
 from ast_edge.model.onnx_file import ModelFile, read_model_file
 from benchmarks.common import machine
 from benchmarks.common.command import keep, named

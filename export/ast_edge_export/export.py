@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError, RunError, UsageError
 from ast_edge.files import write_bytes, write_text
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
-from ast_edge.model.references import SCORE_TOLERANCE, Parity, References, prove, reference_path
+from ast_edge.model.references import References, reference_path
 from ast_edge.progress import stage
 from ast_edge.train.data import GOOD, Sample, open_dataset
 from ast_edge.train.features import network_inputs

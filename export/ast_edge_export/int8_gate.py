@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from scipy.stats import binomtest
 
+from ast_edge.backends.proof import SCORE_TOLERANCE
 from ast_edge.model.manifest import ModelSpec
-from ast_edge.model.references import SCORE_TOLERANCE, References
+from ast_edge.model.references import References
 from ast_edge.progress import stage
 from ast_edge.train.metrics import auroc
 from ast_edge.verdict.scoring import judge

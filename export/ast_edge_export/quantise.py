@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from ast_edge.backends.base import Array
+from ast_edge.model.arrays import Array
 from ast_edge.model.half_precision import drop_unused
 from ast_edge.model.onnx_file import HALF_SCOPES
 

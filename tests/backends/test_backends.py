@@ -8,11 +8,12 @@ import onnx
 import pytest
 
 from ast_edge.backends import open_backend
-from ast_edge.backends.base import Array, Backend, Outputs
+from ast_edge.backends.base import Backend, Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.errors import BackendError, FrameError, ModelError, UsageError
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode
 from ast_edge.model.onnx_file import ModelFile, read_model_file, write_model_file
 from tests.tiny import tiny_inputs, tiny_manifest, tiny_network, tiny_spec, write_tiny_model

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ast_edge.frames.depth import depth_input
 from ast_edge.frames.levels import grey_levels
 from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
-from ast_edge.frames.preprocess import depth_input, image_input
+from ast_edge.frames.preprocess import image_input
 from ast_edge.model.manifest import Crop, DepthPreprocessing, Mode, Preprocessing
 from ast_edge.model.onnx_file import write_model_file
 from tests.tiny import tiny_manifest, tiny_network, tiny_spec

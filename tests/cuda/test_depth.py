@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ast_edge.cuda.plan import NO_PART, FrameLayout, Launch, check_status, plan_depth, plan_image, plan_inputs
 from ast_edge.errors import FrameError, UsageError
-from ast_edge.frames.preprocess import NO_CORNER, NOT_FINITE, depth_input, image_input, part_in_depth
+from ast_edge.frames.depth import NO_CORNER, NOT_FINITE, depth_input, part_in_depth
+from ast_edge.frames.preprocess import image_input
 from ast_edge.model.manifest import Crop, DepthPreprocessing, MaskWeights, Preprocessing
 from tests.cuda.host import Bytes, Host
 from tests.frames.test_depth import plane_with_part

@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_edge.cameras import opening
-from ast_edge.doctor import cameras, finding, jetson, machine, software
-from ast_edge.doctor.finding import Finding, ask, read, size, tool
+from ast_edge.doctor import cameras, jetson, machine, software
+from ast_edge.doctor.finding import Finding, size
+from ast_edge.machine import asking
+from ast_edge.machine.asking import ask, read, tool
+from ast_edge.machine.jetson import is_jetson, parse_free_clocks, parse_power_mode, parse_release
 from tests.paths import ROOT
 
 RELEASE = (
@@ -74,9 +77,9 @@ def levels(findings: list[Finding]) -> list[str]:
 
 
 def test_the_release_of_jetson_linux() -> None:
-    assert jetson.parse_release(RELEASE) == (36, "4.3")
-    assert jetson.parse_release("# R32 (release), REVISION: 7.1, GCID: 29818004\n") == (32, "7.1")
-    assert jetson.parse_release("Debian 12") is None
+    assert parse_release(RELEASE) == (36, "4.3")
+    assert parse_release("# R32 (release), REVISION: 7.1, GCID: 29818004\n") == (32, "7.1")
+    assert parse_release("Debian 12") is None
 
 
 def test_a_jetson_with_jetpack(tmp_path: Path, make_tool: Tool) -> None:
@@ -100,7 +103,7 @@ def test_a_jetson_that_is_old_or_bare(tmp_path: Path, make_tool: Tool) -> None:
 
 def test_another_machine_is_no_jetson(tmp_path: Path) -> None:
     assert jetson.look_at_jetpack(tmp_path) == [Finding("ok", "Jetson", "this machine is none")]
-    assert not jetson.is_jetson(tmp_path)
+    assert not is_jetson(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +123,9 @@ def test_the_power_mode(make_tool: Tool, script: str, level: str, found: str) ->
 
 
 def test_clocks_that_are_held_free_or_hidden(make_tool: Tool) -> None:
-    assert jetson.parse_free_clocks(HELD) == ()
-    assert jetson.parse_free_clocks(FREE) == ("cpu0", "GPU", "EMC")
-    assert jetson.parse_free_clocks("Error: Please run as root\n") is None
+    assert parse_free_clocks(HELD) == ()
+    assert parse_free_clocks(FREE) == ("cpu0", "GPU", "EMC")
+    assert parse_free_clocks("Error: Please run as root\n") is None
     for text, level in ((HELD, "ok"), (FREE, "warning"), ("must be root", "note")):
         make_tool("jetson_clocks", f"cat <<'END'\n{text}\nEND")
         assert levels(jetson.look_at_clocks()) == [level]
@@ -287,7 +290,7 @@ def test_a_program_that_is_missing_fails_or_babbles(make_tool: Tool) -> None:
 
 
 def test_a_program_that_hangs(make_tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "_TOOL_S", 0.2)
+    monkeypatch.setattr(asking, "_TOOL_S", 0.2)
     make_tool("hangs", "exec sleep 60")
     assert ask("hangs") is None
 
@@ -329,6 +332,6 @@ def test_no_text_is_too_strange(text: str) -> None:
         software.package_finding(software.LINE_PACKAGES[0], text),
     ):
         levels([found])
-    jetson.parse_release(text)
-    jetson.parse_power_mode(text)
-    jetson.parse_free_clocks(text)
+    parse_release(text)
+    parse_power_mode(text)
+    parse_free_clocks(text)

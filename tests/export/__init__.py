@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ast_edge.backends.base import Array
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, input_specs
 from ast_edge.train.backbone import build_trunk, calibrate_batch_norm
 from ast_edge.train.config import BackboneConfig, StudentConfig, TeacherConfig, TrainConfig

@@ -18,12 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ast_edge.backends import open_backend
+from ast_edge.backends.proof import prove
 from ast_edge.errors import ModelError, ParityError, RunError, UsageError
 from ast_edge.files import sha256_file
 from ast_edge.inspector import Inspector
 from ast_edge.model.manifest import Mode, Precision
 from ast_edge.model.onnx_file import read_model_file
-from ast_edge.model.references import References, load_references, prove, reference_path
+from ast_edge.model.references import References, load_references, reference_path
 from ast_edge.synthetic import render
 from ast_edge.train.config import RESNET18, changed, preset
 from ast_edge.train.data import load, open_dataset

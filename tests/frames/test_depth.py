@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError, UsageError
-from ast_edge.frames.preprocess import UNSHUFFLE, depth_input
+from ast_edge.frames.depth import UNSHUFFLE, depth_input
 from ast_edge.frames.reading import read_xyz
 from ast_edge.model.manifest import Crop, DepthPreprocessing, Preprocessing
 from tests.real_data import cable_gland

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError
 from ast_edge.frames.pixel_formats import COLOURS, Colour, decode, frame_size
-from ast_edge.frames.preprocess import check_frame, image_input, resize_image
+from ast_edge.frames.preprocess import check_frame, image_input
+from ast_edge.frames.resize import resize_image
 from ast_edge.model.manifest import Crop, Preprocessing
 
 SEEDS = st.integers(0, 2**32 - 1)

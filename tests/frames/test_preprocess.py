@@ -13,17 +13,16 @@ from PIL import Image
 
 from ast_edge.errors import FrameError
 from ast_edge.frames import resize
-from ast_edge.frames.preprocess import (
-    Colour,
+from ast_edge.frames.pixel_formats import Colour
+from ast_edge.frames.preprocess import check_frame, image_input
+from ast_edge.frames.resize import (
     _resample_rows,
     _resize_by_numpy,
-    check_frame,
     filter_table,
     fixed_point_table,
-    image_input,
     resize_image,
+    same_bits,
 )
-from ast_edge.frames.resize import same_bits
 from ast_edge.model.manifest import Crop, Preprocessing
 
 SIZES = st.integers(1, 70)
@@ -130,7 +129,7 @@ def test_where_pillow_differs_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> 
     image = pixels(0, 40, 30, 3)
     expected = resize_image(image, 20)
     monkeypatch.setattr(resize, "same_bits", lambda *_: False)
-    monkeypatch.setattr(resize, "resized", lambda *_: pytest.fail("Pillow was asked"))
+    monkeypatch.setattr(resize, "_resized_by_pillow", lambda *_: pytest.fail("Pillow was asked"))
     np.testing.assert_array_equal(resize_image(image, 20), expected)
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from ast_edge.backends import open_backend
 from ast_edge.backends.engine_build import Options, build_engine
+from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cuda import device
 from ast_edge.errors import BackendError, ModelError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.model.engine_file import Batch, content_of, read_engine_file, sidecar_path, write_engine_file
 from ast_edge.model.manifest import Mode, Precision
-from ast_edge.model.references import SCORE_TOLERANCE, load_references, prove
+from ast_edge.model.references import load_references
 from tests.gpu.conftest import Build, exported
 from tests.tiny import grey, white, write_tiny_model
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ast_edge.frames.depth import depth_input
 from ast_edge.frames.pixel_formats import COLOURS, Colour
-from ast_edge.frames.preprocess import depth_input, image_input
+from ast_edge.frames.preprocess import image_input
 from ast_edge.inspector import Inspector
 from ast_edge.model.engine_file import read_engine_file
 from ast_edge.model.manifest import Mode

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.settling import settled
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.inspector import Inspector
 from ast_edge.latency.stopwatch import BLOCK, Limits, Part, interleaved, measure, warm_up
+from ast_edge.model.arrays import Array
 from tests.tiny import grey, tiny_spec
 
 PART: Part = {"frame": grey(), "colour": "rgb"}

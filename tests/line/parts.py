@@ -10,8 +10,7 @@ import numpy as np
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
 from ast_edge.line.part import PartResult, Trigger
-from ast_edge.line.station.ledger import Balance
-from ast_edge.line.status import StationStatus
+from ast_edge.line.status import Balance, StationStatus
 from ast_edge.verdict.scoring import Verdict
 
 

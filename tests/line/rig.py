@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.errors import CameraError
@@ -22,6 +22,7 @@ from ast_edge.line.station.recipes import Recipe, Recipes
 from ast_edge.line.station.station import Setup, Station, Triggering
 from ast_edge.line.station.timing import Timing
 from ast_edge.line.status import StationView
+from ast_edge.model.arrays import Array
 from tests.tiny import MAP_SIZE, tiny_spec
 
 Answer = Callable[[Mapping[str, Array]], Outputs]

@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.errors import ModelError
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, ModelSpec
 from ast_edge.model.onnx_file import read_model_file
-from ast_edge.model.references import SCORE_TOLERANCE, References, load_references, prove, reference_path
+from ast_edge.model.references import References, load_references, reference_path
 from tests.tiny import tiny_inputs, tiny_spec, write_tiny_model
 
 SPEC = tiny_spec("rgbd")

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from ast_edge.errors import DataError, UsageError
-from ast_edge.frames.preprocess import depth_input
+from ast_edge.frames.depth import depth_input
 from ast_edge.frames.reading import read_image, read_mask, read_xyz
 from ast_edge.model.manifest import DepthPreprocessing, Preprocessing
 from ast_edge.synthetic import DEFECTS, PartCounts, SyntheticPart, render, write_product

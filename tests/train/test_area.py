@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from ast_edge.errors import DataError
-from ast_edge.frames.preprocess import depth_input
+from ast_edge.frames.depth import depth_input
 from ast_edge.model.manifest import Crop
 from ast_edge.train.area import crop_around_parts, part_in_picture
 from ast_edge.train.config import TrainConfig, changed, preset

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.inspector import Inspector
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Crop, Mode, ModelSpec
 from ast_edge.train.data import load, open_dataset
 from ast_edge.train.evaluate import Evaluation, evaluate, open_model, parts_to_test

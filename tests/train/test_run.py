@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ast_edge.backends.base import Array
 from ast_edge.errors import ModelError, RunError
+from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode
 from ast_edge.train.references import disturbed
 from ast_edge.train.run import Run, RunConfig, pick_device

@@ -16,9 +16,8 @@ from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import Trigger
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import AnyOutput, LineConfig
-from ast_edge.line.station.ledger import Balance
 from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
-from ast_edge.line.status import StationStatus
+from ast_edge.line.status import Balance, StationStatus
 from ast_edge.line.triggers.base import TriggerSource
 from ast_edge.line.web.server import WebOptions, WebServer, WebView
 

@@ -13,7 +13,7 @@ from types import FrameType
 from ast_edge.line.service import systemd
 from ast_edge.line.service.config import LineConfig
 from ast_edge.line.service.service import Service
-from ast_edge.line.station.ledger import Balance
+from ast_edge.line.status import Balance
 
 _LOOK_S = 0.1
 # How long a thread may keep the interpreter while another waits; Python's own 5 ms is a whole budget.

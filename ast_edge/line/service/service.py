@@ -14,10 +14,9 @@ from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import LineConfig
-from ast_edge.line.station.ledger import Balance
 from ast_edge.line.station.recipes import describe
 from ast_edge.line.station.station import Setup, Station
-from ast_edge.line.status import StationView
+from ast_edge.line.status import Balance, StationView
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
 from ast_edge.line.watching.metrics import Metrics, Watched

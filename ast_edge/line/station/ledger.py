@@ -9,29 +9,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ast_edge.errors import LineError
 from ast_edge.line.part import PartResult, Trigger
-
-
-@dataclass(frozen=True)
-class Balance:
-    """Triggers entered, results given by verdict, parts still open. `triggers == given + open`, always."""
-
-    triggers: int
-    verdicts: dict[str, int]
-    open: int
-
-    @property
-    def given(self) -> int:
-        """Results given."""
-        return sum(self.verdicts.values())
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every trigger has its result or is still open."""
-        return self.triggers == self.given + self.open
+from ast_edge.line.status import Balance
 
 
 class Ledger:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast_edge.backends import BackendName, open_backend
+from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cameras.base import Frame
 from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.line.events import Told
 from ast_edge.model.manifest import Manifest
-from ast_edge.model.references import SCORE_TOLERANCE, load_references, prove
+from ast_edge.model.references import load_references
 
 _CLOSE_S = 2.0
 

@@ -23,11 +23,11 @@ from ast_edge.line.events import Told, nobody
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.arrivals import Arrivals
-from ast_edge.line.station.ledger import Balance, Ledger
+from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
 from ast_edge.line.station.recipes import Recipe, Recipes, inspect_frame
 from ast_edge.line.station.timing import Timing
-from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.status import Balance, StationState, StationStatus
 
 Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02

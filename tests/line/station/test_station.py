@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ast_edge.backends.base import Array, Outputs
+from ast_edge.backends.base import Outputs
 from ast_edge.cameras.base import NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
 from ast_edge.line.events import nobody
@@ -20,6 +20,7 @@ from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.recipes import Recipes
 from ast_edge.line.station.station import Setup, Station
 from ast_edge.line.station.timing import Timing
+from ast_edge.model.arrays import Array
 from tests.line.rig import BenchCamera, Remembering, Rig, by_brightness, recipe, rig
 from tests.tiny import MAP_SIZE
 from tests.waiting import wait_for

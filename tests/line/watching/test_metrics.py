@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ast_edge import __version__
 from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.outputs.reasons import OTHER, REASONS
-from ast_edge.line.station.ledger import Balance
+from ast_edge.line.status import Balance
 from ast_edge.line.triggers.timer import TimerTrigger, TimerTriggerOptions
 from ast_edge.line.watching.metrics import BUCKETS_S, Metrics, Watched
 from ast_edge.machine.sensors import Reading
