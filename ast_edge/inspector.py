@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from ast_edge.backends import BackendName, open_backend
 from ast_edge.backends.base import Backend, FrameBackend, PartOutputs
-from ast_edge.errors import BackendError, FrameError
-from ast_edge.frames.depth import check_depth, depth_input
+from ast_edge.errors import BackendError
 from ast_edge.frames.levels import GreyLevels, grey_levels, why_unfit
-from ast_edge.frames.pixel_formats import Colour, frame_size
-from ast_edge.frames.preprocess import check_frame, image_input
+from ast_edge.frames.part import Part
+from ast_edge.frames.pixel_formats import Colour
 from ast_edge.frames.resize import prepare_resize
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import ModelSpec
@@ -116,12 +115,10 @@ class Inspector:
         engine fails or the inspector was closed.
         """
         called = perf_counter_ns()
-        self._check(frame, colour, depth_m)
+        part = self._part(frame, colour, depth_m)
         if isinstance(self._backend, FrameBackend):
-            outputs = self._backend.submit(frame, colour, depth_m).result()
-            return self._judged(outputs, _size(frame, colour, depth_m))
-        with self._lock:
-            return self._inspect_here(frame, colour, depth_m, called)
+            return self._judged(self._backend.submit(part).result(), part)
+        return self._inspect_here(part, called)
 
     def inspect_async(
         self,
@@ -136,10 +133,10 @@ class Inspector:
         for the first. The frame is copied before this returns, so its memory may be used again. What
         `inspect` raises about the inputs is raised here, what goes wrong later by the future.
         """
-        self._check(frame, colour, depth_m)
+        part = self._part(frame, colour, depth_m)
         self._places.acquire()
         try:
-            judged = self._start(frame, colour, depth_m)
+            judged = self._start(part)
         except BaseException:
             self._places.release()
             raise
@@ -174,50 +171,49 @@ class Inspector:
         elif trained is not None and trained.width.low == trained.width.high:
             prepare_resize(int(trained.height.high), int(trained.width.high), spec.image_size)
 
-    def _start(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Future[Inspection]:
+    def _start(self, part: Part) -> Future[Inspection]:
         if not isinstance(self._backend, FrameBackend):
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="ast-edge-inspect")
-            copies = (None if array is None else array.copy() for array in (frame, depth_m))
-            own_frame, own_depth = copies
-            return self._worker.submit(self.inspect, own_frame, colour=colour, depth_m=own_depth)
-        size = _size(frame, colour, depth_m)
+            return self._worker.submit(self._inspect_here, part.copy(), perf_counter_ns())
         judged: Future[Inspection] = Future()
 
         def judge_it(answered: Future[PartOutputs]) -> None:
             try:
-                judged.set_result(self._judged(answered.result(), size))
+                judged.set_result(self._judged(answered.result(), part))
             except BaseException as exc:  # noqa: BLE001 (raised where the result is asked for)
                 judged.set_exception(exc)
 
-        self._backend.submit(frame, colour, depth_m).add_done_callback(judge_it)
+        self._backend.submit(part).add_done_callback(judge_it)
         return judged
 
-    def _inspect_here(
-        self, frame: Array | None, colour: Colour | None, depth_m: Array | None, called: int
-    ) -> Inspection:
-        """Prepare on the CPU, then run the engine; `called` is when it was asked for, in nanoseconds."""
+    def _inspect_here(self, part: Part, called: int) -> Inspection:
+        """Prepare on the CPU, then run the engine; `called` is when `inspect` was called, in nanoseconds."""
+        with self._lock:
+            return self._inspect_locked(part, called)
+
+    def _inspect_locked(self, part: Part, called: int) -> Inspection:
+        self._check_open()
         started = perf_counter_ns()
-        inputs = self._inputs(frame, colour, depth_m)
+        inputs = part.inputs(self.spec.preprocessing)
         levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
         seen = "foreground" not in inputs or bool(inputs["foreground"].any())
-        size = _size(frame, colour, depth_m)
         prepared = perf_counter_ns()
         waited, took = (started - called) / 1e6, (prepared - started) / 1e6
         stages = {"hand_off": waited, "preprocess": took, "engine": 0.0}
-        if unfit := self._why_unfit(size, levels, part_seen=seen):
+        if unfit := self._why_unfit(part, levels, part_seen=seen):
             return self._unjudged(unfit, {**stages, **NOT_SCORED}, levels)
         outputs = self._backend.run(self._batched(inputs))
         stages["engine"] = (perf_counter_ns() - prepared) / 1e6
         # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
         anomaly_map = outputs.anomaly_map[0].copy()
-        return self._judged(PartOutputs(float(outputs.score[0]), anomaly_map, levels, seen, stages), size)
+        return self._judged(PartOutputs(float(outputs.score[0]), anomaly_map, levels, seen, stages), part)
 
-    def _judged(self, outputs: PartOutputs, size: tuple[int, int]) -> Inspection:
-        """The verdict on what the engine said about a frame of `size` (width, height)."""
+    def _judged(self, outputs: PartOutputs, part: Part) -> Inspection:
+        """The verdict on the engine's outputs for `part`."""
         started = perf_counter_ns()
         levels = outputs.levels
-        if unfit := self._why_unfit(size, levels, part_seen=outputs.part_seen):
+        if unfit := self._why_unfit(part, levels, part_seen=outputs.part_seen):
             return self._unjudged(unfit, {**outputs.stages_ms, **NOT_SCORED}, levels)
         score, threshold = outputs.score, self.spec.threshold.value
         finite = bool(np.isfinite(outputs.anomaly_map).all())
@@ -230,21 +226,13 @@ class Inspector:
         stages = {**outputs.stages_ms, **own}
         return Inspection(verdict, score, threshold, reason, outputs.anomaly_map, stages, rank, levels)
 
-    def _inputs(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> dict[str, Array]:
-        """The network's inputs for one part, each with a batch dimension of 1."""
-        inputs: dict[str, Array] = {}
-        if frame is not None and colour is not None:
-            inputs["image"] = image_input(frame, colour, self.spec.preprocessing)[None]
-        if depth_m is not None:
-            depth = depth_input(depth_m, self.spec.preprocessing)
-            inputs["depth"], inputs["foreground"] = depth.depth[None], depth.foreground[None]
-        return inputs
-
-    def _why_unfit(self, size: tuple[int, int], levels: GreyLevels | None, *, part_seen: bool) -> str | None:
-        """In words why the frame cannot be judged; None when it can."""
+    def _why_unfit(self, part: Part, levels: GreyLevels | None, *, part_seen: bool) -> str | None:
+        """In words why the part cannot be judged; None when it can."""
         if not part_seen:
             return NO_PART
-        return None if self.spec.trained is None else why_unfit(self.spec.trained, size, levels)
+        if self.spec.trained is None:
+            return None
+        return why_unfit(self.spec.trained, (part.width, part.height), levels)
 
     def _batched(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """A batch that must be larger than one is filled with copies of the part."""
@@ -253,30 +241,14 @@ class Inspector:
             return inputs
         return {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
 
-    def _check(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> None:
-        """Refuse what cannot be a part of this model, by mode, dtype and shape."""
+    def _part(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Part:
+        """The part, refused when it cannot be one of this model."""
+        self._check_open()
+        return Part.checked(self.spec, frame, colour, depth_m)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise BackendError("the inspector was closed; open the model again.")
-        self._check_presence(frame, colour, depth_m)
-        if frame is not None and colour is not None:
-            check_frame(frame, colour, self.spec.preprocessing.crop)
-        if depth_m is not None:
-            check_depth(depth_m, self.spec.preprocessing.crop)
-            _check_same_pixels(frame, colour, depth_m)
-
-    def _check_presence(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> None:
-        mode = self.spec.mode
-        for name, value, wanted in (
-            ("frame", frame, mode != "depth"),
-            ("colour", colour, mode != "depth"),
-            ("depth_m", depth_m, mode != "rgb"),
-        ):
-            if wanted and value is None:
-                raise FrameError(
-                    f"mode {mode} of this model needs `{name}`, found none; give it to inspect()."
-                )
-            if not wanted and value is not None:
-                raise FrameError(f"mode {mode} of this model has no use for `{name}`; leave it out.")
 
     def _unjudged(self, reason: str, stages_ms: Mapping[str, float], levels: GreyLevels | None) -> Inspection:
         grid = self.spec.preprocessing.map_size
@@ -292,20 +264,3 @@ class Inspector:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_same_pixels(frame: Array | None, colour: Colour | None, depth_m: Array) -> None:
-    if frame is not None and colour is not None and frame_size(frame, colour) != depth_m.shape[::-1]:
-        found = list(frame_size(frame, colour)[::-1])
-        raise FrameError(
-            f"frame and depth map must show the same pixels, found {found} and "
-            f"{list(depth_m.shape)} (height, width); register the depth map to the frame."
-        )
-
-
-def _size(frame: Array | None, colour: Colour | None, depth_m: Array | None) -> tuple[int, int]:
-    """Width and height in pixels of what was seen."""
-    if frame is not None and colour is not None:
-        return frame_size(frame, colour)
-    assert depth_m is not None  # noqa: S101  # one of the two is there: `_check_presence`
-    return depth_m.shape[1], depth_m.shape[0]

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import AstEdgeError, BackendError, FrameError, UsageError
 from ast_edge.frames.levels import GreyLevels
-from ast_edge.frames.pixel_formats import Colour
+from ast_edge.frames.part import Part
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 
@@ -127,13 +127,8 @@ class FrameBackend(Backend):
     in_flight: int
 
     @abstractmethod
-    def submit(
-        self,
-        frame: NDArray[np.uint8] | None,
-        colour: Colour | None,
-        depth_m: NDArray[np.floating[Any]] | None,
-    ) -> Future[PartOutputs]:
-        """Start on one part, whose inputs `check_frame` and `check_depth` accept; both are copied first.
+    def submit(self, part: Part) -> Future[PartOutputs]:
+        """Start on one part; its frame and depth map are copied before this returns.
 
         The future raises FrameError for a depth map that cannot be used and BackendError when the engine
         fails. Raises BackendError when the engine was closed.

@@ -22,7 +22,7 @@ from ast_edge.cuda.plan import FrameLayout, check_status
 from ast_edge.cuda.slots import Layouts, Slot, Wiring, primary_context
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.frames.levels import levels_from_sums
-from ast_edge.frames.pixel_formats import Colour
+from ast_edge.frames.part import Part
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
 from ast_edge.model.manifest import Manifest
@@ -81,14 +81,9 @@ class TensorRtBackend(FrameBackend):
         """What TensorRT's inspector says of every layer (see `Engine.layers`)."""
         return self._owner.call(self._engine.layers)
 
-    def prepare(
-        self,
-        frame: NDArray[np.uint8] | None,
-        colour: Colour | None,
-        depth_m: NDArray[np.floating[Any]] | None,
-    ) -> dict[str, NDArray[Any]]:
+    def prepare(self, part: Part) -> dict[str, NDArray[Any]]:
         """The network's inputs [N,...] as the kernels make them of one part, the first of N; for proofs."""
-        layouts, inputs = _layouts(frame, colour, depth_m)
+        layouts, inputs = _layouts(part)
         slot = self._free.get()
         try:
             if not slot.ready_for(layouts):
@@ -100,17 +95,12 @@ class TensorRtBackend(FrameBackend):
         finally:
             self._free.put(slot)
 
-    def submit(
-        self,
-        frame: NDArray[np.uint8] | None,
-        colour: Colour | None,
-        depth_m: NDArray[np.floating[Any]] | None,
-    ) -> Future[PartOutputs]:
+    def submit(self, part: Part) -> Future[PartOutputs]:
         """See `FrameBackend`."""
         started = perf_counter_ns()
         if self._closed:
             raise BackendError(f"{self.name}: the engine was closed; open the model again.")
-        layouts, inputs = _layouts(frame, colour, depth_m)
+        layouts, inputs = _layouts(part)
         slot = self._free.get()
         answered: Future[PartOutputs] = Future()
         try:
@@ -256,15 +246,15 @@ class TensorRtBackend(FrameBackend):
                 engine.close()
 
 
-def _layouts(
-    frame: NDArray[np.uint8] | None, colour: Colour | None, depth_m: NDArray[np.floating[Any]] | None
-) -> tuple[Layouts, dict[str, NDArray[Any]]]:
+def _layouts(part: Part) -> tuple[Layouts, dict[str, NDArray[Any]]]:
     inputs: dict[str, NDArray[Any]] = {}
     frame_layout = depth_layout = None
-    if frame is not None and colour is not None:
-        frame_layout, inputs["frame"] = FrameLayout.of(frame, colour), frame
-    if depth_m is not None:
-        depth_layout, inputs["depth_m"] = (*depth_m.shape, depth_m.dtype), depth_m
+    if part.frame is not None and part.colour is not None:
+        frame_layout = FrameLayout.packed(part.colour, part.width, part.height)
+        inputs["frame"] = part.frame
+    if part.depth_m is not None:
+        depth_layout = (part.height, part.width, part.depth_m.dtype)
+        inputs["depth_m"] = part.depth_m
     return (frame_layout, depth_layout), inputs
 
 

@@ -27,7 +27,7 @@ from ast_edge.frames.depth import (
     UNSHUFFLE,
     check_depth_size,
 )
-from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
+from ast_edge.frames.pixel_formats import COLOURS, Colour
 from ast_edge.frames.preprocess import check_crop
 from ast_edge.frames.resize import FIXED_POINT_BITS, filter_table, fixed_point_table
 from ast_edge.model.manifest import Crop, Preprocessing
@@ -73,9 +73,8 @@ class FrameLayout:
             )
 
     @classmethod
-    def of(cls, frame: NDArray[np.uint8], colour: Colour) -> FrameLayout:
-        """Of a frame that `check_frame` takes, its rows packed: the pitch is the bytes of one row."""
-        width, height = frame_size(frame, colour)
+    def packed(cls, colour: Colour, width: int, height: int) -> FrameLayout:
+        """Without gaps between the rows: the pitch is the bytes of one row."""
         return cls(colour, width, height, width * _ROW_BYTES.get(colour, 1))
 
     @property

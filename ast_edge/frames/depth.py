@@ -57,6 +57,12 @@ def depth_input(z_m: NDArray[np.float32] | NDArray[np.float64], spec: Preprocess
     implementation details). Nothing outside the crop is looked at. Raises FrameError for a map that cannot
     be used, UsageError for a model without depth.
     """
+    check_depth(z_m, spec.crop)
+    return prepared_depth(z_m, spec)
+
+
+def prepared_depth(z_m: NDArray[np.floating], spec: Preprocessing) -> DepthInput:
+    """As `depth_input`, of a map whose dtype and shape `check_depth` accepted."""
     if spec.depth is None:
         raise UsageError("This model takes no depth map: its preprocessing has no depth settings.")
     z, part = _part(z_m, spec.crop, spec.depth.foreground_min_m)
@@ -71,6 +77,7 @@ def part_in_depth(
     z_m: NDArray[np.float32] | NDArray[np.float64], foreground_min_m: float
 ) -> NDArray[np.bool_]:
     """Where the part is in a whole depth map [H,W] in metres: bool [H,W]; see `depth_input`."""
+    check_depth(z_m, None)
     return _part(z_m, None, foreground_min_m)[1]
 
 
@@ -78,12 +85,11 @@ def _part(
     z_m: NDArray[np.floating], crop: Crop | None, foreground_min_m: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Depth without gaps and where the part stands off its background, both [H,W] of the crop."""
-    z = _fill_gaps(_checked_depth(z_m, crop))
+    z = _fill_gaps(_checked_values(z_m, crop))
     return z, (np.abs(_background(z) - z) > foreground_min_m) & (z != 0)
 
 
-def _checked_depth(z_m: NDArray[np.floating], crop: Crop | None) -> NDArray[np.float64]:
-    check_depth(z_m, crop)
+def _checked_values(z_m: NDArray[np.floating], crop: Crop | None) -> NDArray[np.float64]:
     z = cropped(z_m, crop).astype(np.float64)
     if not np.isfinite(z).all():
         raise FrameError(NOT_FINITE)

@@ -49,6 +49,11 @@ def image_input(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing) -
     belong to the graph. Raises FrameError for what `check_frame` refuses.
     """
     check_frame(frame, colour, spec.crop)
+    return prepared_image(frame, colour, spec)
+
+
+def prepared_image(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing) -> NDArray[np.uint8]:
+    """As `image_input`, of a frame that `check_frame` accepted."""
     # Every channel is resized alone, so their order and number can wait for the smaller picture.
     if colour == "mono":
         return np.repeat(resize_image(cropped(frame, spec.crop)[..., None], spec.image_size), 3, axis=2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ast_edge.cuda.plan import NO_PART, FrameLayout, Launch, check_status, plan_depth, plan_image, plan_inputs
 from ast_edge.errors import FrameError, UsageError
 from ast_edge.frames.depth import NO_CORNER, NOT_FINITE, depth_input, part_in_depth
+from ast_edge.frames.pixel_formats import frame_size
 from ast_edge.frames.preprocess import image_input
 from ast_edge.model.manifest import Crop, DepthPreprocessing, MaskWeights, Preprocessing
 from tests.cuda.host import Bytes, Host
@@ -215,7 +216,8 @@ def rgbd_plan_inputs() -> tuple[NDArray[np.uint8], Depth, Preprocessing]:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_both_inputs_come_from_one_plan(host: Host, threads: int) -> None:
     frame, z_m, spec = rgbd_plan_inputs()
-    plan = plan_inputs(FrameLayout.of(frame, "bgr"), (48, 40, z_m.dtype), spec)
+    layout = FrameLayout.packed("bgr", *frame_size(frame, "bgr"))
+    plan = plan_inputs(layout, (48, 40, z_m.dtype), spec)
     outputs = host.run(plan, {"frame": frame, "depth_m": z_m}, threads=threads)
     assert set(plan.outputs) == {"image", "levels", "status", "depth", "foreground"}
     np.testing.assert_array_equal(outputs["image"].reshape(32, 32, 3), image_input(frame, "bgr", spec))
@@ -231,7 +233,7 @@ def clears_status(launch: Launch) -> bool:
 
 def test_a_plan_for_both_is_the_two_plans_with_one_clear_of_status() -> None:
     frame, z_m, spec = rgbd_plan_inputs()
-    layout, depth = FrameLayout.of(frame, "bgr"), (48, 40, z_m.dtype)
+    layout, depth = FrameLayout.packed("bgr", *frame_size(frame, "bgr")), (48, 40, z_m.dtype)
     both = plan_inputs(layout, depth, spec)
     alone = (plan_image(layout, spec), plan_depth(*depth, spec))
     assert [clears_status(launch) for launch in both.launches] == [True] + [False] * (len(both.launches) - 1)

@@ -42,7 +42,7 @@ def at_pitch(frame: NDArray[np.uint8], layout: FrameLayout) -> NDArray[np.uint8]
 def check_against_reference(
     host: Host, frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing, *, gap: int, threads: int
 ) -> None:
-    packed = FrameLayout.of(frame, colour)
+    packed = FrameLayout.packed(colour, *frame_size(frame, colour))
     layout = FrameLayout(colour, packed.width, packed.height, packed.pitch + gap)
     plan = plan_image(layout, spec)
     outputs = host.run(plan, {"frame": at_pitch(frame, layout)}, threads=threads)
@@ -105,7 +105,9 @@ def test_an_even_picture_stays_even(host: Host, level: int) -> None:
     spec = Preprocessing(image_size=37, map_size=1)
     for width in (3, 36, 37, 1000):
         frame = np.full((41, width), level, np.uint8)
-        outputs = host.run(plan_image(FrameLayout.of(frame, "mono"), spec), {"frame": frame})
+        outputs = host.run(
+            plan_image(FrameLayout.packed("mono", *frame_size(frame, "mono")), spec), {"frame": frame}
+        )
         assert (outputs["image"] == level).all()
 
 
@@ -141,7 +143,7 @@ def test_a_pitch_shorter_than_a_row_is_refused(colour: Colour, pitch: int) -> No
 def test_layouts_count_the_bytes_of_their_frames() -> None:
     for colour in COLOURS:
         frame = camera_frame(colour, 14, 10, 0)
-        layout = FrameLayout.of(frame, colour)
+        layout = FrameLayout.packed(colour, *frame_size(frame, colour))
         assert (layout.width, layout.height) == frame_size(frame, colour)
         assert layout.nbytes == frame.nbytes
         assert layout.pitch == frame[0].nbytes

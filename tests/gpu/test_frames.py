@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ast_edge.frames.depth import depth_input
+from ast_edge.frames.part import Part
 from ast_edge.frames.pixel_formats import COLOURS, Colour
 from ast_edge.frames.preprocess import image_input
 from ast_edge.inspector import Inspector
@@ -20,7 +21,7 @@ from ast_edge.model.engine_file import read_engine_file
 from ast_edge.model.manifest import Mode
 from tests.frames.test_pixel_formats import camera_frame
 from tests.gpu.conftest import REHEARSAL, Build
-from tests.tiny import flat_part, grey, part, white
+from tests.tiny import flat_part, grey, part, tiny_spec, white
 
 INSPECTIONS = 300 if REHEARSAL else 10_000
 FLAT_BYTES = 8 << 20
@@ -43,25 +44,25 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
 @pytest.mark.parametrize("colour", COLOURS)
 def test_frames_are_prepared_as_by_the_reference(build: Build, colour: Colour, size: tuple[int, int]) -> None:
     engine = build("rgb", "fp32")
-    spec = read_engine_file(engine).manifest.preprocessing
+    spec = read_engine_file(engine).manifest
     frame = camera_frame(colour, *size, seed=3)
     with backend_of(engine) as backend:
-        found = backend.prepare(frame, colour, None)["image"][0]
-    difference = np.abs(found.astype(int) - image_input(frame, colour, spec))
+        found = backend.prepare(Part.checked(spec, frame, colour))["image"][0]
+    difference = np.abs(found.astype(int) - image_input(frame, colour, spec.preprocessing))
     assert difference.max() <= 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_depth_is_prepared_as_by_the_reference(build: Build, dtype: str) -> None:
     engine = build("depth", "fp32")
-    spec = read_engine_file(engine).manifest.preprocessing
+    spec = read_engine_file(engine).manifest
     rng = np.random.default_rng(0)
     for height, width in ((40, 48), (400, 400), (97, 31)):
         z = flat_part(height, width).astype(dtype) + rng.normal(0, 1e-3, (height, width)).astype(dtype)
         z[rng.random(z.shape) < 0.2] = 0
         with backend_of(engine) as backend:
-            found = backend.prepare(None, None, z)
-        expected = depth_input(z, spec)
+            found = backend.prepare(Part.checked(spec, depth_m=z))
+        expected = depth_input(z, spec.preprocessing)
         np.testing.assert_array_equal(found["foreground"][0], expected.foreground)
         np.testing.assert_allclose(found["depth"][0], expected.depth, rtol=0, atol=1e-5)
 
@@ -80,10 +81,9 @@ def test_verdicts_are_those_of_onnx_runtime(build: Build, mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_graph_gives_the_bits_of_plain_execution(build: Build, mode: Mode) -> None:
-    inputs = part(mode, good=False)
-    arguments = (inputs.get("frame"), inputs.get("colour"), inputs.get("depth_m"))
+    checked = Part.checked(tiny_spec(mode), **part(mode, good=False))
     with backend_of(build(mode, "fp32")) as graph, backend_of(build(mode, "fp32"), graph=False) as plain:
-        one, other = (backend.submit(*arguments).result() for backend in (graph, plain))
+        one, other = (backend.submit(checked).result() for backend in (graph, plain))
     assert one.score == other.score
     np.testing.assert_array_equal(one.anomaly_map, other.anomaly_map)
     assert one.levels == other.levels
