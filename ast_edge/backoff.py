@@ -1,4 +1,4 @@
-"""How long to wait before the next try: longer every time, and never in step with others."""
+"""Delays between retries: exponential, with jitter so that clients do not retry in step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 
 class Backoff:
-    """Doubles from `first_s` to `most_s`; every wait is between half of that and all of it."""
+    """The delay doubles from `first_s` to `most_s`; each wait is a random half to all of it."""
 
     def __init__(self, first_s: float = 0.25, most_s: float = 10.0, *, seed: int | None = None) -> None:
         self._first_s, self._most_s = first_s, most_s
@@ -14,11 +14,11 @@ class Backoff:
         self._random = random.Random(seed)  # noqa: S311 (jitter, no secret)
 
     def next_s(self) -> float:
-        """Seconds to wait now."""
+        """Return the seconds to wait before the next attempt."""
         wait = self._next_s * self._random.uniform(0.5, 1.0)
         self._next_s = min(2 * self._next_s, self._most_s)
         return wait
 
     def reset(self) -> None:
-        """After a success: the next failure waits shortly again."""
+        """Reset after a success: the next failure waits `first_s` again."""
         self._next_s = self._first_s

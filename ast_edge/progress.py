@@ -1,4 +1,4 @@
-"""What a person sees of a long job: a bar with loss and time left, or now and then a line."""
+"""Progress of long jobs: a bar with loss and remaining time on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Stage:
-    """Counts the steps of one stage and shows them."""
+    """Count and display the steps of one stage."""
 
     def __init__(self, name: str, total: int, bar: Progress | None, console: Console) -> None:
         self._name, self._total, self._bar, self._console = name, total, bar, console
@@ -29,7 +29,7 @@ class Stage:
         self._told_at = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count `steps` more as done; `note` is shown beside them (the loss, say)."""
+        """Count `steps` more as done; `note`, for example the loss, is shown next to them."""
         self._done += steps
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self._done, note=note)
@@ -42,7 +42,7 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(name: str, total: int) -> Iterator[Stage]:
-    """Show one stage of `total` steps on stderr while the block runs."""
+    """Display a stage of `total` steps on stderr while the block runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Stage(name, total, None, console)

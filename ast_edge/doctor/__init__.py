@@ -1,4 +1,4 @@
-"""What this machine has for inspection beside the line, what it lacks, and how to mend that.
+"""What this machine has for inspection on the line, what it lacks, and how to fix that.
 
 Each module looks at one field; `ast_edge.doctor.examining.examine` runs every look.
 """

@@ -1,4 +1,4 @@
-"""GStreamer and Aravis through the system's bindings, and the cameras that answer."""
+"""GStreamer and Aravis through the system bindings, and the cameras found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CSI = "nvarguscamerasrc"
 
 
 def look_at_gstreamer() -> list[Finding]:
-    """GStreamer, for V4L2, RTSP and CSI cameras; and the element that reads a Jetson's CSI cameras."""
+    """Check GStreamer (V4L2, RTSP and CSI cameras) and the element for the CSI cameras of a Jetson."""
     gst, problem = _loaded("Gst", "1.0", "GStreamer")
     if gst is None:
         return [problem]
@@ -26,7 +26,7 @@ def look_at_gstreamer() -> list[Finding]:
 
 
 def csi_finding(*, there: bool, jetson: bool) -> Finding:
-    """What it means that the element for CSI cameras is there or not."""
+    """Return the finding for the presence of the element for CSI cameras."""
     if there:
         return Finding("ok", "CSI cameras", f"GStreamer has {_CSI}")
     if not jetson:
@@ -36,7 +36,7 @@ def csi_finding(*, there: bool, jetson: bool) -> Finding:
 
 
 def look_at_aravis() -> list[Finding]:
-    """Aravis, for GigE Vision cameras."""
+    """Check Aravis, which GigE Vision cameras need."""
     aravis, problem = _loaded("Aravis", "0.8", "Aravis")
     if aravis is None:
         return [problem]
@@ -53,7 +53,7 @@ def _loaded(namespace: str, version: str, what: str) -> tuple[Any, Finding]:
 
 
 def look_at_cameras(root: Path = ROOT) -> list[Finding]:
-    """The cameras that this machine sees. The search in the network takes a second."""
+    """List the cameras that this machine sees; the network search takes a second."""
     from ast_edge.cameras import opening  # noqa: PLC0415 (needs numpy)
 
     search = getattr(opening, "list_cameras", None)
@@ -65,12 +65,12 @@ def look_at_cameras(root: Path = ROOT) -> list[Finding]:
 
 
 def cameras_findings(found: Sequence[str], locked: Sequence[str]) -> list[Finding]:
-    """What the cameras found mean; `locked` are those that this user may not read."""
+    """Return the finding for the cameras found; `locked` are those this user may not read."""
     if not found:
         fix = "Check power, cable and subnet; folders and videos of parts need no camera."
         return [Finding("note", "cameras", "none answers", fix)]
     if locked:
-        fix = "Add the user to the group with `sudo usermod -aG video $USER` and log in anew."
+        fix = "Add the user to the group with `sudo usermod -aG video $USER` and log in again."
         return [Finding("warning", "cameras", f"no rights on {', '.join(locked)}", fix)]
     return [Finding("ok", "cameras", ", ".join(found))]
 

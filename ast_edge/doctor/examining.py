@@ -1,4 +1,4 @@
-"""Every look in a process of its own: one that hangs or ends by a library's fault is told as a finding."""
+"""Run each probe in its own process: one that hangs or crashes in a library becomes a finding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ast_edge.doctor.finding import Finding
 ENGINES = ("ONNX Runtime", "TensorRT")
 _AT_ONCE = 4
 _DYING_S = 2.0
-# The same search path as here: the process sees the packages that inspection would see.
+# The same search path as here, so that the process sees the packages that inspection would use.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ast_edge.doctor.examining import answer; answer(sys.argv[2])"
@@ -26,7 +26,7 @@ _START = (
 
 @dataclass(frozen=True)
 class Probe:
-    """One look at the machine, and the seconds that it may take."""
+    """One probe of the machine and its time limit in seconds."""
 
     look: Callable[[], list[Finding]]
     limit_s: float = 20.0
@@ -54,7 +54,7 @@ PROBES = {
 
 
 def examine() -> list[Finding]:
-    """Look at everything, and say at last whether inspection is possible. Takes some seconds."""
+    """Run all probes; the last finding says whether inspection is possible. Takes some seconds."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = pool.map(lambda item: look_apart(item[0], item[1].limit_s), PROBES.items())
         findings = [finding for found in answers for finding in found]
@@ -62,7 +62,7 @@ def examine() -> list[Finding]:
 
 
 def inspection(findings: Sequence[Finding]) -> Finding:
-    """Whether an engine is usable here."""
+    """Return the finding whether an engine is usable on this machine."""
     usable = [finding.what for finding in findings if finding.what in ENGINES and finding.level == "ok"]
     if usable:
         return Finding("ok", "inspection", f"possible, by {' and '.join(usable)}")
@@ -71,7 +71,7 @@ def inspection(findings: Sequence[Finding]) -> Finding:
 
 
 def look_apart(name: str, limit_s: float) -> list[Finding]:
-    """The findings of `PROBES[name]` in a process of its own, or one that says how it failed."""
+    """Run `PROBES[name]` in its own process; return its findings, or one that describes its failure."""
     command = [sys.executable, "-W", "ignore", "-c", _START, json.dumps(sys.path), name]
     try:
         process = subprocess.Popen(  # noqa: S603 (this Python itself)
@@ -92,7 +92,7 @@ def look_apart(name: str, limit_s: float) -> list[Finding]:
 
 
 def _put_away(process: subprocess.Popen[bytes]) -> None:
-    """End it if it runs. One that hangs in a driver of the kernel cannot be ended, and is left behind."""
+    """Kill the process if it runs. One that hangs in a kernel driver cannot be killed and is abandoned."""
     if process.poll() is None:
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -102,7 +102,7 @@ def _put_away(process: subprocess.Popen[bytes]) -> None:
 
 
 def answer(name: str) -> None:
-    """In the process apart: look, print what was found as JSON, and end at once. Does not return.
+    """Child process: run the probe, print the findings as JSON and exit at once. Does not return.
 
     What libraries print goes to stderr. They are not asked to clean up: some crash there.
     """
@@ -110,7 +110,7 @@ def answer(name: str) -> None:
     os.dup2(2, 1)
     try:
         findings = PROBES[name].look()
-    except Exception as exc:  # noqa: BLE001 (whatever a library raises is what was to be found out)
+    except Exception as exc:  # noqa: BLE001 (any exception of a library is the finding)
         findings = [_failed(name, f"failed: {type(exc).__name__}: {' '.join(str(exc).split())[:300]}")]
     with contextlib.suppress(OSError), os.fdopen(out, "w", encoding="utf-8") as file:
         json.dump([asdict(finding) for finding in findings], file)
@@ -118,7 +118,7 @@ def answer(name: str) -> None:
 
 
 def _failed(name: str, found: str) -> Finding:
-    fix = "Install it anew or update it, then run `ast-edge doctor` again; report it if that does not help."
+    fix = "Reinstall or update it, then run `ast-edge doctor` again; report it if that does not help."
     return Finding("problem", name, found, fix)
 
 

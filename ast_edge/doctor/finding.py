@@ -1,4 +1,4 @@
-"""What a look at the machine gives, and how it asks files and programs: never waiting, never raising."""
+"""A finding about the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Finding:
 
 
 def size(count: float) -> str:
-    """Bytes in words, in powers of ten as disks are sold."""
+    """Format a number of bytes in powers of ten, as disks are sold."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""A Jetson's own: JetPack, power mode, clocks; and the governor of any processor."""
+"""JetPack, power mode and clocks of a Jetson, and the CPU frequency governor of any machine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OLDEST = 35  # JetPack 5
 
 
 def look_at_jetpack(root: Path = ROOT) -> list[Finding]:
-    """The release of Jetson Linux and the package JetPack."""
+    """Check the Jetson Linux release and the JetPack package."""
     text = read(root / "etc/nv_tegra_release")
     if text is None:
-        return [Finding("ok", "Jetson", "this machine is none")]
+        return [Finding("ok", "Jetson", "this machine is not one")]
     return [
         _release(parse_release(text)),
         _jetpack(ask("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack")),
@@ -29,8 +29,8 @@ def _release(release: Release | None) -> Finding:
         return Finding(
             "note",
             "Jetson",
-            "/etc/nv_tegra_release does not tell the release",
-            "Compare the release with what README.md names, with `cat /etc/nv_tegra_release`.",
+            "/etc/nv_tegra_release names no release",
+            "Print it with `cat /etc/nv_tegra_release` and compare it with the documented releases.",
         )
     if release.major < _OLDEST:
         return Finding(
@@ -54,7 +54,7 @@ def _jetpack(version: str | None) -> Finding:
 
 
 def look_at_power_mode() -> list[Finding]:
-    """The power mode of a Jetson; nothing where there is no nvpmodel."""
+    """Check the power mode of a Jetson; no finding without nvpmodel."""
     return [_power_mode(ask("nvpmodel", "-q"))] if tool("nvpmodel") else []
 
 
@@ -62,20 +62,20 @@ def _power_mode(text: str | None) -> Finding:
     mode = parse_power_mode(text or "")
     if mode is None:
         return Finding(
-            "note", "power mode", "nvpmodel does not tell it", "Look it up with `sudo nvpmodel -q`."
+            "note", "power mode", "nvpmodel does not report it", "Query it with `sudo nvpmodel -q`."
         )
     if mode.upper().startswith("MAXN"):
         return Finding("ok", "power mode", mode)
     return Finding(
         "note",
         "power mode",
-        f"{mode}: processor and GPU are held below what they can",
+        f"{mode}: processor and GPU run below their maximum",
         "Choose a mode of /etc/nvpmodel.conf with `sudo nvpmodel -m NUMBER`, as supply and cooling allow.",
     )
 
 
 def look_at_clocks(root: Path = ROOT) -> list[Finding]:
-    """Are the clocks held at their maximum, so that each part takes the same time?"""
+    """Check whether the clocks are locked at their maximum, so that each part takes the same time."""
     if tool("jetson_clocks"):
         return [_clocks(ask("jetson_clocks", "--show"))]
     files = sorted((root / _GOVERNORS).glob("cpu[0-9]*/cpufreq/scaling_governor"))
@@ -89,7 +89,7 @@ def _clocks(text: str | None) -> Finding:
             "note",
             "clocks",
             "jetson_clocks shows them to administrators only",
-            "Look with `sudo jetson_clocks --show`; `sudo jetson_clocks` holds them at their maximum.",
+            "Show them with `sudo jetson_clocks --show`; `sudo jetson_clocks` locks them at their maximum.",
         )
     if not free:
         return Finding("ok", "clocks", "held at their maximum")
@@ -97,20 +97,20 @@ def _clocks(text: str | None) -> Finding:
         "warning",
         "clocks",
         f"they follow the load ({', '.join(free)}), so latencies vary",
-        "Hold them at their maximum with `sudo jetson_clocks`, at each start of the machine.",
+        "Lock them at their maximum with `sudo jetson_clocks` after each boot.",
     )
 
 
 def governor_finding(governors: Iterable[str]) -> Finding:
-    """What the processors' frequency governors mean; none at all where the machine hides them."""
+    """Return the finding for the CPU frequency governors; the list is empty if the machine hides them."""
     names = sorted({name.strip() for name in governors})
     if not names:
-        return Finding("ok", "clocks", "not told by this machine")
+        return Finding("ok", "clocks", "not reported by this machine")
     if names == ["performance"]:
         return Finding("ok", "clocks", "governor performance")
     return Finding(
         "note",
         "clocks",
         f"governor {', '.join(names)}: the processor follows the load, so latencies vary",
-        "Hold the clock at its maximum with `sudo cpupower frequency-set -g performance`.",
+        "Lock the clock at its maximum with `sudo cpupower frequency-set -g performance`.",
     )

@@ -1,1 +1,1 @@
-"""What this computer is and does: sensors, facts, load."""
+"""The computer this runs on: sensors, facts for result files, load."""

@@ -1,4 +1,4 @@
-"""Asking this machine's files and programs, without waiting and without raising."""
+"""Query files and programs of this machine; no call blocks for long and none raises."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 ROOT = Path("/")
 _TOOL_S = 5.0
 _MAX_BYTES = 1 << 20
-# Administrators' programs are often not on a user's PATH.
+# Administration programs are often missing from a user's PATH.
 _MORE_FOLDERS = ("/usr/sbin", "/sbin")
 
 
 def tool(name: str) -> str | None:
-    """Where a program of the system is, or None."""
+    """Return the path of a system program, or None if it is not installed."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *_MORE_FOLDERS]
-    # An empty entry would mean the current folder, where anybody's program may lie.
+    # An empty entry means the current folder, which may hold any program.
     return shutil.which(name, path=os.pathsep.join(filter(None, folders)))
 
 
 def ask(name: str, *arguments: str) -> str | None:
-    """What a program prints, or None where it is not there, fails, or does not answer in time."""
+    """Return what a program prints, or None if it is missing, fails or exceeds the time limit."""
     path = tool(name)
     if path is None:
         return None
@@ -42,7 +42,7 @@ def ask(name: str, *arguments: str) -> str | None:
 
 
 def read(path: Path) -> str | None:
-    """The text of a small file, or None where it cannot be read."""
+    """Return the text of a small file, or None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What a measurement was made on: it goes into every result file."""
+"""Facts about the machine a measurement was made on, part of every result file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PACKAGES = (
 
 
 def facts(root: Path = ROOT) -> dict[str, object]:
-    """Processor, memory, GPU, board, power mode, system, versions and the git revision of this code.
+    """Return processor, memory, GPU, board, power mode, system, versions and the git revision of this code.
 
-    What the machine does not tell is None.
+    A fact that the machine does not report is None.
     """
     return {
         "cpu": _cpu(root),
@@ -56,7 +56,7 @@ def _cpu(root: Path) -> str:
 
 
 def _board(root: Path) -> str | None:
-    """A Jetson's name and its release of Jetson Linux."""
+    """Return the name of a Jetson and its Jetson Linux release, None on other machines."""
     release = parse_release(read(root / "etc/nv_tegra_release") or "")
     if release is None:
         return None
@@ -73,13 +73,13 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str | None:
-    """Of the git work tree that this file lies in; None where it was installed from a wheel."""
+    """Return the revision of the git work tree that holds this file; None if installed from a wheel."""
     here = str(Path(__file__).parent)
-    # What git does not track lies in somebody else's work tree, a virtual environment in a project say.
+    # An untracked file lies in another project's work tree, for example in its virtual environment.
     if ask("git", "-C", here, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     revision = _one_line(ask("git", "-C", here, "rev-parse", "--short=12", "HEAD"))
-    # Results and the tables made of them do not change what is measured.
+    # Results and the tables generated from them do not change what is measured.
     paths = (":/", ":(top,exclude)benchmarks/results", ":(top,exclude)*.md")
     changed = _one_line(ask("git", "-C", here, "status", "--porcelain", "--untracked-files=no", "--", *paths))
     return f"{revision} with changes" if revision and changed else revision

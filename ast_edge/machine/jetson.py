@@ -1,4 +1,4 @@
-"""What a Jetson says about itself: release, power mode, clocks."""
+"""Parse what a Jetson reports about itself: release, power mode, clocks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ast_edge.machine.asking import ROOT
 _RELEASE = re.compile(r"^# R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", re.MULTILINE)
 _MODE = re.compile(r"^NV Power Mode:\s*(\S.*?)\s*$", re.MULTILINE)
 _CLOCK = re.compile(r"(cpu\d+|GPU|EMC)\b.*?\bMinFreq=(\d{1,15})\s+MaxFreq=(\d{1,15})\b")
-# The memory's clock is held by an override: its least frequency stays low.
+# The memory clock is held by an override; its minimum frequency stays low.
 _OFF_OR_HELD = re.compile(r"\b(Online=0|FreqOverride=1)\b")
 
 
 class Release(NamedTuple):
-    """The release of Jetson Linux (L4T), as 36 and "3.0"."""
+    """A Jetson Linux (L4T) release, for example 36 and "3.0"."""
 
     major: int
     revision: str
@@ -26,21 +26,21 @@ class Release(NamedTuple):
 
 
 def parse_release(text: str) -> Release | None:
-    """The release that /etc/nv_tegra_release tells, or None."""
+    """Return the release found in the text of /etc/nv_tegra_release, or None."""
     match = _RELEASE.search(text)
     return Release(int(match[1]), match[2]) if match else None
 
 
 def parse_power_mode(text: str) -> str | None:
-    """The name of the power mode that `nvpmodel -q` prints, as "MAXN" or "15W", or None."""
+    """Return the power mode printed by `nvpmodel -q`, for example "MAXN" or "15W", or None."""
     match = _MODE.search(text)
     return match[1] if match else None
 
 
 def parse_free_clocks(text: str) -> tuple[str, ...] | None:
-    """The clocks of `jetson_clocks --show` that may go below their maximum; None where it shows none.
+    """Return the clocks in `jetson_clocks --show` that may drop below their maximum; None if it lists none.
 
-    Processors that are off in this power mode do not count.
+    Processors that are off in this power mode are ignored.
     """
     clocks = [match for line in text.splitlines() if (match := _CLOCK.match(line))]
     free = [clock for clock in clocks if not _OFF_OR_HELD.search(clock.string)]
@@ -48,5 +48,5 @@ def parse_free_clocks(text: str) -> tuple[str, ...] | None:
 
 
 def is_jetson(root: Path = ROOT) -> bool:
-    """Is this a Jetson?"""
+    """Return whether this machine is a Jetson."""
     return (root / "etc/nv_tegra_release").exists()

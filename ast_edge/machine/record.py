@@ -1,4 +1,4 @@
-"""The base of every record that goes into a result file."""
+"""The base class of records in result files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """A part of a result file: what is not described is refused."""
+    """An immutable record of a result file; unknown keys, NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

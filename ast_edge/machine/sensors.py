@@ -1,8 +1,8 @@
-"""How warm the board and the GPU are and what power they draw, where the machine says so.
+"""Temperature and power of board and GPU, as far as the machine exposes them.
 
-Linux tells through sysfs: thermal zones, and sensors under `class/hwmon` (on a Jetson the INA3221 behind each
-supply rail). A desktop's GPU is asked through NVML where the package pynvml is installed. What cannot be read
-is left out: a sensor that is switched off answers with an error, and that is no fault of the line.
+On Linux they come from sysfs: thermal zones, and monitors under `class/hwmon` (on a Jetson the INA3221 of
+each supply rail). A desktop GPU is queried through NVML if the package pynvml is installed. A sensor that
+cannot be read is omitted: one that is switched off answers with an error, which is not a fault of the line.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _MOST_CHANNELS = 16
 _MOST_READINGS = 100
 _LONGEST = 64  # bytes of a sensor's name or number
 _NVML_TEMPERATURE_GPU = 0
-# What no board is: sensors say such things when they are off.
+# Outside these limits a value is not plausible: sensors report such values when they are off.
 _COLDEST_C, _HOTTEST_C = -100.0, 250.0
 _MOST_W = 10_000.0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One sensor at one moment: `temperature` in degrees Celsius, `power` in watts."""
+    """The value of one sensor at one moment: `temperature` in degrees Celsius, `power` in watts."""
 
     kind: Literal["temperature", "power"]
     sensor: str
@@ -36,14 +36,14 @@ class Reading:
 
     @property
     def credible(self) -> bool:
-        """Whether a board can be so."""
+        """Whether the value is plausible for a board."""
         if self.kind == "temperature":
             return _COLDEST_C <= self.value <= _HOTTEST_C
         return 0.0 <= self.value <= _MOST_W
 
 
 class Nvml(Protocol):
-    """What is used of the module pynvml."""
+    """The part of the module pynvml that is used."""
 
     def nvmlDeviceGetCount(self) -> int: ...  # noqa: D102, N802 (NVML's own names)
 
@@ -55,7 +55,7 @@ class Nvml(Protocol):
 
 
 class WholeNvml(Nvml, Protocol):
-    """With what the stopwatch asks too."""
+    """`Nvml` with the calls that the stopwatch needs in addition."""
 
     def nvmlDeviceGetClockInfo(self, handle: object, kind: int) -> int: ...  # noqa: D102, N802
 
@@ -63,9 +63,9 @@ class WholeNvml(Nvml, Protocol):
 
 
 class Board:
-    """The sensors of this machine; `read` may be called from any thread and never raises.
+    """The sensors of this machine. `read` is thread-safe and never raises.
 
-    `root` is where sysfs is mounted.
+    `root` is the mount point of sysfs.
     """
 
     def __init__(self, root: Path = SYSFS) -> None:
@@ -73,10 +73,10 @@ class Board:
         self._nvml = find_nvml()
 
     def read(self) -> tuple[Reading, ...]:
-        """What can be read now, each sensor's name once per kind."""
+        """Return the current readings; each sensor name occurs once per kind."""
         found: dict[tuple[str, str], Reading] = {}
         for source in (sysfs_readings(self._root), gpu_readings(self._nvml)):
-            # A driver's answers are not ours to foresee, and nothing here may reach the line.
+            # A driver may fail in any way, and no such failure may reach the line.
             with contextlib.suppress(Exception):
                 for reading in source:
                     found.setdefault((reading.kind, reading.sensor), reading)
@@ -84,7 +84,7 @@ class Board:
 
 
 def sysfs_readings(root: Path) -> Iterator[Reading]:
-    """Temperatures of the thermal zones, then temperatures and powers of the hardware monitors."""
+    """Yield temperatures of the thermal zones, then temperatures and powers of the hardware monitors."""
     zones = set()
     for folder in _folders(root / "class/thermal", "thermal_zone"):
         name, milli = _text(folder / "type"), _number(folder / "temp")
@@ -94,13 +94,13 @@ def sysfs_readings(root: Path) -> Iterator[Reading]:
             yield from _if_credible(Reading("temperature", name, milli / 1e3))
     for folder in _folders(root / "class/hwmon", "hwmon"):
         name = _text(folder / "name")
-        # The kernel shows each thermal zone as a monitor too.
+        # The kernel lists each thermal zone as a monitor as well.
         if name is not None and name.replace("_", "-") not in zones:
             yield from _monitor(folder, name)
 
 
 def gpu_readings(nvml: Nvml | None) -> Iterator[Reading]:
-    """Temperature and power of every GPU that NVML knows; a GPU that does not say is left out."""
+    """Yield temperature and power of every GPU known to NVML; a GPU that does not answer is omitted."""
     if nvml is None:
         return
     for index in range(min(nvml.nvmlDeviceGetCount(), _MOST_CHANNELS)):
@@ -113,7 +113,7 @@ def gpu_readings(nvml: Nvml | None) -> Iterator[Reading]:
 
 
 def _monitor(folder: Path, name: str) -> Iterator[Reading]:
-    """One hardware monitor: temperatures in 0.001 C, powers in microwatts or as mV by mA."""
+    """Yield the readings of one monitor; its files hold 0.001 degrees C, microwatts, or mV and mA."""
     for channel in range(1, _MOST_CHANNELS + 1):
         milli = _number(folder / f"temp{channel}_input")
         if milli is not None:
@@ -127,7 +127,7 @@ def _monitor(folder: Path, name: str) -> Iterator[Reading]:
         volts = _number(folder / f"in{channel}_input")
         amperes = _number(folder / f"curr{channel}_input")
         if name.startswith("ina") and volts is not None and amperes is not None:
-            # The name of the rail; the fourth to seventh channel of an INA3221 are sums, without a label.
+            # The label names the rail; channels four to seven of an INA3221 are sums without a label.
             rail = _text(folder / f"in{channel}_label")
             if rail is not None and not rail.startswith("sum of"):
                 yield from _if_credible(Reading("power", rail, volts * amperes / 1e6))
@@ -139,7 +139,7 @@ def _if_credible(reading: Reading) -> Iterator[Reading]:
 
 
 def _folders(parent: Path, prefix: str) -> list[Path]:
-    """Its numbered folders in the order of their numbers."""
+    """Return the numbered subfolders in numerical order."""
     try:
         children = list(islice(parent.iterdir(), 10 * _MOST_FOLDERS))
     except OSError:
@@ -149,7 +149,7 @@ def _folders(parent: Path, prefix: str) -> list[Path]:
 
 
 def _text(path: Path) -> str | None:
-    """The file's one line; None where it is not there, empty, or will not say."""
+    """Return the single line of a file; None if it is missing, empty or unreadable."""
     try:
         with path.open("rb", buffering=0) as stream:
             text = stream.read(_LONGEST).decode(errors="replace").strip("\0\n\r\t ")
@@ -164,7 +164,7 @@ def _number(path: Path) -> float | None:
 
 
 def find_nvml() -> WholeNvml | None:
-    """NVML, initialised; None without the package, the driver, or a GPU."""
+    """Return NVML, initialised; None without the package, the driver or a GPU."""
     try:
         import pynvml  # noqa: PLC0415 (optional, and it loads the driver's library)
 

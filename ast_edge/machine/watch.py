@@ -1,6 +1,6 @@
-"""What the machine did while something was measured: load, memory, power, heat, clocks, throttling.
+"""Load, memory, power, temperature, clocks and throttling of the machine during a measurement.
 
-Power, heat and throttling are watched by a thread twice a second, seldom enough to leave the times alone.
+A thread samples power, temperature and throttling twice a second, rarely enough not to affect the timings.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _EVERY_S = 0.5
 _SM_CLOCK = 1  # of NVML's clocks, that of the multiprocessors
 _MEMORY = re.compile(r"^(VmRSS|VmHWM):\s*(\d{1,15}) kB$", re.MULTILINE)
-# Rails that together are all a board draws; the first set that is there whole counts.
+# Sets of rails that add up to the power of the whole board; the first complete set is used.
 _WHOLE_BOARD = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
-# Bits of NVML's reasons for lower clocks: power cap, hardware slowdown, heat (twice), power brake.
+# Bits of NVML's reasons for reduced clocks: power cap, hardware slowdown, heat (two bits), power brake.
 _THROTTLED = {
     0x04: "the GPU's power cap",
     0x08: "a hardware slowdown of the GPU",
@@ -38,7 +38,7 @@ _THROTTLED = {
 
 
 class Load(Strict):
-    """Processors kept busy on average: by this process, and by all others. None where /proc does not tell."""
+    """Average number of busy processors, by this process and by all others; None if not reported."""
 
     own_cores: float | None
     other_cores: float | None
@@ -46,7 +46,7 @@ class Load(Strict):
 
 
 class Memory(Strict):
-    """In bytes: resident now and at its highest, and what this process holds on the GPU (None: not told)."""
+    """Bytes resident now, at the peak, and held on the GPU by this process; None if not reported."""
 
     resident: int | None
     peak: int | None
@@ -54,10 +54,10 @@ class Memory(Strict):
 
 
 class Power(Strict):
-    """Mean watts by sensor while parts were judged; of what is the sum, and its millijoules per part.
+    """Mean power in watts per sensor while parts were judged, and energy in millijoules per part.
 
     `of` says what `watts` covers: the board, else the GPU for an engine that runs there, else the processor.
-    All None where no such sensor can be read; `mj_per_part` also where two models took turns.
+    All are None without such a sensor; `mj_per_part` is None as well if two models took turns.
     """
 
     sensors: dict[str, float]
@@ -67,7 +67,7 @@ class Power(Strict):
 
 
 class Heat(Strict):
-    """Degrees Celsius by sensor, and MHz of processor and GPU (None: not told), at one moment."""
+    """Degrees Celsius per sensor, and MHz of processor and GPU (None if not reported), at one moment."""
 
     temperatures: dict[str, float]
     cpu_mhz: float | None
@@ -75,7 +75,10 @@ class Heat(Strict):
 
 
 class Surroundings(Strict):
-    """`throttled` is what held clocks down meanwhile, in words; None where nothing here tells it."""
+    """The state of the machine during a measurement.
+
+    `throttled` names what reduced the clocks; None if this machine does not report it.
+    """
 
     seconds: float
     load: Load
@@ -87,7 +90,7 @@ class Surroundings(Strict):
 
 
 class Watch:
-    """Watches from `with` on; ask `seen(parts)` after it. `root` is where /proc and /sys are."""
+    """Context manager that samples the machine; call `seen(parts)` after it. `root` holds /proc and /sys."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
@@ -116,9 +119,9 @@ class Watch:
         self._look()
 
     def seen(self, parts: int | None, *, gpu: bool = False) -> Surroundings:
-        """What was seen while so many parts were judged, by the GPU or by the processor.
+        """Return what was sampled while `parts` parts were judged, by the GPU or by the processor.
 
-        None for `parts` where they were those of several models.
+        `parts` is None if several models took turns.
         """
         return Surroundings(
             seconds=round(self._seconds, 3),
@@ -140,11 +143,11 @@ class Watch:
             if reading.kind == "power":
                 self._watts.setdefault(reading.sensor, []).append(reading.value)
         for handle in _gpus(self._nvml):
-            with contextlib.suppress(Exception):  # a GPU that does not tell
+            with contextlib.suppress(Exception):  # a GPU that does not report it
                 self._reasons |= _reasons(self._nvml, handle)
 
     def _busy_s(self) -> float | None:
-        """Seconds of work of all processors since the machine started, or None."""
+        """Return the busy seconds of all processors since boot, or None."""
         match = re.match(r"cpu\s+([0-9 ]+)\n", read(self._root / "proc/stat") or "")
         if match is None:
             return None
@@ -158,8 +161,8 @@ class Watch:
         own = self._own / self._seconds
         other = None if self._busy is None else max(self._busy / self._seconds - own, 0.0)
         cores = os.cpu_count() or 1
-        told = (round(own, 3), None if other is None else round(other, 3))
-        return Load(own_cores=told[0], other_cores=told[1], cores=cores)
+        others = None if other is None else round(other, 3)
+        return Load(own_cores=round(own, 3), other_cores=others, cores=cores)
 
     def _heat(self) -> Heat:
         readings = self._board.read()
@@ -187,7 +190,7 @@ class Watch:
         yield from sorted((self._root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{below}"))
 
     def _throttle_counts(self) -> dict[str, float]:
-        """Events counted by the kernel, by what they are; empty where it counts none."""
+        """Return the kernel's throttling event counters by cause; empty if it has none."""
         counts: dict[str, float] = {}
         for what, pattern in (("core", "core_throttle_count"), ("package", "package_throttle_count")):
             for path in self._cpu_folders(f"thermal_throttle/{pattern}"):
@@ -209,11 +212,11 @@ class Watch:
         return (*counted, *(words for bit, words in _THROTTLED.items() if self._reasons & bit))
 
     def _energy_uj(self) -> dict[str, float]:
-        """Energy counters of processor packages (RAPL), in microjoules."""
+        """Return the energy counters of the processor packages (RAPL), in microjoules."""
         found = {}
         for folder in sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]")):
             number = _number(folder / "energy_uj")
-            # `psys` and the like hold the packages once more.
+            # `psys` and similar zones include the packages again.
             if number is not None and (read(folder / "name") or "").startswith("package"):
                 found[folder.name] = number
         return found
@@ -231,14 +234,14 @@ class Watch:
 
 
 def memory(root: Path = ROOT, nvml: WholeNvml | None = None) -> Memory:
-    """Of this process, now."""
+    """Return the memory of this process."""
     found = {name: int(kib) * 1024 for name, kib in _MEMORY.findall(read(root / "proc/self/status") or "")}
     peak = found.get("VmHWM", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return Memory(resident=found.get("VmRSS"), peak=peak, gpu=_gpu_memory(nvml))
 
 
 def _whole(sensors: Mapping[str, float], *, gpu: bool) -> tuple[str | None, float | None]:
-    """The widest sum of sensors that means something, in words and in watts."""
+    """Return the widest meaningful sum of sensors: what it covers, and watts."""
     for rails in _WHOLE_BOARD:
         if all(rail in sensors for rail in rails):
             return f"the board ({' + '.join(rails)})", sum(sensors[rail] for rail in rails)
@@ -256,7 +259,7 @@ def _gpus(nvml: Nvml | None) -> Iterator[object]:
 
 
 def _reasons(nvml: Nvml | None, handle: object) -> int:
-    """Why a GPU's clocks are held down, as NVML's bits; the call was renamed in R535."""
+    """Return why the clocks of a GPU are reduced, as NVML's bits; the call was renamed in R535."""
     for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
         call = getattr(nvml, name, None)
         if call is not None:
@@ -265,20 +268,20 @@ def _reasons(nvml: Nvml | None, handle: object) -> int:
 
 
 def _gpu_memory(nvml: WholeNvml | None) -> int | None:
-    """What NVML books to this process on all GPUs."""
+    """Return the memory that NVML attributes to this process on all GPUs."""
     if nvml is None:
         return None
-    used, told = 0, False
+    used, found = 0, False
     for handle in _gpus(nvml):
         with contextlib.suppress(Exception):
             for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
                 if process.pid == os.getpid() and process.usedGpuMemory is not None:
-                    used, told = used + int(process.usedGpuMemory), True
-    return used if told else None
+                    used, found = used + int(process.usedGpuMemory), True
+    return used if found else None
 
 
 def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much counters grew; nothing where one ran over, since the rest would be told as the whole."""
+    """Return the increase of each counter; empty if one wrapped, since the rest would pass for the whole."""
     if any(after.get(name, -1.0) < value for name, value in before.items()):
         return {}
     return {name: after[name] - value for name, value in before.items()}

@@ -102,7 +102,7 @@ def test_a_jetson_that_is_old_or_bare(tmp_path: Path, make_tool: Tool) -> None:
 
 
 def test_another_machine_is_no_jetson(tmp_path: Path) -> None:
-    assert jetson.look_at_jetpack(tmp_path) == [Finding("ok", "Jetson", "this machine is none")]
+    assert jetson.look_at_jetpack(tmp_path) == [Finding("ok", "Jetson", "this machine is not one")]
     assert not is_jetson(tmp_path)
 
 
@@ -111,8 +111,8 @@ def test_another_machine_is_no_jetson(tmp_path: Path) -> None:
     [
         ("printf 'NV Fan Mode:quiet\\nNV Power Mode: MAXN_SUPER\\n2\\n'", "ok", "MAXN_SUPER"),
         ("printf 'NV Power Mode: MODE_15W_2CORE\\n3\\n'", "note", "MODE_15W_2CORE: "),
-        ("echo NVPM ERROR: cannot open", "note", "does not tell"),
-        ("exit 3", "note", "does not tell"),
+        ("echo NVPM ERROR: cannot open", "note", "does not report it"),
+        ("exit 3", "note", "does not report it"),
     ],
 )
 def test_the_power_mode(make_tool: Tool, script: str, level: str, found: str) -> None:
