@@ -20,7 +20,9 @@ class Trigger:
 
     `number` counts the triggers of one run of the station from 1; `at_ns` is `time.monotonic_ns()`, `wall_s`
     `time.time()`; `encoder` is the conveyor's count at that moment, None without an encoder; `source` says
-    where it came from; `external_id` is the number or name that the source itself gave to the part.
+    where it came from; `external_id` is the number or name that the source itself gave to the part. Where the
+    moment is known as a span alone, `at_ns` begins it and `until_ns` ends it: the deadline counts from the
+    beginning, and a picture shows the part for certain only after the end.
     """
 
     number: int
@@ -29,6 +31,12 @@ class Trigger:
     encoder: int | None = None
     source: str = "software"
     external_id: str | None = None
+    until_ns: int | None = None
+
+    @property
+    def there_ns(self) -> int:
+        """From this moment on the part is there for certain."""
+        return self.at_ns if self.until_ns is None else self.until_ns
 
 
 @dataclass(frozen=True, eq=False)

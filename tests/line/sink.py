@@ -15,22 +15,27 @@ class Sink:
         self.source = source
         self.given: list[tuple[str, str | None]] = []
         self.triggers: list[Trigger] = []
+        self.reasons: list[str] = []  # of those that were missed
 
     def trigger(
         self,
         at_ns: int | None = None,
         *,
+        until_ns: int | None = None,
         encoder: int | None = None,
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
         self.given.append(("trigger", external_id))
-        self.triggers.append(Trigger(len(self.given), at_ns or 0, 0.0, encoder, source, external_id))
+        self.triggers.append(
+            Trigger(len(self.given), at_ns or 0, 0.0, encoder, source, external_id, until_ns)
+        )
         return self.triggers[-1]
 
-    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
         assert source == self.source
         assert len(external_ids) in {0, count}
+        self.reasons += [why] * count
         self.given += [("missed", name) for name in external_ids or [None] * count]  # type: ignore[list-item]
 
     def ids(self) -> list[int]:

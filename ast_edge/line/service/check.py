@@ -187,12 +187,14 @@ class _NotRunning:
         self,
         at_ns: int | None = None,
         *,
+        until_ns: int | None = None,
         encoder: int | None = None,
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
         """See `TriggerSink`."""
-        return Trigger(0, at_ns or time.monotonic_ns(), time.time(), encoder, source, external_id)
+        at_ns = at_ns or time.monotonic_ns()
+        return Trigger(0, at_ns, time.time(), encoder, source, external_id, until_ns)
 
-    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
         """See `TriggerSink`."""

@@ -22,6 +22,7 @@ from ast_edge.line.outputs.mqtt import MqttOutputOptions
 from ast_edge.line.outputs.opcua import OpcUaOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.station.timing import Timing
+from ast_edge.line.triggers.freshness import NEEDS_AGE, GapMs
 from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
@@ -110,9 +111,25 @@ class CameraTrigger(Options):
 
 
 class SoftwareTrigger(Options):
-    """`software`: whoever calls the station's web interface says when a part is there."""
+    """`software`: a part is there when the caller of the station's web interface says so.
+
+    The request carries `sent_ms`, UNIX time in milliseconds; what is older than `max_age_ms` when it is
+    handled is a missed part. Caller and station must have synchronised clocks.
+    """
 
     kind: Literal["software"]
+    max_age_ms: GapMs | None = None
+
+    @model_validator(mode="after")
+    def _proves_freshness(self) -> SoftwareTrigger:
+        if self.max_age_ms is None:
+            raise ValueError(NEEDS_AGE)
+        return self
+
+    @property
+    def age_ms(self) -> float:
+        """`max_age_ms`, which is always given."""
+        return self.max_age_ms or 0.0
 
 
 AnyTrigger = Annotated[

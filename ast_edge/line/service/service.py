@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from ast_edge.errors import UsageError
+from ast_edge.errors import LineError, UsageError
 from ast_edge.line.archive.output import Archive
 from ast_edge.line.audit.log import AuditLog
 from ast_edge.line.events import Event, EventKind
@@ -13,10 +13,11 @@ from ast_edge.line.hub import Events
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.service import assemble
-from ast_edge.line.service.config import LineConfig
+from ast_edge.line.service.config import LineConfig, SoftwareTrigger
 from ast_edge.line.station.recipes import describe
 from ast_edge.line.station.station import Setup, Station
 from ast_edge.line.status import Balance, StationView
+from ast_edge.line.triggers.freshness import StaleError, message_moment
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
 from ast_edge.line.watching.metrics import Metrics, Watched
@@ -227,12 +228,23 @@ class Service:
 
     # ---- what can be changed -------------------------------------------------------------------------------
 
-    def _trigger(self, external_id: str | None, encoder: int | None) -> Mapping[str, object]:
-        if self.station.setup.triggering != "external":
+    def _trigger(
+        self, external_id: str | None, encoder: int | None, sent_ms: float | None
+    ) -> Mapping[str, object]:
+        """A part by HTTP. Raises UsageError on a line with other triggers, LineError for a stale one."""
+        options = self.config.trigger
+        if not isinstance(options, SoftwareTrigger):
             raise UsageError(
-                f"trigger.kind is {self.config.trigger.kind!r}: the camera's frames are the parts."
+                f"trigger.kind is {options.kind!r}: parts come from there; only 'software' takes them here."
             )
-        trigger = self.station.trigger(encoder=encoder, source="web", external_id=external_id)
+        try:
+            moment = message_moment(sent_ms, options.age_ms)
+        except StaleError as exc:
+            self.station.missed(1, "web", () if external_id is None else (external_id,), str(exc))
+            raise LineError(f"{exc}; the part is a fault.") from exc
+        trigger = self.station.trigger(
+            moment.at_ns, until_ns=moment.until_ns, encoder=encoder, source="web", external_id=external_id
+        )
         return {"part_id": f"{self.run}-{trigger.number:07d}", "number": trigger.number}
 
     def _recipe(self, name: str, operator: str) -> Mapping[str, object]:

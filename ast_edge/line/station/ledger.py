@@ -36,11 +36,12 @@ class Ledger:
         encoder: int | None = None,
         source: str = "software",
         external_id: str | None = None,
+        until_ns: int | None = None,
     ) -> Trigger:
         """A part is there: give it the next number."""
         with self._lock:
             self._entered += 1
-            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source, external_id)
+            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source, external_id, until_ns)
             self._open[trigger.number] = trigger
             return trigger
 

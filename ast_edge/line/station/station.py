@@ -123,18 +123,19 @@ class Station:
         self,
         at_ns: int | None = None,
         *,
+        until_ns: int | None = None,
         encoder: int | None = None,
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
-        """A part is there (triggering "external"); `at_ns` is `time.monotonic_ns()` of that moment.
+        """A part is there (triggering "external"): it came at `at_ns`, or from then until `until_ns`.
 
         Never blocks: where too many parts wait already, this one is a fault at once.
         """
         now = time.monotonic_ns()
         at_ns = now if at_ns is None else at_ns
         wall_s = time.time() - (now - at_ns) / 1e9
-        trigger = self.ledger.enter(at_ns, wall_s, encoder, source, external_id)
+        trigger = self.ledger.enter(at_ns, wall_s, encoder, source, external_id, until_ns)
         if self._stopping.is_set():
             self._fault(trigger, "the station is stopping")
             return trigger
@@ -148,12 +149,12 @@ class Station:
                 self._to_fire.put(trigger)
         return trigger
 
-    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
-        """Triggers that somebody knows to have been lost: parts that went by unseen."""
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
+        """Parts that went by unseen, or were seen too late, by what their source knows."""
         for at in range(count):
             external_id = external_ids[at] if at < len(external_ids) else None
             trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
-            self._fault(trigger, "the trigger was lost on the way")
+            self._fault(trigger, why or "the trigger was lost on the way")
 
     def balance(self) -> Balance:
         """The books."""

@@ -27,7 +27,7 @@ class Timing:
 
     def earliest_ns(self, trigger: Trigger) -> int:
         """When a frame that shows this part arrives at the earliest."""
-        return trigger.at_ns + int((self.settle_ms - self.max_frame_age_ms) * 1e6)
+        return trigger.there_ns + int((self.settle_ms - self.max_frame_age_ms) * 1e6)
 
     def deadline_ns(self, trigger: Trigger) -> int:
         """When its verdict must be there."""

@@ -18,16 +18,20 @@ class TriggerSink(Protocol):
         self,
         at_ns: int | None = None,
         *,
+        until_ns: int | None = None,
         encoder: int | None = None,
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
-        """A part is there, at this moment of `time.monotonic_ns()`, now by default."""
+        """A part is there, at this moment of `time.monotonic_ns()`, now by default.
 
-    def missed(self, count: int, source: str, external_ids: Sequence[str] = ()) -> None:
-        """So many parts went by without a trigger that could be seen: each becomes a fault.
+        Where it may have come later, until `until_ns`, a picture must be taken after that.
+        """
 
-        `external_ids` are what the source calls them, oldest first, where it knows.
+    def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
+        """So many parts went by without a trigger that could be seen in time: each becomes a fault.
+
+        `external_ids` are what the source calls them, oldest first, where it knows; `why` is told with them.
         """
 
 

@@ -5,9 +5,11 @@ connection was gone: all but the newest are faults then (nobody saw when they we
 connection all of them. With a bit, what comes and goes between two polls or while the connection is gone
 cannot be known; the bit must be on for at least two polls.
 
-A trigger's time is the moment at which the poll that showed it was sent: the part came at most one poll and
-one answer earlier, or while that poll was under way. The encoder is read in the same poll, in the same
-request where its register lies within 125 of the counter's.
+A trigger's span begins when the poll that showed it was sent, from which its deadline counts, and ends when
+that poll was answered, after which its picture must be taken. The part may have come earlier, since the poll
+before was sent: that is at most `max_gap_ms` before the answer, or the part is missed, because nobody knows
+whether it is still there. The encoder is read in the same poll, in the same request where its register lies
+within 125 of the counter's.
 
 `judged_register` is where the station's own output tells the PLC up to which part everything is judged (`+12`
 of its block, see `ast_edge.line.outputs.modbus`). At the start the parts between it and the counter are
@@ -35,6 +37,7 @@ from ast_edge.line.links.modbus import (
     from_words,
 )
 from ast_edge.line.triggers.counter import step
+from ast_edge.line.triggers.freshness import GapMs, Moment, gap_allowed, too_long
 from ast_edge.line.triggers.watched import WatchedTrigger
 
 Bits = Literal[16, 32]
@@ -46,7 +49,8 @@ class ModbusTriggerOptions(ModbusOptions):
     `counter_bits` and `encoder_bits`: one register or two. `table` is where counter and encoder are;
     `judged_register`, a holding register always, needs a counter. `word_order`: which half of a 32-bit value
     comes first. `poll_ms`: how often to look. `most_missed`: a counter that goes on by more than this was set
-    anew.
+    anew. `max_gap_ms`: from sending one poll to the answer of the next at most, by default 100 or three
+    polls; less than a part stays before the camera. `ast-edge run --check` measures what the PLC needs.
     """
 
     kind: Literal["modbus"]
@@ -61,6 +65,7 @@ class ModbusTriggerOptions(ModbusOptions):
     table: Table = "holding"
     word_order: WordOrder = "big"
     poll_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
+    max_gap_ms: GapMs | None = None
     most_missed: Annotated[int, Field(ge=1, le=30_000)] = 1000
 
     @model_validator(mode="after")
@@ -70,7 +75,16 @@ class ModbusTriggerOptions(ModbusOptions):
             raise ValueError("give one of counter_register, coil, discrete_input")
         if self.judged_register is not None and self.counter_register is None:
             raise ValueError("judged_register needs counter_register: without a counter nothing is missing")
+        if self.gap_ms <= self.poll_ms:
+            raise ValueError(
+                f"max_gap_ms = {self.gap_ms:g} is not above poll_ms = {self.poll_ms:g}: no part would be seen"
+            )
         return self
+
+    @property
+    def gap_ms(self) -> float:
+        """The longest gap between two looks, in milliseconds."""
+        return gap_allowed(self.max_gap_ms, self.poll_ms)
 
 
 class _Poll:
@@ -121,6 +135,8 @@ class ModbusTrigger(WatchedTrigger):
         self._counter: int | None = None
         self._bit: bool | None = None
         self._due = 0.0
+        self._sent_ns = 0  # when the last poll was sent
+        self._late = ""  # why what this poll shows was seen too late; empty while it was not
 
     # ---- on the trigger's own thread -----------------------------------------------------------------------
 
@@ -142,30 +158,33 @@ class ModbusTrigger(WatchedTrigger):
 
     def _look(self) -> None:
         """One poll and the triggers that it shows."""
-        sent_ns = time.monotonic_ns()
+        before_ns, sent_ns = self._sent_ns, time.monotonic_ns()
+        self._sent_ns = sent_ns
         bit = None if self._options.counter_register is not None else self._poll.bit()
         read_ns = sent_ns if bit is None else time.monotonic_ns()
         registers = self._poll.registers()
+        moment = Moment(sent_ns, time.monotonic_ns())
+        self._late = "" if self._fresh else too_long(before_ns, moment.until_ns, self._options.gap_ms)
         encoder = registers.get("encoder")
         if encoder is not None:
             self._reading = EncoderReading(encoder, read_ns)
         if bit is None:
-            self._counted(registers["counter"], sent_ns, encoder)
+            self._counted(registers["counter"], moment, encoder)
         else:
-            self._switched(sent_ns, encoder, now=bit)
+            self._switched(moment, encoder, now=bit)
 
-    def _counted(self, now: int, sent_ns: int, encoder: int | None) -> None:
+    def _counted(self, now: int, moment: Moment, encoder: int | None) -> None:
         before = self._judged() if self._counter is None else self._counter
         self._counter = now
         if before is None:
             return
         found = step(before, now, bits=self._options.counter_bits, most=self._options.most_missed)
         ids = [str(value) for value in found.ids]
-        seen = bool(ids) and not self._fresh and not found.why
+        seen = bool(ids) and not self._fresh and not found.why and not self._late
         unseen = ids[:-1] if seen else ids
-        self._miss(len(unseen), unseen, found.why)
+        self._miss(len(unseen), unseen, found.why or (self._late if unseen else ""))
         if seen:
-            self._give(sent_ns, encoder=encoder, external_id=ids[-1])
+            self._give(moment.at_ns, until_ns=moment.until_ns, encoder=encoder, external_id=ids[-1])
 
     def _judged(self) -> int | None:
         """The counter's value up to which parts have their verdicts; None where no register says it."""
@@ -175,12 +194,17 @@ class ModbusTrigger(WatchedTrigger):
         words = self._link.read_registers("holding", register, 2)
         return from_words(words, self._options.word_order) % (1 << self._options.counter_bits)
 
-    def _switched(self, sent_ns: int, encoder: int | None, *, now: bool) -> None:
+    def _switched(self, moment: Moment, encoder: int | None, *, now: bool) -> None:
         before, self._bit = self._bit, now
-        if before is None or before or not now:
+        arrived = before is False and now
+        if self._late:
+            # What came and went meanwhile is unknown; that the bit went on is a part for certain.
+            self._miss(int(arrived), why=f"{self._late}; a bit does not say how many came")
+            return
+        if not arrived:
             return
         if self._fresh:
             # It was off before the connection broke and is on now: at least one part came unseen.
             self._miss(1, why="the sensor's bit went on while there was no connection")
         else:
-            self._give(sent_ns, encoder=encoder)
+            self._give(moment.at_ns, until_ns=moment.until_ns, encoder=encoder)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import platform
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import model_validator
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import AstEdgeError, LineError
@@ -17,24 +18,36 @@ from ast_edge.line.config.options import Name
 from ast_edge.line.links.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
 from ast_edge.line.links.waker import Waker
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.freshness import NEEDS_AGE, GapMs, StaleError, message_moment
 
 MAX_PAYLOAD_BYTES = 1024
 _MAX_ID_CHARS = 64
 _ENCODER_LIMIT = 2**63
 _KEPT_S = 3600
 _REMEMBERED = 16
+_SENT_LIMIT_MS = 1e14  # the year 5138: a time in microseconds is refused
 
 
 class MqttTriggerOptions(MqttConnection):
     """Every message on `topic` is a part.
 
-    The message is empty, or a JSON object of at most 1024 bytes with `id` (a number or up to 64 printable
-    characters) and `encoder` (a whole number, the conveyor's count), both optional. Publish with QoS 1.
+    The message is a JSON object of at most 1024 bytes with `sent_ms` (UNIX time in milliseconds at which the
+    part was there), and optionally `id` (a number or up to 64 printable characters) and `encoder` (a whole
+    number, the conveyor's count). Publish with QoS 1. `max_age_ms`: a message that is older when it arrives,
+    or does not say when it was sent, is a missed part; less than a part stays before the camera. Sender and
+    station must have synchronised clocks (NTP, PTP).
     """
 
     kind: Literal["mqtt"]
     name: Name = "mqtt"
     topic: Topic
+    max_age_ms: GapMs | None = None
+
+    @model_validator(mode="after")
+    def _proves_freshness(self) -> MqttTriggerOptions:
+        if self.max_age_ms is None:
+            raise ValueError(NEEDS_AGE)
+        return self
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class TriggerMessage:
 
     id: str | None = None
     encoder: int | None = None
+    sent_ms: float | None = None
 
 
 def read_trigger(payload: bytes) -> TriggerMessage:
@@ -55,9 +69,11 @@ def read_trigger(payload: bytes) -> TriggerMessage:
         told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
         raise LineError(f"the message is no JSON ({exc}).") from exc
-    if not isinstance(told, dict) or not told.keys() <= {"id", "encoder"}:
-        raise LineError('the message is no JSON object with "id" and "encoder" alone.')
-    return TriggerMessage(_read_id(told.get("id")), _read_encoder(told.get("encoder")))
+    if not isinstance(told, dict) or not told.keys() <= {"id", "encoder", "sent_ms"}:
+        raise LineError('the message is no JSON object with "id", "encoder" and "sent_ms" alone.')
+    return TriggerMessage(
+        _read_id(told.get("id")), _read_encoder(told.get("encoder")), _read_sent(told.get("sent_ms"))
+    )
 
 
 def _read_id(value: object) -> str | None:
@@ -75,6 +91,14 @@ def _read_encoder(value: object) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or not -_ENCODER_LIMIT <= value < _ENCODER_LIMIT:
         raise LineError("encoder is no whole number of 64 bits.")
     return value
+
+
+def _read_sent(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < _SENT_LIMIT_MS:
+        raise LineError("sent_ms is no UNIX time in milliseconds.")
+    return float(value)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -104,6 +128,7 @@ class MqttTrigger(TriggerSource):
         """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
         self.name = options.name
         self._options = options
+        self._max_age_ms = options.max_age_ms or 0.0  # the options refuse to be without
         self._broker = Broker(options, f"trigger {options.name}")
         # Known again after a new connection; two stations that wait for the same topic on one machine need
         # a client_id of their own.
@@ -232,7 +257,6 @@ class MqttTrigger(TriggerSource):
 
     def _take(self, message: Message) -> None:
         """One message: a trigger, a part that was missed, or nothing new."""
-        at_ns = time.monotonic_ns()
         if message.retained:
             self._ignore()
             return
@@ -251,9 +275,20 @@ class MqttTrigger(TriggerSource):
         if self._kept:
             self._lose(f"{self._broker.where}: a trigger came while the connection was down.", told.id)
             return
+        try:
+            moment = message_moment(told.sent_ms, self._max_age_ms)
+        except StaleError as exc:
+            self._lose(str(exc), told.id)
+            return
         with self._lock:
             self._triggers += 1
-        self._listener().trigger(at_ns, encoder=told.encoder, source=self.name, external_id=told.id)
+        self._listener().trigger(
+            moment.at_ns,
+            until_ns=moment.until_ns,
+            encoder=told.encoder,
+            source=self.name,
+            external_id=told.id,
+        )
 
     def _known(self, part_id: str, *, again: bool) -> bool:
         return part_id == self._last_id or (again and part_id in self._recent)
@@ -267,7 +302,7 @@ class MqttTrigger(TriggerSource):
             self._missed += 1
             self._last_error = why
         self.told("trigger", {"trigger": self.name, "missed": 1, "error": why})
-        self._listener().missed(1, self.name, () if part_id is None else (part_id,))
+        self._listener().missed(1, self.name, () if part_id is None else (part_id,), why)
 
     def _listener(self) -> TriggerSink:
         if self._sink is None:

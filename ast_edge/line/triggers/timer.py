@@ -10,13 +10,15 @@ from pydantic import Field
 
 from ast_edge.line.config.options import Options
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.freshness import GapMs, gap_allowed, too_long
 
 
 class TimerTriggerOptions(Options):
-    """`timer`: `per_s` parts a second; a moment that a busy machine missed is a part too."""
+    """`timer`: `per_s` parts a second; one that is noticed over `max_gap_ms` after it was due is missed."""
 
     kind: Literal["timer"]
     per_s: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    max_gap_ms: GapMs | None = None
 
 
 class TimerTrigger(TriggerSource):
@@ -26,7 +28,8 @@ class TimerTrigger(TriggerSource):
         self.name = "timer"
         self._period_ns = int(1e9 / options.per_s)
         self._closing = threading.Event()
-        self._triggers = 0
+        self._gap_ms = gap_allowed(options.max_gap_ms)
+        self._triggers = self._missed = 0
         self._sink: TriggerSink | None = None
         self._thread = threading.Thread(target=self._run, name="ast-edge-timer", daemon=True)
 
@@ -38,7 +41,7 @@ class TimerTrigger(TriggerSource):
     @property
     def status(self) -> TriggerStatus:
         """See `TriggerSource`."""
-        return TriggerStatus(self._thread.is_alive(), self._triggers, 0, "")
+        return TriggerStatus(self._thread.is_alive(), self._triggers, self._missed, "")
 
     def close(self) -> None:
         """See `TriggerSource`."""
@@ -49,7 +52,16 @@ class TimerTrigger(TriggerSource):
     def _run(self) -> None:
         due = time.monotonic_ns() + self._period_ns
         while not self._closing.wait(max(due - time.monotonic_ns(), 0) / 1e9):
-            assert self._sink is not None  # noqa: S101 (set before the thread starts)
-            self._sink.trigger(source=self.name)
-            self._triggers += 1
+            self._tell(due)
             due += self._period_ns
+
+    def _tell(self, due_ns: int) -> None:
+        """The part that was due at this moment, or why it was missed."""
+        assert self._sink is not None  # noqa: S101 (set before the thread starts)
+        if why := too_long(due_ns, time.monotonic_ns(), self._gap_ms):
+            self._missed += 1
+            self._sink.missed(1, self.name, why=why)
+            self.told("trigger", {"trigger": self.name, "missed": 1, "why": why})
+        else:
+            self._triggers += 1
+            self._sink.trigger(due_ns, source=self.name)

@@ -108,18 +108,27 @@ class WatchedTrigger(TriggerSource):
         except Exception as exc:  # noqa: BLE001 (what is dead may die noisily)
             self._note_error(exc)
 
-    def _give(self, at_ns: int, *, encoder: int | None, external_id: str | None = None) -> None:
+    def _give(
+        self,
+        at_ns: int,
+        *,
+        until_ns: int | None = None,
+        encoder: int | None,
+        external_id: str | None = None,
+    ) -> None:
         """A part was seen."""
         assert self._sink is not None  # noqa: S101 (set before the thread starts)
         self._triggers += 1
-        self._sink.trigger(at_ns, encoder=encoder, source=self.name, external_id=external_id)
+        self._sink.trigger(
+            at_ns, until_ns=until_ns, encoder=encoder, source=self.name, external_id=external_id
+        )
 
     def _miss(self, count: int, external_ids: Sequence[str] = (), why: str = "") -> None:
         """So many parts were not seen; `why` is told also where it is unknown how many."""
         assert self._sink is not None  # noqa: S101 (set before the thread starts)
         if count:
             self._missed += count
-            self._sink.missed(count, self.name, external_ids)
+            self._sink.missed(count, self.name, external_ids, why)
         if count or why:
             self.told("trigger", {"trigger": self.name, "missed": count, "why": why or _UNSEEN})
 

@@ -27,10 +27,11 @@ _Body = TypeVar("_Body", bound=Options)
 
 
 class TriggerBody(Options):
-    """A part is there."""
+    """A part was there at `sent_ms`, UNIX time in milliseconds by the sender's clock."""
 
     id: _Text | None = None
     encoder: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    sent_ms: Annotated[float, Field(ge=0, lt=1e14)] | None = None
 
 
 class RecipeBody(Options):

@@ -51,14 +51,15 @@ class WebOptions(Options):
 class WebView:
     """Whom to ask. `health` and `readiness` give reasons why not, none when all is well.
 
-    The last three change something; what they raise becomes the answer.
+    The last three change something; what they raise becomes the answer. `trigger` takes a part's id, the
+    encoder's count and `sent_ms`, and decides whether it is fresh: see `ast_edge.line.triggers.freshness`.
     """
 
     metrics: Callable[[], bytes]
     status: Callable[[], Mapping[str, object]]
     health: Callable[[], tuple[str, ...]]
     readiness: Callable[[], tuple[str, ...]]
-    trigger: Callable[[str | None, int | None], Mapping[str, object]]
+    trigger: Callable[[str | None, int | None, float | None], Mapping[str, object]]
     recipe: Callable[[str, str], Mapping[str, object]]
     rollback: Callable[[str], Mapping[str, object]]
     tell: Told = nobody
@@ -175,7 +176,7 @@ class _Handler(BoundedHandler):
         view = self.server.view
         if path == "/trigger":
             part = parse(TriggerBody, body)
-            return view.trigger(part.id, part.encoder)
+            return view.trigger(part.id, part.encoder, part.sent_ms)
         if path == "/recipe":
             wanted = parse(RecipeBody, body)
             return view.recipe(wanted.name, wanted.operator)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path:
         wait_for(lambda: line.ask("GET", "/status")[1]["recipe"] == "second", within_s=60)
         assert line.ask("POST", "/rollback", {"operator": "Ann"})[0] == 200
         wait_for(lambda: line.ask("GET", "/status")[1]["recipe"] == "first")
-        assert line.ask("POST", "/trigger", {"id": "SN-7"})[0] == 200
+        status, refused = line.ask("POST", "/trigger", {"id": "SN-7"})
+        assert (status, "parts come from there" in str(refused["error"])) == (400, True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert any(b"STOPPING=1" in manager.recv(500) for _ in range(1000))
@@ -151,6 +153,28 @@ def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path:
     log = (tmp_path / "log").read_text()
     assert " pass score " in log
     assert "Traceback" not in log
+
+
+def test_a_trigger_over_http_says_when_its_part_was_there(line: Line) -> None:
+    text = line.file.read_text()
+    line.file.write_text(text.replace('"timer"\nper_s = 20', '"software"\nmax_age_ms = 2000'))
+    process = line.start()
+    wait_for(line.ready, within_s=60)
+    answers = [
+        line.ask("POST", "/trigger", {"id": "SN-1", "sent_ms": time.time() * 1e3})[0],
+        line.ask("POST", "/trigger", {"id": "SN-2", "sent_ms": time.time() * 1e3 - 3000})[0],
+        line.ask("POST", "/trigger", {"id": "SN-3"})[0],
+    ]
+    wait_for(lambda: line.ask("GET", "/status")[1]["open"] == 0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert answers == [200, 409, 409]
+    with ArchiveReader(line.folder / "archive") as archive:
+        parts = {part.external_id: part for part in archive.oldest_first(Query())}
+    assert parts["SN-1"].verdict in ("pass", "reject")
+    assert (parts["SN-2"].verdict, parts["SN-3"].verdict) == ("fault", "fault")
+    assert "max_age_ms is 2000" in parts["SN-2"].reason
+    assert "its age is unknown" in parts["SN-3"].reason
 
 
 def test_a_line_that_is_killed_leaves_an_archive_that_opens(line: Line) -> None:

@@ -214,6 +214,51 @@ def test_a_bit_that_went_on_without_us_is_a_part_that_nobody_saw(plc: Plc) -> No
     assert sink.given == [("missed", None), ("trigger", None)]
 
 
+def test_what_a_look_finds_after_a_long_gap_is_missed(plc: Plc) -> None:
+    """The PLC answers, so the connection lives; but it answers late, and the part may be gone."""
+    with watching(plc.port, timeout_ms=2000) as (trigger, sink, _):
+        connected(trigger)
+        plc.trigger()
+        counted(sink, 1)
+        plc.spoil("ok", delay_s=0.3)
+        time.sleep(0.05)
+        plc.trigger()
+        counted(sink, 2)
+        plc.spoil("ok")
+        time.sleep(0.7)
+        plc.trigger()
+        counted(sink, 3)
+        assert trigger.status.connected
+    assert [kind for kind, _ in sink.given] == ["trigger", "missed", "trigger"]
+    assert sink.ids() == [1, 2, 3]
+    assert "max_gap_ms is 100" in sink.reasons[0]
+
+
+def test_a_bit_that_went_on_in_a_long_gap_is_missed(plc: Plc) -> None:
+    with watching(plc.port, coil=SENSOR_COIL, timeout_ms=2000) as (trigger, sink, heard):
+        connected(trigger)
+        plc.spoil("ok", delay_s=0.3)
+        time.sleep(0.05)
+        plc.sensor(on=True)
+        counted(sink, 1)
+        plc.spoil("ok")
+    assert sink.given == [("missed", None)]
+    assert any("does not say how many" in str(details.get("why")) for details in heard)
+
+
+def test_a_trigger_says_when_its_part_came_at_the_latest(plc: Plc) -> None:
+    with watching(plc.port, timeout_ms=2000, max_gap_ms=500) as (trigger, sink, _):
+        connected(trigger)
+        plc.spoil("ok", delay_s=0.1)
+        time.sleep(0.3)
+        plc.trigger()
+        counted(sink, 1)
+    found, there = sink.triggers[0], plc.events("trigger")[0]["at_ns"]
+    assert found.until_ns is not None
+    assert found.until_ns - found.at_ns >= 100_000_000
+    assert there < found.there_ns < there + 250_000_000
+
+
 def test_a_plc_that_is_absent_at_start_and_that_dies(tmp_path: Path) -> None:
     plc = Plc(tmp_path, free_port())
     with watching(plc.port) as (trigger, sink, heard):
@@ -334,6 +379,8 @@ def test_a_station_that_is_killed_owes_no_part_its_verdict(plc: Plc) -> None:
         {"counter_register": 70_000},
         {"counter_register": 1, "counter_bits": 8},
         {"coil": 1, "poll_ms": 0},
+        {"coil": 1, "poll_ms": 200, "max_gap_ms": 200},
+        {"coil": 1, "max_gap_ms": 0},
         {"coil": 1, "most_missed": 10**6},
         {"coil": 1, "registers": 1},
     ],

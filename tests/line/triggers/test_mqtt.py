@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import time
@@ -32,6 +33,10 @@ def sink_of_mqtt() -> Sink:
     return Sink("mqtt")
 
 
+def now() -> bytes:
+    return json.dumps({"sent_ms": time.time() * 1e3}).encode()
+
+
 def names(sink: Sink) -> list[str | None]:
     return [trigger.external_id for trigger in sink.triggers]
 
@@ -41,7 +46,14 @@ def mqtt_trigger(
     port: int, sink: Any, *, connected: bool = True, told: Any = None, **options: Any
 ) -> Iterator[MqttTrigger]:
     """A trigger source that listens while the block runs."""
-    given_options = {"kind": "mqtt", "host": "127.0.0.1", "port": port, "topic": TOPIC, **options}
+    given_options = {
+        "kind": "mqtt",
+        "host": "127.0.0.1",
+        "port": port,
+        "topic": TOPIC,
+        "max_age_ms": 60_000,
+        **options,
+    }
     source = MqttTrigger(MqttTriggerOptions(**given_options))
     if told is not None:
         source.told = told
@@ -58,7 +70,8 @@ def mqtt_trigger(
 
 def say(listener: Listener, *messages: object) -> None:
     for message in messages:
-        listener.say(TOPIC, message if isinstance(message, bytes) else json.dumps(message).encode())
+        stamped = {"sent_ms": time.time() * 1e3, **message} if isinstance(message, dict) else message
+        listener.say(TOPIC, stamped if isinstance(stamped, bytes) else json.dumps(stamped).encode())
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -69,10 +82,10 @@ def test_every_message_is_a_part(tmp_path: Path, protocol: str) -> None:
         listening(mosquitto.port) as listener,
         mqtt_trigger(mosquitto.port, sink, protocol=protocol) as source,
     ):
-        say(listener, b"", {"id": "A7", "encoder": -12}, {"encoder": 2**40}, {}, b" \n", {"id": 8})
-        listener.say(TOPIC, qos=0)
+        say(listener, {}, {"id": "A7", "encoder": -12}, {"encoder": 2**40}, {}, {}, {"id": 8})
+        listener.say(TOPIC, now(), qos=0)
         listener.say(f"{TOPIC}/other")
-        listener.say(TOPIC, retain=True)  # somebody hears it as it is said: no old message
+        listener.say(TOPIC, now(), retain=True)  # somebody hears it as it is said: no old message
         wait_for(lambda: len(sink.triggers) == 8)
         assert source.status.triggers == 8
         assert (source.status.missed, source.ignored, source.status.last_error) == (0, 0, "")
@@ -123,7 +136,7 @@ def test_the_same_id_twice_in_a_row_is_one_part(tmp_path: Path) -> None:
         listening(mosquitto.port) as listener,
         mqtt_trigger(mosquitto.port, sink) as source,
     ):
-        say(listener, *({"id": each} for each in (1, 1, 2, 1, 1, 1, 3)), b"", b"", {"id": 3})
+        say(listener, *({"id": each} for each in (1, 1, 2, 1, 1, 1, 3)), {}, {}, {"id": 3})
         wait_for(lambda: len(sink.triggers) == 7)
         assert source.ignored == 3
     assert names(sink) == ["1", "2", "1", "3", None, None, "3"]
@@ -317,7 +330,7 @@ def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
         told = read_trigger(payload)
     except LineError:
         return
-    assert told == TriggerMessage() or json.loads(payload).keys() <= {"id", "encoder"}
+    assert told == TriggerMessage() or json.loads(payload).keys() <= {"id", "encoder", "sent_ms"}
 
 
 values = st.recursive(
@@ -327,13 +340,16 @@ values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["id", "encoder", "x"]), values))
+@given(st.dictionaries(st.sampled_from(["id", "encoder", "sent_ms", "x"]), values))
 def test_any_object_is_read_as_it_is_or_refused(told: dict[str, Any]) -> None:
     try:
         found = read_trigger(json.dumps(told).encode())
     except LineError:
-        assert told.keys() - {"id", "encoder"} or not (good_id(told) and good_encoder(told))
+        good = good_id(told) and good_encoder(told) and good_sent(told)
+        assert told.keys() - {"id", "encoder", "sent_ms"} or not good
         return
+    assert found.sent_ms == told.get("sent_ms")
+    assert good_sent(told)
     assert found.encoder == told.get("encoder")
     assert found.id == (None if told.get("id") is None else str(told["id"]))
     assert good_id(told)
@@ -352,7 +368,62 @@ def good_encoder(told: dict[str, Any]) -> bool:
     return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
 
+def good_sent(told: dict[str, Any]) -> bool:
+    value = told.get("sent_ms")
+    return value is None or (type(value) in (int, float) and 0 <= value < 1e14)
+
+
 def test_options_that_are_refused() -> None:
     for topic in ("", "a/+", "#", "$share/a/b", "x" * 201):
         with pytest.raises(ValidationError):
-            MqttTriggerOptions(kind="mqtt", host="127.0.0.1", topic=topic)
+            MqttTriggerOptions(kind="mqtt", host="127.0.0.1", topic=topic, max_age_ms=100)
+    with pytest.raises(ValidationError, match="max_age_ms is needed"):
+        MqttTriggerOptions(kind="mqtt", host="127.0.0.1", topic=TOPIC)
+
+
+def test_a_network_that_stalls_makes_faults_of_the_parts_that_went_by(tmp_path: Path) -> None:
+    """The connection lives all the while: what is late comes as if it were new."""
+    sink = sink_of_mqtt()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        mqtt_trigger(mosquitto.port, sink, max_age_ms=150, keepalive_s=60) as source,
+    ):
+        say(listener, {"id": "before"})
+        wait_for(lambda: sink.triggers)
+        stalled = [
+            json.dumps({"id": f"during {number}", "sent_ms": time.time() * 1e3}) for number in range(3)
+        ]
+        mosquitto.signal(signal.SIGSTOP)
+        for message in stalled:
+            listener.client.publish(TOPIC, message.encode(), 1)
+        time.sleep(0.6)
+        mosquitto.signal(signal.SIGCONT)
+        wait_for(lambda: len(sink.given) == 4)
+        say(listener, {"id": "after"})
+        wait_for(lambda: len(sink.given) == 5)
+        assert source.status.connected
+    assert [kind for kind, _ in sink.given] == ["trigger", *["missed"] * 3, "trigger"]
+    assert all("ms old" in reason for reason in sink.reasons)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (b"", "no sent_ms"),
+        (b'{"id": 1}', "no sent_ms"),
+        (b'{"sent_ms": 1}', "ms old"),
+        (b'{"sent_ms": 99999999999999}', "in the future"),
+    ],
+)
+def test_a_message_that_proves_no_freshness_is_a_fault(tmp_path: Path, message: bytes, said: str) -> None:
+    sink = sink_of_mqtt()
+    with (
+        broker(tmp_path) as mosquitto,
+        listening(mosquitto.port) as listener,
+        mqtt_trigger(mosquitto.port, sink),
+    ):
+        say(listener, message)
+        wait_for(lambda: sink.given)
+    assert sink.count("missed") == 1
+    assert said in sink.reasons[0]

@@ -44,7 +44,9 @@ class Line:
         self.port = free_port()
         self.triggers: list[tuple[str | None, int | None]] = []
 
-    def trigger(self, external_id: str | None, encoder: int | None) -> Mapping[str, object]:
+    def trigger(
+        self, external_id: str | None, encoder: int | None, _sent_ms: float | None
+    ) -> Mapping[str, object]:
         self.triggers.append((external_id, encoder))
         return {}
 

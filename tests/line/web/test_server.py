@@ -67,8 +67,10 @@ class Behind:
         def why_not() -> tuple[str, ...]:
             return self.reasons
 
-        def trigger(external_id: str | None, encoder: int | None) -> Mapping[str, object]:
-            self.asked.append(("trigger", external_id, encoder))
+        def trigger(
+            external_id: str | None, encoder: int | None, sent_ms: float | None
+        ) -> Mapping[str, object]:
+            self.asked.append(("trigger", external_id, encoder, sent_ms))
             return {"number": 1}
 
         def recipe(name: str, operator: str) -> Mapping[str, object]:
@@ -140,10 +142,17 @@ def test_what_machines_read(behind: Behind) -> None:
 
 
 def test_who_has_the_token_may_change_something(behind: Behind) -> None:
-    assert ask(behind.port, "POST", "/trigger", {"id": "SN-1", "encoder": -5}, ALLOWED)[0] == 200
+    assert (
+        ask(behind.port, "POST", "/trigger", {"id": "SN-1", "encoder": -5, "sent_ms": 1.5e12}, ALLOWED)[0]
+        == 200
+    )
     assert ask(behind.port, "POST", "/trigger", {}, ALLOWED)[0] == 200
     assert ask(behind.port, "POST", "/recipe", {"name": "cap", "operator": "Ann"}, ALLOWED)[0] == 200
-    assert behind.asked == [("trigger", "SN-1", -5), ("trigger", None, None), ("recipe", "cap", "Ann")]
+    assert behind.asked == [
+        ("trigger", "SN-1", -5, 1.5e12),
+        ("trigger", None, None, None),
+        ("recipe", "cap", "Ann"),
+    ]
     assert ask(behind.port, "POST", "/rollback", {"operator": "Ann"}, ALLOWED) == (
         409,
         '{"error": "there is no recipe before, Ann"}\n',
@@ -230,7 +239,7 @@ def test_wrong_tokens_are_counted_told_and_keep_nobody_else_waiting(behind: Behi
     for thread in guessing:
         thread.join()
     assert set(seen) == {401, 429}
-    assert behind.asked == [("trigger", "in between", None)]
+    assert behind.asked == [("trigger", "in between", None, None)]
     assert behind.server.counters["wrong_tokens"] == 12
     assert [details["times"] for _, details in behind.told] == [1, 2, 4, 8]
     assert TOKEN not in str(behind.told)
