@@ -19,7 +19,8 @@ from ast_edge.line.service.config import AnyOutput, LineConfig
 from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
 from ast_edge.line.status import Balance, StationStatus
 from ast_edge.line.triggers.base import TriggerSource
-from ast_edge.line.web.server import WebOptions, WebServer, WebView
+from ast_edge.line.web.server import WebOptions, WebServer
+from ast_edge.line.web.view import WebView
 
 _CONNECT_S = 5.0
 _FRAME_S = 10.0

@@ -21,7 +21,8 @@ from ast_edge.line.triggers.freshness import StaleError, message_moment
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
 from ast_edge.line.watching.metrics import Metrics, Watched
-from ast_edge.line.web.server import WebServer, WebView
+from ast_edge.line.web.server import WebServer
+from ast_edge.line.web.view import WebView
 
 # Longer than any inspection takes; after this the engine or a driver hangs for good.
 _HUNG_S = 5.0
@@ -150,6 +151,8 @@ class Service:
         reasons = [] if hung is None else [hung]
         if not self.station.balance().balanced:
             reasons.append("the books do not balance: a part has no verdict or two")
+        if self.web is not None and not self.web.alive:
+            reasons.append("the page's server has ended")
         return tuple(reasons)
 
     def readiness(self) -> tuple[str, ...]:

@@ -1,17 +1,19 @@
-"""JSON in and out of the station's page: what comes in is whole and as agreed or refused, never corrected."""
+"""JSON in and out of the station's page: input is complete and as agreed, or refused."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from email.message import Message
-from typing import Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from ast_edge.errors import UsageError
 from ast_edge.line.config.options import Name, Options
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
 
 MOST_BODY = 4096
 
@@ -27,7 +29,7 @@ _Body = TypeVar("_Body", bound=Options)
 
 
 class TriggerBody(Options):
-    """A part was there at `sent_ms`, UNIX time in milliseconds by the sender's clock."""
+    """`POST /trigger`: a part was in place at `sent_ms`, UNIX time in milliseconds by the sender's clock."""
 
     id: _Text | None = None
     encoder: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -35,54 +37,68 @@ class TriggerBody(Options):
 
 
 class RecipeBody(Options):
-    """Another recipe is wanted."""
+    """`POST /recipe`: change to another recipe."""
 
     name: Name
     operator: _Text
 
 
 class RollbackBody(Options):
-    """The recipe of before is wanted."""
+    """`POST /rollback`: change back to the previous recipe."""
 
     operator: _Text
 
 
 class RefusedError(UsageError):
-    """A body that is not read, with the status that says so."""
+    """A request that is refused, with its HTTP status."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
         self.status = status
 
 
-class Reads(Protocol):
-    """A stream."""
+class Headers(Protocol):
+    """The header of a request."""
 
-    def read(self, size: int) -> bytes:
-        """So many bytes, or fewer at its end."""
+    def getlist(self, key: str) -> list[str]:
+        """Every value under this name, in any case."""
 
 
-def read_body(headers: Message, stream: Reads) -> bytes:
-    """The whole body. Raises RefusedError where it is no JSON, too large, cut off, or of unclear length."""
-    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+async def read_body(headers: Headers, receive: Receive) -> bytes:
+    """The whole body, from ASGI's `receive`.
+
+    Raises RefusedError where it is not JSON, too large, cut off, or of unclear length.
+    """
+    kinds = headers.getlist("Content-Type") or [""]
+    if len(kinds) > 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(415, "Content-Type must be application/json")
-    lengths = headers.get_all("Content-Length", [])
-    if "Transfer-Encoding" in headers or len(lengths) > 1:
-        # Two lengths, and a proxy may see another request than we do.
+    length = _length(headers)
+    body = b""
+    more = True
+    while more and len(body) <= length:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    if len(body) != length:
+        raise RefusedError(400, f"the body was cut off: {len(body)} of {length} bytes came")
+    return body
+
+
+def _length(headers: Headers) -> int:
+    lengths = headers.getlist("Content-Length")
+    if headers.getlist("Transfer-Encoding") or len(lengths) > 1:
+        # With two lengths a proxy may see another request than we do.
         raise RefusedError(400, "one Content-Length is needed, and no Transfer-Encoding")
     length = lengths[0] if lengths else ""
     if not length.isascii() or not length.isdigit():
         raise RefusedError(411, "Content-Length is needed")
     if len(length) > 9 or int(length) > MOST_BODY:
         raise RefusedError(413, f"the body may have {MOST_BODY} bytes")
-    body = stream.read(int(length))
-    if len(body) < int(length):
-        raise RefusedError(400, f"the body was cut off: {len(body)} of {length} bytes came")
-    return body
+    return int(length)
 
 
 def parse(kind: type[_Body], body: bytes) -> _Body:
-    """The body as what it must be. Raises UsageError for anything else: `true` is no number, nor is "5"."""
+    """The body as `kind`. Raises UsageError for anything else: neither `true` nor "5" is a number."""
     try:
         json.loads(body, object_pairs_hook=_once)
         return kind.model_validate_json(body, strict=True)
@@ -95,14 +111,14 @@ def parse(kind: type[_Body], body: bytes) -> _Body:
 
 
 def encode(content: Mapping[str, object]) -> bytes:
-    """As JSON that every reader understands: numbers that are not finite are null."""
+    """Strict JSON: numbers that are not finite become null."""
     return json.dumps(_finite(content), default=str, allow_nan=False).encode() + b"\n"
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:
     keys = [key for key, _ in pairs]
     if len(keys) != len(set(keys)):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key appears twice")
 
 
 def _finite(value: object) -> object:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from ast_edge.errors import LineError, UsageError
 from ast_edge.line.config.options import Secret
 from ast_edge.line.events import EventKind
-from ast_edge.line.web.server import WebOptions, WebServer, WebView
+from ast_edge.line.web.server import WebOptions, WebServer
+from ast_edge.line.web.view import WebView
 from tests.waiting import free_port, wait_for
 
 TOKEN = "correct horse battery"  # noqa: S105 (of a server that lives for a test)
@@ -287,7 +288,8 @@ def test_closing_ends_connections_that_are_open(behind: Behind) -> None:
     assert behind.server is not None
     with socket.create_connection(("127.0.0.1", behind.port), timeout=20) as client:
         client.sendall(b"GET / HTT")
-        wait_for(lambda: any(thread.name == "ast-edge-web-request" for thread in threading.enumerate()))
+        server = behind.server
+        wait_for(lambda: server.connections == 1)
         behind.server.close()
         assert client.recv(100) == b""
 

@@ -1,0 +1,197 @@
+"""What the page answers: a starlette application inside a guard that every request passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ast_edge.errors import AstEdgeError, UsageError
+from ast_edge.line.web.access import Access
+from ast_edge.line.web.bodies import (
+    RecipeBody,
+    RefusedError,
+    RollbackBody,
+    TriggerBody,
+    encode,
+    parse,
+    read_body,
+)
+from ast_edge.line.web.page import CONTENT_SECURITY_POLICY, PAGE
+from ast_edge.line.web.view import WebView
+from ast_edge.line.web.workers import Workers
+
+ANSWER_S = 4.0
+_MOST_HEADERS = 100
+_MOST_WAITING = 4
+_WRONG_TOKEN_S = 1.0
+_HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def application(view: WebView, access: Access, workers: Workers) -> ASGIApp:
+    """The whole ASGI application."""
+    faces = _Faces(view, access, workers)
+    routes = [
+        Route("/", faces.page),
+        Route("/metrics", faces.metrics),
+        Route("/status", faces.status),
+        Route("/healthz", faces.health),
+        Route("/readyz", faces.readiness),
+        Route("/{path:path}", faces.change, methods=["POST"]),
+    ]
+    handlers = {HTTPException: _not_found, TimeoutError: _late, Exception: _failed}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), view, access)
+
+
+def _json(status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode(content), status, headers, "application/json")
+
+
+def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says why not."""
+    return _json(status, {"error": text}, headers)
+
+
+async def _not_found(_request: Request, _exc: Exception) -> Response:
+    return refusal(404, "there is /, /metrics, /status, /healthz and /readyz")
+
+
+async def _late(_request: Request, exc: Exception) -> Response:
+    return refusal(503, f"the station does not answer: {exc}")
+
+
+async def _failed(_request: Request, _exc: Exception) -> Response:
+    return refusal(500, HTTPStatus.INTERNAL_SERVER_ERROR.phrase)
+
+
+class Guard:
+    """Checks that every request passes, headers that every answer carries, a report of every error."""
+
+    def __init__(self, app: ASGIApp, view: WebView, access: Access) -> None:
+        self._app, self._view, self._access = app, view, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [*_HEADERS]
+                if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    own.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        refused = self._refused(Request(scope))
+        try:
+            await (refused or self._app)(scope, receive, guarded)
+        except Exception as exc:  # noqa: BLE001 (the page must not die of what it shows)
+            # The client has its answer by now.
+            self._view.tell("failure", {"where": "web", "error": f"{type(exc).__name__}: {exc}"})
+
+    def _refused(self, request: Request) -> Response | None:
+        """Why the request is not looked at, whatever it asks for."""
+        if request.scope["http_version"] not in ("1.0", "1.1"):
+            return refusal(505, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED.phrase)
+        if request.method not in ("GET", "HEAD", "POST"):
+            return refusal(501, "only GET, HEAD and POST are understood")
+        if len(request.headers.raw) > _MOST_HEADERS:
+            return refusal(431, f"a request may have {_MOST_HEADERS} headers")
+        if request.headers.get("Expect"):
+            return refusal(417, HTTPStatus.EXPECTATION_FAILED.phrase)
+        if not self._access.knows_host(request.headers.getlist("Host")):
+            return refusal(421, "this host name is not known here; add it to web.hosts in line.toml")
+        return None
+
+
+class _Faces:
+    """The answers, by path. What may take long is asked on a worker, so that a trigger never waits for it."""
+
+    def __init__(self, view: WebView, access: Access, workers: Workers) -> None:
+        self._view, self._access, self._workers = view, access, workers
+        self._waiting = 0  # clients with a wrong token that are kept waiting
+
+    async def page(self, _request: Request) -> Response:
+        """The operator's page."""
+        return Response(PAGE, media_type="text/html")
+
+    async def metrics(self, _request: Request) -> Response:
+        """For Prometheus."""
+        found = await self._workers.run(self._view.metrics, ANSWER_S)
+        return Response(found, media_type="text/plain; version=0.0.4")
+
+    async def status(self, _request: Request) -> Response:
+        """Everything the station says about itself."""
+        return Response(
+            await self._workers.run(lambda: encode(self._view.status()), ANSWER_S),
+            media_type="application/json",
+        )
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the process works."""
+        return await self._reasons(self._view.health)
+
+    async def readiness(self, _request: Request) -> Response:
+        """Whether the next part will be judged."""
+        return await self._reasons(self._view.readiness)
+
+    async def _reasons(self, ask: Callable[[], tuple[str, ...]]) -> Response:
+        reasons = await self._workers.run(ask, ANSWER_S)
+        return _json(503 if reasons else 200, {"ok": not reasons, "reasons": list(reasons)})
+
+    # ---- what changes something ----------------------------------------------------------------------------
+
+    async def change(self, request: Request) -> Response:
+        """POST: needs the token and a body."""
+        refused = await self._why_not_allowed(request)
+        if refused is not None:
+            return refused
+        try:
+            body = await read_body(request.headers, request.receive)
+            return _json(200, await self._act(request.url.path, body))
+        except RefusedError as exc:
+            return refusal(exc.status, str(exc))
+        except UsageError as exc:
+            return refusal(400, str(exc))
+        except AstEdgeError as exc:
+            return refusal(409, str(exc))
+
+    async def _act(self, path: str, body: bytes) -> Mapping[str, object]:
+        view, run = self._view, self._workers.run
+        if path == "/trigger":
+            part = parse(TriggerBody, body)
+            # It never waits, and must not wait for a worker.
+            return view.trigger(part.id, part.encoder, part.sent_ms)
+        if path == "/recipe":
+            wanted = parse(RecipeBody, body)
+            return await run(lambda: view.recipe(wanted.name, wanted.operator), ANSWER_S)
+        if path == "/rollback":
+            operator = parse(RollbackBody, body).operator
+            return await run(lambda: view.rollback(operator), ANSWER_S)
+        raise UsageError("there is /trigger, /recipe and /rollback")
+
+    async def _why_not_allowed(self, request: Request) -> Response | None:
+        if not self._access.has_token:
+            return refusal(403, "nothing can be changed here: set web.token in line.toml")
+        if self._access.allows(request.headers.get("Authorization", "")):
+            request.state.connection.trust()
+            return None
+        self._access.wrong.note(request.client.host if request.client is not None else "")
+        if self._waiting >= _MOST_WAITING:
+            return refusal(429, "too many wrong tokens; ask again later")
+        self._waiting += 1
+        try:
+            await asyncio.sleep(_WRONG_TOKEN_S)
+        finally:
+            self._waiting -= 1
+        return refusal(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
