@@ -14,7 +14,7 @@ class WebView:
 
     `trigger`, `recipe` and `rollback` change something; what they raise becomes the answer. `trigger` takes a
     part's id, the encoder's count and `sent_ms`, and decides whether it is fresh (see
-    `ast_edge.line.triggers.freshness`). It must return at once: it runs on the loop that serves every request.
+    `ast_edge.line.triggers.freshness`). It must return at once: it runs on the loop that serves requests.
     """
 
     metrics: Callable[[], bytes]

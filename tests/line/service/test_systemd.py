@@ -11,7 +11,7 @@ import pytest
 
 from ast_edge.line.service import systemd
 
-UNIT = Path(systemd.__file__).parent / "examples" / "ast-edge.service"
+UNIT = Path(systemd.__file__).parents[1] / "examples" / "ast-edge.service"
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
