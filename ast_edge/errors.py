@@ -53,3 +53,23 @@ class LostFrameError(CameraError):
 
 class LineError(AstEdgeError):
     """A station's configuration is refused, or one of its parts failed."""
+
+
+def sentence(exc: BaseException) -> str:
+    """An exception in words for a person, on one line.
+
+    An error of ours as it is; one of the system in its own words, after the file that it concerns where it
+    names one; any other with the name of its class.
+    """
+    where = exc.filename if isinstance(exc, OSError) and exc.filename else ""
+    return f"{where}: {reason(exc)}" if where else reason(exc)
+
+
+def reason(exc: BaseException) -> str:
+    """`sentence` without the file, for messages that name it themselves."""
+    if isinstance(exc, AstEdgeError):
+        return str(exc)
+    text = " ".join(str(exc).split())
+    if isinstance(exc, OSError):
+        return exc.strerror or text or type(exc).__name__
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.cuda.device import Device, find_device, missing_for_tensorrt
-from ast_edge.errors import AstEdgeError, BackendError, ParityError, UsageError
+from ast_edge.errors import AstEdgeError, BackendError, ParityError, UsageError, reason
 from ast_edge.files import cache_root, write_text
 from ast_edge.model.engine_file import (
     Batch,
@@ -90,7 +90,7 @@ def build_engine(model: Path, output: Path | None = None, options: Options | Non
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise UsageError(f"{target.parent}: the folder cannot be made ({exc.strerror}).") from exc
+        raise UsageError(f"{target.parent}: the folder cannot be made ({reason(exc)}).") from exc
     return _Builder(source, target, device, options).build()
 
 

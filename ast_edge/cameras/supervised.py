@@ -14,7 +14,7 @@ from typing import Literal
 from ast_edge.backoff import Backoff
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.link import Link
-from ast_edge.errors import AstEdgeError, CameraError
+from ast_edge.errors import CameraError, sentence
 
 Policy = Literal["latest", "every"]
 _WATCH_S = 0.05
@@ -235,7 +235,7 @@ class Supervised(Camera):
 
     def _note_error(self, exc: Exception) -> None:
         self._add("errors")
-        self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+        self.last_error = sentence(exc)
         self._become("lost", self.last_error)
 
     def _become(self, state: State, why: str = "") -> None:

@@ -18,7 +18,7 @@ import typer
 from ast_edge import __version__
 from ast_edge.cli import archiving, auditing, benchmarking, doctoring, runtime, training
 from ast_edge.cli import line as line_command
-from ast_edge.errors import AstEdgeError
+from ast_edge.errors import AstEdgeError, sentence
 
 INTERRUPTED = 130
 # Packages that a command may lack on this machine, and the extra of pyproject.toml that brings each.
@@ -96,8 +96,7 @@ def _unforeseen(exc: Exception) -> int:
     if isinstance(exc, ModuleNotFoundError) and _extra_of(exc.name):
         return _fail(_how_to_install(exc.name), 1)
     if isinstance(exc, OSError):
-        where = f"{exc.filename}: " if exc.filename else ""
-        return _fail(f"{where}{exc.strerror or exc}; check the path, its rights and the disk's space.", 1)
+        return _fail(f"{sentence(exc)}; check the path, its rights and the disk's space.", 1)
     return _report_bug(exc)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ast_edge.errors import LineError, UsageError
+from ast_edge.errors import LineError, UsageError, reason
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.pictures import PICTURES, part_file
 from ast_edge.line.archive.reading import ArchivedPart
@@ -80,7 +80,7 @@ def whole_part_json(archive: Path, part: ArchivedPart) -> str:
 def _document(archive: Path, part: ArchivedPart) -> dict[str, object] | None:
     path = _source(archive, part.files.json)
     document = read_document(path) if path is not None else None
-    return None if document is None else document.model_dump(mode="json")
+    return None if document is None else document.as_dict()
 
 
 def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, overlays: bool) -> Exported:
@@ -96,7 +96,7 @@ def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, 
     except FileExistsError as exc:
         raise UsageError(f"{partial}: an export was interrupted or is under way; remove it.") from exc
     except OSError as exc:
-        raise LineError(f"{folder}: cannot be written ({exc.strerror}); give another folder.") from exc
+        raise LineError(f"{folder}: cannot be written ({reason(exc)}); give another folder.") from exc
     try:
         exported = _copy_all(archive, parts, partial, overlays=overlays)
         if folder.exists():
@@ -104,7 +104,7 @@ def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, 
         partial.rename(folder)
     except OSError as exc:
         shutil.rmtree(partial, ignore_errors=True)
-        raise LineError(f"{folder}: cannot be written ({exc.strerror}); give another folder.") from exc
+        raise LineError(f"{folder}: cannot be written ({reason(exc)}); give another folder.") from exc
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

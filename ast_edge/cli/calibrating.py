@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ast_edge.cli.inspecting import find_pictures, read_part
-from ast_edge.errors import DataError, FrameError
+from ast_edge.errors import DataError, FrameError, reason
 from ast_edge.files import sha256_file
 from ast_edge.frames.reading import xyz_beside
 from ast_edge.inspector import Inspection, Inspector
@@ -108,7 +108,7 @@ def _content(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as exc:
-        raise DataError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+        raise DataError(f"{path}: cannot be read ({reason(exc)}).") from exc
 
 
 def changed_text(model: AnyModel, new: Manifest, *, written: bool) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ast_edge.errors import DataError, FrameError, UsageError
+from ast_edge.errors import DataError, FrameError, UsageError, reason
 from ast_edge.files import write_bytes
 from ast_edge.frames.reading import list_images, read_image, read_xyz, xyz_beside
 from ast_edge.inspector import Inspection, Inspector
@@ -79,7 +79,7 @@ def plan_overlays(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise UsageError(f"{folder}: the folder for overlays cannot be made ({exc.strerror}).") from exc
+        raise UsageError(f"{folder}: the folder for overlays cannot be made ({reason(exc)}).") from exc
     # abspath and not resolve: a link keeps the name that the user knows.
     absolute = {picture: Path(os.path.abspath(picture)) for picture in pictures}  # noqa: PTH100
     common = os.path.commonpath([path.parent for path in absolute.values()])
@@ -161,7 +161,7 @@ def _write_png(target: Path, pixels: Frame) -> None:
         write_bytes(target, stream.getvalue())
     except OSError as exc:
         raise DataError(
-            f"{target}: the overlay cannot be written ({exc.strerror}); give another folder."
+            f"{target}: the overlay cannot be written ({reason(exc)}); give another folder."
         ) from exc
 
 

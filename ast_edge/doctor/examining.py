@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from ast_edge.doctor import cameras, jetson, machine, software
 from ast_edge.doctor.finding import Finding
+from ast_edge.errors import reason
 
 ENGINES = ("ONNX Runtime", "TensorRT")
 _AT_ONCE = 4
@@ -78,7 +79,7 @@ def look_apart(name: str, limit_s: float) -> list[Finding]:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     except OSError as exc:
-        return [_failed(name, f"could not be looked at ({exc.strerror})")]
+        return [_failed(name, f"could not be looked at ({reason(exc)})")]
     try:
         out, said = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:

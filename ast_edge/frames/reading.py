@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ast_edge.errors import BackendError, DataError
+from ast_edge.errors import BackendError, DataError, reason
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -31,7 +31,7 @@ def list_images(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as exc:
         raise DataError(
-            f"{folder}: expected a folder of pictures, found none that can be listed ({exc.strerror})."
+            f"{folder}: expected a folder of pictures, found none that can be listed ({reason(exc)})."
         ) from exc
     return [path for path in entries if _is_picture(path)]
 
@@ -163,7 +163,7 @@ def _bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as exc:
         raise DataError(
-            f"{path}: cannot be read ({exc.strerror}); check the path and its permissions."
+            f"{path}: cannot be read ({reason(exc)}); check the path and its permissions."
         ) from exc
     if not data:
         raise DataError(f"{path}: the file is empty; replace it.")

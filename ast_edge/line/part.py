@@ -7,11 +7,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import Field
 
 from ast_edge.cameras.base import Frame
 from ast_edge.inspector import Inspection
 from ast_edge.model.manifest import ModelSpec
 from ast_edge.verdict.scoring import Verdict
+
+MOST_TEXT, MOST_NAME = 1000, 256  # characters of a reason and of a name
+_INT64 = 1 << 63
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,63 @@ class Trigger:
         return self.at_ns if self.until_ns is None else self.until_ns
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class PartRecord:
+    """What is kept of a judged part and sent about it: index, JSON file, reader and outputs use these fields.
+
+    Plain values that fit everywhere: texts of bounded length that are Unicode, numbers that are finite or
+    None. `time_s` is the trigger's `time.time()`.
+    """
+
+    run: str
+    number: Annotated[int, Field(ge=0, lt=_INT64)]
+    time_s: Finite
+    external_id: str | None
+    encoder: Int64 | None
+    trigger: str
+    recipe: str
+    verdict: Verdict
+    reason: str
+    score: Finite | None
+    threshold: Finite | None
+    latency_ms: Finite | None
+    source: str
+
+    @property
+    def part_id(self) -> str:
+        """Unique for ever, and a fit name for a file."""
+        return f"{self.run}-{self.number:07d}"
+
+    @property
+    def time(self) -> str:
+        """The trigger's time in UTC, ISO 8601 with milliseconds."""
+        try:
+            moment = datetime.fromtimestamp(self.time_s, timezone.utc)
+        except (OverflowError, ValueError, OSError):
+            return f"{self.time_s} s"
+        return moment.isoformat(timespec="milliseconds")
+
+    def as_dict(self) -> dict[str, object]:
+        """The part as every JSON says it; `time` is text there."""
+        return {
+            "part_id": self.part_id,
+            "run": self.run,
+            "number": self.number,
+            "external_id": self.external_id,
+            "time": self.time,
+            "encoder": self.encoder,
+            "trigger": self.trigger,
+            "recipe": self.recipe,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "score": self.score,
+            "threshold": self.threshold,
+            "latency_ms": self.latency_ms,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PartResult:
     """What became of one trigger: the same object goes to every output and to the archive.
 
@@ -62,7 +127,7 @@ class PartResult:
     spec: ModelSpec | None = field(default=None, repr=False)
 
     def without_pictures(self) -> PartResult:
-        """The same result for whoever has to wait with it: a queue of pictures fills the memory."""
+        """The same result for a queue, whose pictures would fill the memory."""
         frame = None if self.frame is None else replace(self.frame, pixels=None, depth_m=None)
         return replace(self, frame=frame, inspection=None)
 
@@ -76,28 +141,48 @@ class PartResult:
         """Unique for ever, and a fit name for a file."""
         return f"{self.run}-{self.number:07d}"
 
+    @cached_property
+    def record(self) -> PartRecord:
+        """The part in plain values, whatever came from outside."""
+        trigger = self.trigger
+        encoder = trigger.encoder
+        return PartRecord(
+            run=_text(self.run, MOST_NAME),
+            number=trigger.number,
+            time_s=_finite(trigger.wall_s) or 0.0,
+            external_id=None if trigger.external_id is None else _text(trigger.external_id, MOST_NAME),
+            encoder=encoder if encoder is not None and -_INT64 <= encoder < _INT64 else None,
+            trigger=_text(trigger.source, MOST_NAME),
+            recipe=_text(self.recipe, MOST_NAME),
+            verdict=self.verdict,
+            reason=_text(self.reason, MOST_TEXT),
+            score=_finite(self.score),
+            threshold=_finite(self.threshold),
+            latency_ms=_finite(self.latency_ms),
+            source=_text(self.frame.source if self.frame is not None else "", MOST_TEXT),
+        )
+
+    @property
+    def finite_stages_ms(self) -> dict[str, float]:
+        """`stages_ms` without what no JSON can say."""
+        return {name: float(value) for name, value in self.stages_ms.items() if math.isfinite(value)}
+
     def as_dict(self) -> dict[str, object]:
-        """What is told about the part: plain values, no pictures; numbers that are not finite are None."""
-        return {
-            "part_id": self.part_id,
-            "run": self.run,
-            "number": self.number,
-            "external_id": self.trigger.external_id,
-            "time": datetime.fromtimestamp(self.trigger.wall_s, timezone.utc).isoformat(
-                timespec="milliseconds"
-            ),
-            "encoder": self.trigger.encoder,
-            "trigger": self.trigger.source,
-            "recipe": self.recipe,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "score": self.score if math.isfinite(self.score) else None,
-            "threshold": self.threshold,
-            "latency_ms": round(self.latency_ms, 3),
-            "stages_ms": {name: round(value, 3) for name, value in self.stages_ms.items()},
-            "source": self.frame.source if self.frame is not None else "",
-        }
+        """The record and the stages, times rounded to microseconds."""
+        record = self.record
+        rounded = {name: round(value, 3) for name, value in self.finite_stages_ms.items()}
+        latency_ms = None if record.latency_ms is None else round(record.latency_ms, 3)
+        return {**record.as_dict(), "latency_ms": latency_ms, "stages_ms": rounded}
 
     def as_json(self) -> str:
         """`as_dict` as one line."""
         return json.dumps(self.as_dict(), allow_nan=False)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _text(text: str, most: int) -> str:
+    """Cut off, and without the lone surrogates that SQLite and UTF-8 refuse."""
+    return text[:most].encode("utf-8", "replace").decode()

@@ -25,7 +25,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ast_edge.errors import ModelError
+from ast_edge.errors import ModelError, reason
 from ast_edge.files import sha256_file, write_bytes, write_text
 from ast_edge.model.manifest import Manifest, Positive, Precision, Sha256, digest_of
 from ast_edge.model.onnx_file import ModelFile, read_model_file, rewrite_manifest
@@ -205,7 +205,7 @@ def write_engine_file(target: Path, plan: memoryview, kernels: bytes | None, inf
         write_text(sidecar_path(target), info.to_json())
     except OSError as exc:
         raise ModelError(
-            f"{target}: the engine cannot be written ({exc}); check the folder and its space."
+            f"{target}: the engine cannot be written ({reason(exc)}); check the folder and its space."
         ) from exc
     return read_engine_file(target)
 
@@ -226,7 +226,7 @@ def rewrite_engine_manifest(engine: EngineFile, manifest: Manifest) -> EngineFil
     try:
         write_text(sidecar_path(engine.path), info.to_json())
     except OSError as exc:
-        raise ModelError(f"{sidecar_path(engine.path)}: cannot be written ({exc}).") from exc
+        raise ModelError(f"{sidecar_path(engine.path)}: cannot be written ({reason(exc)}).") from exc
     return EngineFile(engine.path, info, engine.kernels)
 
 
@@ -313,7 +313,7 @@ def _check_regular(path: Path, what: str) -> None:
             f"{path}: there is no such file; {what} is made by `ast-edge build-engine model.onnx`."
         ) from exc
     except (OSError, ValueError) as exc:
-        raise ModelError(f"{path}: {what} cannot be read ({exc}); check the path.") from exc
+        raise ModelError(f"{path}: {what} cannot be read ({reason(exc)}); check the path.") from exc
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{path}: is not a file; {what} is made by `ast-edge build-engine model.onnx`.")
 
@@ -325,14 +325,14 @@ def _check_content(path: Path, expected: Content, what: str, command: str) -> No
         if size == expected.bytes:
             found = sha256_file(path)
     except OSError as exc:
-        raise ModelError(f"{path}: {what} cannot be read ({exc.strerror or exc}).") from exc
+        raise ModelError(f"{path}: {what} cannot be read ({reason(exc)}).") from exc
     if size != expected.bytes:
-        reason = f"{size} bytes, the sidecar expects {expected.bytes}: truncated or of another build"
+        why = f"{size} bytes, the sidecar expects {expected.bytes}: truncated or of another build"
     elif found != expected.sha256:
-        reason = f"SHA-256 {found[:12]}..., the sidecar expects {expected.sha256[:12]}...: of another build"
+        why = f"SHA-256 {found[:12]}..., the sidecar expects {expected.sha256[:12]}...: of another build"
     else:
         return
-    raise ModelError(f"{path}: {what} is not the one that was built ({reason}); build it again: {command}.")
+    raise ModelError(f"{path}: {what} is not the one that was built ({why}); build it again: {command}.")
 
 
 def _check_source(path: Path, info: EngineInfo, command: str) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from ast_edge.errors import ModelError
+from ast_edge.errors import ModelError, reason
 from ast_edge.files import atomic_path
 from ast_edge.model.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
 from ast_edge.model.wire import BYTES, VARINT, Field, WireError, bytes_field, scan
@@ -143,7 +143,7 @@ def _write(target: Path, source: Path, content: Callable[[BinaryIO], Iterable[by
             written = read_model_file(temporary)
     except OSError as exc:
         raise ModelError(
-            f"{target}: the model file cannot be written ({exc}); check the folder and its space."
+            f"{target}: the model file cannot be written ({reason(exc)}); check the folder and its space."
         ) from exc
     return ModelFile(target, written.manifest, written.embedded_reference, written.size)
 
@@ -179,9 +179,8 @@ def _checked_size(path: Path) -> int:
 
 
 def _unreadable(path: Path, exc: Exception) -> ModelError:
-    reason = getattr(exc, "strerror", None) or exc
     return ModelError(
-        f"{path}: the model file cannot be read ({reason}); check the path and its permissions."
+        f"{path}: the model file cannot be read ({reason(exc)}); check the path and its permissions."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.errors import ModelError
+from ast_edge.errors import ModelError, reason
 from ast_edge.files import sha256_file
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import AnyModel
@@ -128,7 +128,7 @@ def _load_beside(model: AnyModel, beside: Path) -> References:
             )
         data = beside.read_bytes()
     except OSError as exc:
-        raise ModelError(f"{beside}: the reference vectors cannot be read ({exc.strerror or exc}).") from exc
+        raise ModelError(f"{beside}: the reference vectors cannot be read ({reason(exc)}).") from exc
     references = References.from_bytes(data, str(beside))
     references.check(model.manifest, str(beside))
     return references

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.errors import DataError, UsageError
+from ast_edge.errors import DataError, UsageError, reason
 from ast_edge.files import sha256_file
 from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, xyz_beside
 from ast_edge.model.manifest import Mode
@@ -182,7 +182,7 @@ def _content(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as exc:
-        raise DataError(f"{path}: cannot be read ({exc.strerror}); check the file and its rights.") from exc
+        raise DataError(f"{path}: cannot be read ({reason(exc)}); check the file and its rights.") from exc
 
 
 def _open_mvtec_3d(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 import ast_edge
-from ast_edge.errors import DataError, RunError, UsageError
+from ast_edge.errors import DataError, RunError, UsageError, reason
 from ast_edge.files import cache_root, write_bytes, write_text
 from ast_edge.frames.levels import GreyLevels, grey_levels, span
 from ast_edge.frames.reading import picture_size, read_xyz
@@ -158,7 +158,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise UsageError(f"{path}: cannot become a run folder ({exc.strerror}); name another.") from exc
+        raise UsageError(f"{path}: cannot become a run folder ({reason(exc)}); name another.") from exc
 
 
 def split_parts(data: Path, config: TrainConfig) -> Split:

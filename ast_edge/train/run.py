@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ast_edge.errors import RunError
+from ast_edge.errors import RunError, reason
 from ast_edge.files import write_text
 from ast_edge.model.manifest import ModelSpec, TrainingData
 from ast_edge.model.references import References
@@ -165,7 +165,7 @@ def _validated(model: type[M], path: Path) -> M:
         return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as exc:
         raise RunError(
-            f"{path}: cannot be read ({exc.strerror}); is {path.parent} a run of `ast-edge train`?"
+            f"{path}: cannot be read ({reason(exc)}); is {path.parent} a run of `ast-edge train`?"
         ) from exc
     except ValidationError as exc:
         first = exc.errors()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import tensorrt as trt
 
 from ast_edge.errors import BackendError, UsageError
-from ast_edge.files import write_bytes
+from ast_edge.files import claim, write_bytes
 from ast_edge.model.engine_file import Batch
 from ast_edge.model.manifest import Precision
 from ast_edge.trt import versions
@@ -207,7 +206,7 @@ def _timing_cache(config: trt.IBuilderConfig, path: Path | None, log: Log) -> It
         config.set_timing_cache(cache, ignore_mismatch=False)
     yield
     measured: trt.ITimingCache = made(config.get_timing_cache(), "the timing cache", log)
-    with _locked(path):
+    with claim(path.with_name(path.name + ".lock"), wait=True):
         others = config.create_timing_cache(_read(path))
         if others is not None:
             measured.combine(others, ignore_mismatch=False)
@@ -220,11 +219,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -16,7 +16,7 @@ import onnx
 
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
-from ast_edge.errors import ParityError, RunError, UsageError
+from ast_edge.errors import ParityError, RunError, UsageError, reason
 from ast_edge.files import write_bytes, write_text
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
@@ -118,7 +118,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise UsageError(f"{folder}: the folder cannot be made ({exc.strerror}); name another.") from exc
+        raise UsageError(f"{folder}: the folder cannot be made ({reason(exc)}); name another.") from exc
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,18 @@ def test_a_late_frame_is_nobodys() -> None:
     watched = Supervised("delayed://", lambda: camera, Watch(triggered=True, answer_s=2.0))
     recipes = Recipes({}, recipe(), lambda *_: None)
     timing = Timing(deadline_ms=300)
-    station = Station(Setup("bench", "run", watched, recipes, [output], "external", True, timing))
+    station = Station(
+        Setup(
+            name="bench",
+            run="run",
+            camera=watched,
+            recipes=recipes,
+            outputs=[output],
+            triggering="external",
+            software_trigger=True,
+            timing=timing,
+        )
+    )
     wait_for(lambda: watched.state == "live")
     station.start()
     try:

@@ -29,7 +29,18 @@ def main(port: int, run: str) -> None:
     # Every seventh part is bad.
     camera.on_trigger = lambda: camera.show(bad=camera.number % 7 == 6)
     recipes = Recipes({}, recipe(), lambda *_: None)
-    station = Station(Setup("bench", run, camera, recipes, [output], "external", True, Timing(2000.0)))
+    station = Station(
+        Setup(
+            name="bench",
+            run=run,
+            camera=camera,
+            recipes=recipes,
+            outputs=[output],
+            triggering="external",
+            software_trigger=True,
+            timing=Timing(2000.0),
+        )
+    )
     station.start()
     trigger.start(station)
     threading.Event().wait() if sys.stdin.read() else None

@@ -33,17 +33,17 @@ def part_result(
     inspection = Inspection(verdict, score, 1.0, reason, grid, {"preprocess": 0.5, "engine": 3.0})
     trigger = Trigger(number, at_ns, time.time(), encoder, "test", external_id)
     return PartResult(
-        run,
-        trigger,
-        "first",
-        verdict,
-        reason,
-        score,
-        1.0,
-        4.2,
-        inspection.stages_ms,
-        frame,
-        None if verdict == "fault" else inspection,
+        run=run,
+        trigger=trigger,
+        recipe="first",
+        verdict=verdict,
+        reason=reason,
+        score=score,
+        threshold=1.0,
+        latency_ms=4.2,
+        stages_ms=inspection.stages_ms,
+        frame=frame,
+        inspection=None if verdict == "fault" else inspection,
     )
 
 
@@ -52,7 +52,19 @@ class StillStation:
 
     def __init__(self) -> None:
         balance = Balance(triggers=12, verdicts={"pass": 9, "reject": 2, "fault": 1}, open=0)
-        self.now = StationStatus("bench", "run", "running", "first", 1.0, "live", 0.1, balance, 0, 0, "")
+        self.now = StationStatus(
+            name="bench",
+            run="run",
+            state="running",
+            recipe="first",
+            threshold=1.0,
+            camera="live",
+            frame_age_s=0.1,
+            balance=balance,
+            waiting=0,
+            failures=0,
+            last_failure="",
+        )
 
     def status(self) -> StationStatus:
         return self.now

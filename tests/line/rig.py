@@ -91,7 +91,7 @@ class Remembering(Output):
 
     @property
     def status(self) -> OutputStatus:
-        return OutputStatus(True, len(self.results), 0, 0, "")
+        return OutputStatus(connected=True, delivered=len(self.results))
 
     def close(self, timeout_s: float) -> None:  # noqa: ARG002 (there is nothing to wait for)
         self.closed = True
@@ -144,7 +144,17 @@ def rig(
     own = recipes or Recipes({}, recipe(answer=answer), lambda *_: None)
     limits = Timing(**{"deadline_ms": 2000.0, "drain_s": 5.0, **timing})
     station = Station(
-        Setup("bench", "run", camera, own, kept, triggering, software_trigger, limits, one_frame_each)
+        Setup(
+            name="bench",
+            run="run",
+            camera=camera,
+            recipes=own,
+            outputs=kept,
+            triggering=triggering,
+            software_trigger=software_trigger,
+            timing=limits,
+            one_frame_each=one_frame_each,
+        )
     )
     station.start()
     before = threading.active_count()

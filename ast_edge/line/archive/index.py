@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ast_edge.line.archive.clock import ArchiveClock
-from ast_edge.line.archive.row import Files, Outcome, PictureState, Row
+from ast_edge.line.archive.row import COLUMNS, Files, Outcome, PictureState, Row
 from ast_edge.line.archive.schema import connect
 
-_INSERT = """INSERT OR IGNORE INTO parts (run_id, archive_s, number, time, external_id, encoder, trigger,
-    recipe, verdict, reason, score, threshold, latency_ms, source, picture_state)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT = (
+    f"INSERT OR IGNORE INTO parts (run_id, archive_s, {', '.join(COLUMNS.values())}) "  # noqa: S608
+    f"VALUES (?, ?{', ?' * len(COLUMNS)})"
+)
 _OUTCOME = """UPDATE parts SET picture_state = ?, picture = ?, overlay = ?, depth = ?, json = ?, bytes = ?
     WHERE run_id = ? AND number = ?"""
 _GONE = """UPDATE parts SET picture_state = ?, picture = NULL, overlay = NULL, depth = NULL, json = NULL,
@@ -72,10 +73,11 @@ class Index:
         new, kept = 0, {True: 0, False: 0}
         with self._transaction():
             for row in rows:
-                new += self._db.execute(_INSERT, (self._run_id(row.run), now, *row[1:])).rowcount
+                values = [getattr(row, name) for name in COLUMNS]
+                new += self._db.execute(_INSERT, (self._run_id(row.run), now, *values)).rowcount
             for outcome in outcomes:
-                values = (outcome.state, *outcome.files, self._run_id(outcome.run), outcome.number)
-                found = self._db.execute(_OUTCOME, values).rowcount
+                settled = (outcome.state, *outcome.files, self._run_id(outcome.run), outcome.number)
+                found = self._db.execute(_OUTCOME, settled).rowcount
                 kept[outcome.passed] += found * (outcome.state == "kept")
         self.rows += new
         for passed, count in kept.items():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason, sentence
+from ast_edge.files import claim
 from ast_edge.line.archive.clock import ArchiveClock
 from ast_edge.line.archive.index import Index
 from ast_edge.line.archive.leftovers import Found, Sweep
@@ -63,7 +62,7 @@ class Keeper:
         self._path = options.folder / INDEX
         self._index: Index | None = None
         self._inode = 0
-        self._lock_file: int | None = None
+        self._lock_file: IO[bytes] | None = None
         self._clock = ArchiveClock()
         self._backoff, self._upkeep_backoff = Backoff(0.2, 5.0), Backoff(0.5, 30.0)
         self._upkeep_at = self._saved_at = 0.0
@@ -180,7 +179,7 @@ class Keeper:
                 self.sweep.step(index, _BUDGET_S)
                 self._tell_leftovers()
         except OSError as exc:
-            self._warnings.begin("upkeep", f"files cannot be removed: {exc.strerror or exc}")
+            self._warnings.begin("upkeep", f"files cannot be removed: {sentence(exc)}")
             self._upkeep_at = time.monotonic() + self._upkeep_backoff.next_s()
             return
         self._upkeep_backoff.reset()
@@ -204,7 +203,6 @@ class Keeper:
 
     def _open(self) -> Index:
         if self._index is None:
-            self._options.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             self._index = Index(self._path, self._options.sync, self._clock)
             self._inode = self._path.stat().st_ino
@@ -217,21 +215,15 @@ class Keeper:
         """Two stations in one folder would remove each other's files."""
         if self._lock_file is not None:
             return
-        file = os.open(self._options.folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_file = claim(self._options.folder / _LOCK)
         except BlockingIOError as exc:
-            os.close(file)
             raise LineError(
                 f"{self._options.folder}: another process writes this archive; give another folder."
             ) from exc
-        except BaseException:
-            os.close(file)
-            raise
-        self._lock_file = file
 
     def _refused(self, exc: Exception) -> None:
-        self.last_error = str(exc) if isinstance(exc, LineError) else f"{type(exc).__name__}: {exc}"
+        self.last_error = sentence(exc)
         damaged = isinstance(exc, sqlite3.Error) and is_damage(exc)
         self._let_go(keep_lock=damaged)
         self._warnings.begin("index", f"the index cannot be written: {self.last_error}")
@@ -243,7 +235,7 @@ class Keeper:
         try:
             target = move_aside(self._path)
         except OSError as exc:
-            self.last_error = f"{self._path}: is damaged and cannot be moved aside ({exc.strerror})"
+            self.last_error = f"{self._path}: is damaged and cannot be moved aside ({reason(exc)})"
             return
         self.sweep = Sweep(self._options.folder, self._run.name)
         self._note({"index": f"the index was damaged and lies now in {target.name}; a new one was begun"})
@@ -255,5 +247,5 @@ class Keeper:
             with contextlib.suppress(sqlite3.Error):
                 index.close()
         if self._lock_file is not None and not keep_lock:
-            os.close(self._lock_file)
+            self._lock_file.close()
             self._lock_file = None

@@ -18,7 +18,7 @@ from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.index import Index, Kept
 from ast_edge.line.archive.pictures import PICTURES, PartFile, files_of, part_file
 from ast_edge.line.archive.retention import remove_files
-from ast_edge.line.archive.row import Files, Outcome, Row
+from ast_edge.line.archive.row import Files, Outcome, Row, row_of
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[^.]+\.tmp")
@@ -117,16 +117,16 @@ class Sweep:
         path = self._folder / PICTURES / day / f"{file.stem}.json"
         document = read_document(path)
         files: Files | None = None
-        if document is not None and (document.run, document.number) == (file.run, file.number):
+        if document is not None and (document.part.run, document.part.number) == (file.run, file.number):
             names = {**document.files, path.name: path.stat().st_size}
             if all(name.startswith(file.stem) for name in names):
                 files = files_of(self._folder, day, names)
         if document is None or files is None:
             self.found.damaged += 1
             return
-        row = document.row()
-        outcome = Outcome(row.run, row.number, row.verdict == "pass", "kept", files)
-        self._adoptions.append((row._replace(picture_state="waiting"), outcome))
+        part = document.part
+        outcome = Outcome(part.run, part.number, part.verdict == "pass", "kept", files)
+        self._adoptions.append((row_of(part, "waiting"), outcome))
         if len(self._adoptions) >= _BATCH:
             self._adopt_batch(index)
 

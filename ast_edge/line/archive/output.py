@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ast_edge.line.archive.keeper import Keeper, Run
 from ast_edge.line.archive.leftovers import Found
@@ -19,7 +19,8 @@ from ast_edge.line.status import StationView
 from ast_edge.line.warned import Warnings
 
 
-class ArchiveCounts(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ArchiveCounts:
     """What the archive did since it was started.
 
     `kept` parts have pictures now, `expired` were removed by the limits, and so were `rows_removed` rows;
@@ -66,7 +67,7 @@ class Archive(Output):
 
     def put(self, result: PartResult) -> None:
         """See `Output`; some microseconds."""
-        self._queues.add(row_of(result, self._wanted(result)), result)
+        self._queues.add(row_of(result.record, self._wanted(result)), result)
 
     def _wanted(self, result: PartResult) -> PictureState:
         if result.verdict == "pass" and not self._is_nth_pass():
@@ -88,7 +89,13 @@ class Archive(Output):
         counts, keeper, warnings = self._queues.counts(), self._keeper, self.warnings
         connected = keeper is not None and keeper.connected and not warnings
         error = warnings[0] if warnings else keeper.last_error if keeper is not None else ""
-        return OutputStatus(connected, counts.written, counts.lost, counts.waiting_rows, error)
+        return OutputStatus(
+            connected=connected,
+            delivered=counts.written,
+            undelivered=counts.lost,
+            queued=counts.waiting_rows,
+            last_error=error,
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,16 +107,18 @@ class Archive(Output):
         """From any thread."""
         counts, keeper, writer = self._queues.counts(), self._keeper, self._writer
         if keeper is None or writer is None:
-            return ArchiveCounts(counts, 0, 0, 0, Found(), swept=False, failures=0)
+            return ArchiveCounts(
+                queues=counts, kept=0, expired=0, rows_removed=0, found=Found(), swept=False, failures=0
+            )
         retention = keeper.retention
         return ArchiveCounts(
-            counts,
-            keeper.kept,
-            retention.expired,
-            retention.rows_removed,
-            keeper.found,
-            keeper.sweep.done,
-            writer.failures,
+            queues=counts,
+            kept=keeper.kept,
+            expired=retention.expired,
+            rows_removed=retention.rows_removed,
+            found=keeper.found,
+            swept=keeper.sweep.done,
+            failures=writer.failures,
         )
 
     def close(self, timeout_s: float) -> None:

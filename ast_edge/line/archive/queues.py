@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
 
 from ast_edge.line.archive.row import Outcome, PictureState, Row
 from ast_edge.line.part import PartResult
@@ -16,7 +16,8 @@ _BATCH = 2_000
 _OVERHEAD = 4_096  # bytes of a waiting part beside its arrays
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Counts:
     """Since the archive was started: parts handed over, rows written, rows lost for good, rows and bytes of
     pictures that wait now; what became of pictures, by `PictureState`.
     """
@@ -70,7 +71,7 @@ class Queues:
                 self._lost += 1
                 return
             if size and self._bytes + size > room:
-                row, size = row._replace(picture_state="crowded"), 0
+                row, size = replace(row, picture_state="crowded"), 0
             if len(self._rows) >= self._room_rows:
                 self._rows.popleft()
                 self._lost += 1
@@ -98,7 +99,12 @@ class Queues:
         """From any thread."""
         with self._lock:
             return Counts(
-                self._parts, self._written, self._lost, len(self._rows), self._bytes, dict(self._states)
+                parts=self._parts,
+                written=self._written,
+                lost=self._lost,
+                waiting_rows=len(self._rows),
+                waiting_bytes=self._bytes,
+                pictures=dict(self._states),
             )
 
     # ---- the pictures' thread ------------------------------------------------------------------------------

@@ -5,21 +5,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ast_edge.errors import LineError
-from ast_edge.line.archive.row import Files, PictureState
+from ast_edge.errors import LineError, sentence
+from ast_edge.line.archive.row import COLUMNS, Files, Row
 from ast_edge.line.archive.schema import INDEX, open_for_reading
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_COLUMNS = """SELECT parts.id, runs.name AS run, number, time, external_id, encoder, trigger, recipe, verdict,
-    reason, score, threshold, latency_ms, source, picture_state, picture, overlay, depth, json, bytes
-    FROM parts JOIN runs ON runs.id = parts.run_id"""
+_SELECT = (
+    f"SELECT parts.id, runs.name AS run, {', '.join(COLUMNS.values())}, {', '.join(Files._fields)} "  # noqa: S608
+    "FROM parts JOIN runs ON runs.id = parts.run_id"
+)
 _PAGE = 500
 
 
@@ -56,67 +56,21 @@ class Query:
         return " AND ".join(conditions), values
 
 
-@dataclass(frozen=True)
-class ArchivedPart:
+@dataclass(frozen=True, kw_only=True)
+class ArchivedPart(Row):
     """A part as the index has it; `files` are relative to the archive's folder."""
 
     id: int
-    run: str
-    number: int
-    time_s: float
-    external_id: str | None
-    encoder: int | None
-    trigger: str
-    recipe: str
-    verdict: str
-    reason: str
-    score: float | None
-    threshold: float | None
-    latency_ms: float | None
-    source: str
-    picture_state: PictureState
     files: Files
-
-    @property
-    def part_id(self) -> str:
-        """As `PartResult.part_id`."""
-        return f"{self.run}-{self.number:07d}"
-
-    @property
-    def time(self) -> str:
-        """The trigger's time in UTC, ISO 8601 with milliseconds."""
-        try:
-            moment = datetime.fromtimestamp(self.time_s, timezone.utc)
-        except (OverflowError, ValueError, OSError):
-            return f"{self.time_s} s"
-        return moment.isoformat(timespec="milliseconds")
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, in the order in which they are shown."""
-        return {
-            "part_id": self.part_id,
-            "run": self.run,
-            "number": self.number,
-            "time": self.time,
-            "external_id": self.external_id,
-            "encoder": self.encoder,
-            "trigger": self.trigger,
-            "recipe": self.recipe,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "score": self.score,
-            "threshold": self.threshold,
-            "latency_ms": self.latency_ms,
-            "source": self.source,
-            "picture_state": self.picture_state,
-            "picture": self.files.picture,
-            "overlay": self.files.overlay,
-            "depth": self.files.depth,
-            "json": self.files.json,
-        }
+        files = self.files._asdict()
+        del files["bytes"]
+        return {**super().as_dict(), "picture_state": self.picture_state, **files}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArchivedRun:
     """A run of the station; `ended_s` is None while it lasts and for one that was killed.
 
@@ -194,23 +148,26 @@ class ArchiveReader:
     def runs(self) -> list[ArchivedRun]:
         """Every run, the oldest first."""
         rows = self._rows(
-            """SELECT name, station, started, ended, parts, lost,
-            (SELECT count(*) FROM parts WHERE run_id = runs.id) FROM runs ORDER BY id""",
+            """SELECT name, station, started AS started_s, ended AS ended_s, parts, lost,
+            (SELECT count(*) FROM parts WHERE run_id = runs.id) AS rows FROM runs ORDER BY id""",
             [],
         )
-        return [ArchivedRun(*row) for row in rows]
+        return [ArchivedRun(**dict(row)) for row in rows]
 
     def _parts(self, which: str, values: list[object]) -> list[ArchivedPart]:
-        rows = self._rows(f"{_COLUMNS} {which}", values)
+        rows = self._rows(f"{_SELECT} {which}", values)
         return [_part(row) for row in rows]
 
     def _rows(self, sql: str, values: list[object]) -> list[sqlite3.Row]:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as exc:
-            raise LineError(f"{self.folder / INDEX}: the index cannot be read ({exc}); try again.") from exc
+            raise LineError(
+                f"{self.folder / INDEX}: the index cannot be read ({sentence(exc)}); try again."
+            ) from exc
 
 
 def _part(row: sqlite3.Row) -> ArchivedPart:
-    values = tuple(row)
-    return ArchivedPart(*(*values[:15], Files(*values[15:])))
+    values = {name: row[column] for name, column in COLUMNS.items()}
+    files = Files(*(row[name] for name in Files._fields))
+    return ArchivedPart(id=row["id"], run=row["run"], files=files, **values)

@@ -1,11 +1,11 @@
-"""What the index says about one part; every value fits its column, whatever came from outside."""
+"""What the index says about one part: its record, what became of its picture, and where its files lie."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
-from ast_edge.line.part import PartResult
+from ast_edge.line.part import PartRecord
 
 # none: nothing was to be kept (a pass that was not chosen, or no frame); waiting: on its way to the disk;
 # kept: written; crowded: too many pictures waited; unwritable: the disk refused it, or it cannot be drawn;
@@ -14,32 +14,17 @@ from ast_edge.line.part import PartResult
 PictureState = Literal[
     "none", "waiting", "kept", "crowded", "unwritable", "stopped", "interrupted", "expired", "missing"
 ]
-_REASON_CHARS, _NAME_CHARS = 1000, 256
-_INT64 = 1 << 63
 
 
-class Row(NamedTuple):
-    """A part as it stands in the index, but for its files; times in seconds, `time` is `time.time()`."""
+@dataclass(frozen=True, kw_only=True)
+class Row(PartRecord):
+    """A part as it stands in the index, but for its files."""
 
-    run: str
-    number: int
-    time: float
-    external_id: str | None
-    encoder: int | None
-    trigger: str
-    recipe: str
-    verdict: str
-    reason: str
-    score: float | None
-    threshold: float | None
-    latency_ms: float | None
-    source: str
     picture_state: PictureState
 
-    @property
-    def key(self) -> tuple[str, int]:
-        """Run and number, unique for ever."""
-        return self.run, self.number
+
+# The index's columns by the fields of a row; `run` is in a table of its own.
+COLUMNS = {one.name: "time" if one.name == "time_s" else one.name for one in fields(Row) if one.name != "run"}
 
 
 class Files(NamedTuple):
@@ -67,31 +52,6 @@ class Outcome(NamedTuple):
     files: Files = Files()
 
 
-def row_of(result: PartResult, state: PictureState) -> Row:
-    """The row of one result: a few microseconds, without its pictures."""
-    trigger, external = result.trigger, result.trigger.external_id
-    return Row(
-        _text(result.run, _NAME_CHARS),
-        trigger.number,
-        _finite(trigger.wall_s) or 0.0,
-        None if external is None else _text(external, _NAME_CHARS),
-        trigger.encoder if trigger.encoder is not None and -_INT64 <= trigger.encoder < _INT64 else None,
-        _text(trigger.source, _NAME_CHARS),
-        _text(result.recipe, _NAME_CHARS),
-        result.verdict,
-        _text(result.reason, _REASON_CHARS),
-        _finite(result.score),
-        _finite(result.threshold),
-        _finite(result.latency_ms),
-        _text(result.frame.source if result.frame is not None else "", _REASON_CHARS),
-        state,
-    )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _text(text: str, most: int) -> str:
-    """Cut off, and without the lone surrogates that SQLite refuses."""
-    return text[:most].encode("utf-8", "replace").decode()
+def row_of(record: PartRecord, state: PictureState) -> Row:
+    """The row of one part."""
+    return Row(**vars(record), picture_state=state)

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 
 INDEX = "index.sqlite"
 APPLICATION_ID = 0x41535445  # "ASTE"
@@ -132,10 +132,12 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     try:
         return _checked(_connect_read_only(path), path)
     except sqlite3.OperationalError as exc:
-        raise LineError(f"{path}: the index cannot be read ({exc}); check the rights of the folder.") from exc
+        raise LineError(
+            f"{path}: the index cannot be read ({sentence(exc)}); check the rights of the folder."
+        ) from exc
     except sqlite3.DatabaseError as exc:
         raise LineError(
-            f"{path}: the index is damaged ({exc}); the station moves it aside when it starts."
+            f"{path}: the index is damaged ({sentence(exc)}); the station moves it aside when it starts."
         ) from exc
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ast_edge.errors import sentence
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.pictures import write_part
 from ast_edge.line.archive.queues import Queues, picture_bytes
@@ -80,10 +81,10 @@ class PictureWriter:
             self._needed = picture_bytes(result)
             if exc.errno in FULL:
                 self._refused(self._needed)
-            self._warnings.begin("pictures", f"pictures cannot be written: {exc.strerror or exc}")
+            self._warnings.begin("pictures", f"pictures cannot be written: {sentence(exc)}")
         except Exception as exc:  # noqa: BLE001 (a picture that cannot be drawn stops nothing)
             self.failures += 1
-            self._warnings.begin("drawing", f"a picture cannot be drawn: {type(exc).__name__}: {exc}")
+            self._warnings.begin("drawing", f"a picture cannot be drawn: {sentence(exc)}")
         else:
             self._warnings.end("drawing")
             return files, "kept"

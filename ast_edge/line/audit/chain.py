@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason
 
 START = "0" * 64
 MOST_LINE_BYTES = 65_536
@@ -67,7 +67,7 @@ class Finding:
     what: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditReport:
     """What the proof found. `head` is the digest to note down, of entry `last`; 64 zeros without entries.
 
@@ -137,9 +137,8 @@ def verify(path: Path, head: str | None = None) -> AuditReport:
             for number, raw in enumerate(_lines(file), 1):
                 proof.add(file.name, number, raw)
     except OSError as exc:
-        raise LineError(
-            f"{exc.filename or path}: cannot be read ({exc.strerror}); check its rights."
-        ) from exc
+        where = exc.filename or path
+        raise LineError(f"{where}: cannot be read ({reason(exc)}); check its rights.") from exc
     return proof.report(files)
 
 
@@ -204,12 +203,12 @@ class _Proof:
             )
             self._findings.insert(0, Finding(files[-1].name, 0, what))
         return AuditReport(
-            tuple(file.name for file in files),
-            self._entries,
-            self._n,
-            self._head,
-            self._time,
-            self._torn,
-            self._missing,
-            tuple(self._findings),
+            files=tuple(file.name for file in files),
+            entries=self._entries,
+            last=self._n,
+            head=self._head,
+            last_time=self._time,
+            torn=self._torn,
+            missing=self._missing,
+            findings=tuple(self._findings),
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from ast_edge.errors import LineError
-from ast_edge.files import sha256_file, write_bytes
+from ast_edge.files import claim, named_errors, sha256_file, write_bytes
 from ast_edge.line.audit.chain import MOST_LINE_BYTES, START, make_line, read_line, segments
 
 # Time in seconds since the epoch, run, kind, details as JSON.
@@ -27,7 +27,7 @@ class AuditFile:
         self._torn: list[NewEntry] = []
         self._rotate_bytes = rotate_bytes
         self._file: int | None = None
-        self._lock_file: int | None = None
+        self._lock_file: IO[bytes] | None = None
         self._size = 0
         self._n = 0
         self.head = START
@@ -39,8 +39,9 @@ class AuditFile:
         call.
         """
         try:
-            self._open()
-            self._write([*self._torn, *entries])
+            with named_errors(self._path):
+                self._open()
+                self._write([*self._torn, *entries])
         except BaseException:
             self.close()
             raise
@@ -51,9 +52,10 @@ class AuditFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        for file in (self._file, self._lock_file):
-            if file is not None:
-                os.close(file)
+        if self._file is not None:
+            os.close(self._file)
+        if self._lock_file is not None:
+            self._lock_file.close()
         self._file = self._lock_file = None
 
     def _write(self, entries: Sequence[NewEntry]) -> None:
@@ -80,7 +82,6 @@ class AuditFile:
             if self._same_file():
                 return
             self.close()  # somebody took the file away: go on with what is there now
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         self._put_aside()
         self._n, self.head = self._last()
@@ -98,10 +99,8 @@ class AuditFile:
         return (found.st_dev, found.st_ino, found.st_size) == (ours.st_dev, ours.st_ino, self._size)
 
     def _take_lock(self) -> None:
-        lock = self._path.with_name(f".{self._path.name}.lock")
-        self._lock_file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_file = claim(self._path.with_name(f".{self._path.name}.lock"))
         except BlockingIOError as exc:
             raise LineError(f"{self._path}: another process writes this log; give another file.") from exc
 

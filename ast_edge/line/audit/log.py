@@ -18,12 +18,11 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import LineError
+from ast_edge.errors import sentence
 from ast_edge.line.audit.file import AuditFile
 from ast_edge.line.config.options import Options
 from ast_edge.line.events import EventKind, Told, nobody
 from ast_edge.line.warned import Warnings
-from ast_edge.model.manifest import Manifest, ModelSpec
 
 # Connections that come and go are for the line's own log.
 AUDITED: frozenset[EventKind] = frozenset(
@@ -46,7 +45,7 @@ class AuditOptions(Options):
     rotate_mb: Annotated[float, Field(ge=0.001, le=10_000)] = 10.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditStatus:
     """Entries written, waiting, and lost for good since the start; the digest of the last one written."""
 
@@ -121,7 +120,11 @@ class AuditLog:
         """From any thread."""
         with self._lock:
             return AuditStatus(
-                self._written, len(self._waiting), self._lost, self._file.head, self._last_error
+                written=self._written,
+                waiting=len(self._waiting),
+                missing=self._lost,
+                head=self._file.head,
+                last_error=self._last_error,
             )
 
     @property
@@ -188,7 +191,7 @@ class AuditLog:
         try:
             self._file.append([(one.wall_s, self._run, one.kind, one.details) for one in batch])
         except Exception as exc:  # noqa: BLE001 (whatever it is, the line goes on and so does the thread)
-            self._last_error = str(exc) if isinstance(exc, LineError) else f"{type(exc).__name__}: {exc}"
+            self._last_error = sentence(exc)
             self._warnings.begin("audit", f"the audit log cannot be written: {self._last_error}")
             return False
         with self._lock:
@@ -212,22 +215,6 @@ class AuditLog:
         with self._lock:
             left = seconds if self._end is None else min(seconds, 0.05)
             self._news.wait_for(lambda: self._end is not None, left)
-
-
-def model_details(spec: ModelSpec) -> dict[str, object]:
-    """What an entry about a model says: which it is, and the threshold in force with its revision."""
-    details: dict[str, object] = {
-        "threshold": spec.threshold.value,
-        "pixel_threshold": spec.threshold.pixel_value,
-    }
-    if isinstance(spec, Manifest):
-        details |= {
-            "model_id": spec.model_id,
-            "precision": spec.precision,
-            "network_sha256": spec.network_sha256,
-            "threshold_revision": spec.calibration.revision if spec.calibration is not None else None,
-        }
-    return details
 
 
 def plain_text(text: object) -> str:

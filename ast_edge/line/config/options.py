@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._:-]+$")]
@@ -56,4 +56,6 @@ class Secret(Options):
             with self.file.open("rb") as stream:
                 return stream.read(_SECRET_BYTES).decode().strip(), f"the file {self.file}"
         except (OSError, UnicodeDecodeError) as exc:
-            raise LineError(f"{what}: {self.file} cannot be read ({exc}); check path and rights.") from exc
+            raise LineError(
+                f"{what}: {self.file} cannot be read ({reason(exc)}); check path and rights."
+            ) from exc

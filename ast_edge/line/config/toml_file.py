@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,7 +65,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as exc:
-        raise LineError(f"{path}: cannot be read ({exc.strerror}); check path and rights.") from exc
+        raise LineError(f"{path}: cannot be read ({reason(exc)}); check path and rights.") from exc
     if len(data) > MAX_BYTES:
         raise LineError(f"{path}: larger than {MAX_BYTES} bytes; this is not a station's configuration.")
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Options
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def request_lines(
         ) from exc
     except (OSError, ValueError, NotImplementedError) as exc:
         raise LineError(
-            f"GPIO {chip}: line {names} cannot be had ({exc}); gpioinfo lists chips, lines and their users."
+            f"GPIO {chip}: line {names} cannot be had ({sentence(exc)}); gpioinfo lists chips, lines "
+            "and their users."
         ) from exc
 
 

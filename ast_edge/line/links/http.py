@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -59,7 +59,9 @@ class Poster:
         try:
             connection.connect()
         except (OSError, ValueError) as exc:
-            raise LineError(f"{self.where}: cannot be reached ({exc}); is the server running?") from exc
+            raise LineError(
+                f"{self.where}: cannot be reached ({sentence(exc)}); is the server running?"
+            ) from exc
         finally:
             connection.close()
 
@@ -74,7 +76,7 @@ class Poster:
         except http.client.HTTPException as exc:
             raise LineError(f"{self.where}: answers what is not HTTP ({type(exc).__name__}).") from exc
         except (OSError, ValueError) as exc:
-            raise LineError(f"{self.where}: the part could not be handed over ({exc}).") from exc
+            raise LineError(f"{self.where}: the part could not be handed over ({sentence(exc)}).") from exc
         finally:
             connection.close()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Host, Options, Port
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ModbusLink:
             plug = socket.create_connection((self._options.host, self._options.port), timeout_s)
         except OSError as exc:
             raise LineError(
-                f"PLC {self.where}: no connection ({exc}); check address, port and cable."
+                f"PLC {self.where}: no connection ({sentence(exc)}); check address, port and cable."
             ) from exc
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.socket = plug
@@ -132,11 +132,11 @@ class ModbusLink:
             raise LineError(f"PLC {self.where}: {exc}") from exc
         except OSError as exc:
             self.close()
-            raise LineError(f"PLC {self.where}: the connection broke ({exc}).") from exc
+            raise LineError(f"PLC {self.where}: the connection broke ({sentence(exc)}).") from exc
         except Exception as exc:
             # Whatever rubbish does inside the library's decoder.
             self.close()
-            raise LineError(f"PLC {self.where}: it answered rubbish ({exc}).") from exc
+            raise LineError(f"PLC {self.where}: it answered rubbish ({sentence(exc)}).") from exc
         self._check(name, arguments[0], answer)
         return answer
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Host, Name, Options, Port, Seconds, Secret
 from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.links.waker import Waker
@@ -141,7 +141,7 @@ class Link:
             self._client.connect(options.host, self._broker.port, options.keepalive_s, **extra)
         except (OSError, ValueError) as exc:
             raise self._error(
-                f"cannot be reached ({exc}); is the broker running, and do we trust it?"
+                f"cannot be reached ({sentence(exc)}); is the broker running, and do we trust it?"
             ) from exc
         end = time.monotonic() + options.connect_timeout_s
         while not self._answer:
@@ -164,7 +164,7 @@ class Link:
             code = code or self._client.loop_misc()
         except Exception as exc:
             # paho answers rubbish with whatever its parser stumbles over.
-            raise self._error(f"sends what is not MQTT ({type(exc).__name__}: {exc}).") from exc
+            raise self._error(f"sends what is not MQTT ({sentence(exc)}).") from exc
         if code or self._client.socket() is None:
             raise self._dead()
         self._check_bounds()

@@ -10,37 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 from ast_edge.line.links.opcua_access import Access, ReadOnly, Users, bound, missing, types
 from ast_edge.line.part import PartResult
-from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.status import StationStatus
 
 if TYPE_CHECKING:
     from asyncua.common.node import Node
     from asyncua.server.server import Server
 
+# The variables by their names: type, and what they show of `StationStatus.as_dict` and `PartResult.as_dict`.
 _STATION = {
-    "State": "String",
-    "Recipe": "String",
-    "Threshold": "Double",
-    "Camera": "String",
-    "Triggers": "UInt64",
-    "Passed": "UInt64",
-    "Rejected": "UInt64",
-    "Faults": "UInt64",
-    "Open": "UInt64",
-    "Failures": "UInt64",
-    "Warnings": "String",
-    "Time": "DateTime",
+    "State": ("String", "state"),
+    "Recipe": ("String", "recipe"),
+    "Threshold": ("Double", "threshold"),
+    "Camera": ("String", "camera"),
+    "Triggers": ("UInt64", "triggers"),
+    "Passed": ("UInt64", "passed"),
+    "Rejected": ("UInt64", "rejected"),
+    "Faults": ("UInt64", "faults"),
+    "Open": ("UInt64", "open"),
+    "Failures": ("UInt64", "failures"),
+    "Warnings": ("String", "warnings"),
+    "Time": ("DateTime", "time"),
 }
 _RESULT = {
-    "PartId": "String",
-    "Number": "UInt64",
-    "Verdict": "String",
-    "Reason": "String",
-    "Score": "Double",
-    "Threshold": "Double",
-    "Recipe": "String",
-    "Time": "DateTime",
-    "LatencyMs": "Double",
-    "Json": "String",
+    "PartId": ("String", "part_id"),
+    "Number": ("UInt64", "number"),
+    "Verdict": ("String", "verdict"),
+    "Reason": ("String", "reason"),
+    "Score": ("Double", "score"),
+    "Threshold": ("Double", "threshold"),
+    "Recipe": ("String", "recipe"),
+    "Time": ("DateTime", "time"),
+    "LatencyMs": ("Double", "latency_ms"),
+    "Json": ("String", "json"),
 }
 _EMPTY: dict[str, object] = {"String": "", "Double": math.nan, "UInt64": 0}
 
@@ -86,42 +87,17 @@ class StationServer:
 
     async def show_result(self, result: PartResult) -> None:
         """The part becomes the last result."""
-        at = datetime.now(timezone.utc)
-        values: dict[str, object] = {
-            "PartId": result.part_id,
-            "Number": result.number,
-            "Verdict": result.verdict,
-            "Reason": result.reason,
-            "Score": float(result.score),
-            "Threshold": float(result.threshold),
-            "Recipe": result.recipe,
-            "Time": datetime.fromtimestamp(result.trigger.wall_s, timezone.utc),
-            "LatencyMs": float(result.latency_ms),
-            "Json": result.as_json(),
-        }
-        await self._write("LastResult.", _RESULT, values, at)
+        taken = datetime.fromtimestamp(result.record.time_s, timezone.utc)
+        facts = {**vars(result.record), "part_id": result.part_id, "time": taken, "json": result.as_json()}
+        await self._write("LastResult.", _RESULT, facts, datetime.now(timezone.utc))
 
-    async def show_station(self, station: StationStatus, state: StationState | None = None) -> None:
+    async def show_station(self, station: StationStatus) -> None:
         """State, counters and warnings, where they changed; `Time` always."""
         at = datetime.now(timezone.utc)
-        balance = station.balance
-        values: dict[str, object] = {
-            "State": state or station.state,
-            "Recipe": station.recipe,
-            "Threshold": float(station.threshold),
-            "Camera": station.camera,
-            "Triggers": balance.triggers,
-            "Passed": balance.verdicts.get("pass", 0),
-            "Rejected": balance.verdicts.get("reject", 0),
-            "Faults": balance.verdicts.get("fault", 0),
-            "Open": balance.open,
-            "Failures": station.failures,
-            "Warnings": list(station.warnings),
-            "Time": at,
-        }
-        changed = {name: value for name, value in values.items() if self._shown.get(name) != value}
-        await self._write("", _STATION, changed, at)
-        self._shown.update(changed)
+        facts = {**station.as_dict(), "time": at}
+        changed = {name: how for name, how in _STATION.items() if self._shown.get(name) != facts[how[1]]}
+        await self._write("", changed, facts, at)
+        self._shown.update({name: facts[key] for name, (_, key) in changed.items()})
 
     # ---- inside --------------------------------------------------------------------------------------------
 
@@ -145,23 +121,25 @@ class StationServer:
         station = await add(server.nodes.objects, "", self._station)
         result = await add(station, ".LastResult", "LastResult")
         for parent, prefix, kinds in ((station, "", _STATION), (result, "LastResult.", _RESULT)):
-            for name, kind in kinds.items():
+            for name, (kind, _) in kinds.items():
                 node_id = ua.NodeId(f"{self._station}.{prefix}{name}", index)
                 first = [] if name == "Warnings" else _EMPTY.get(kind, datetime.now(timezone.utc))
                 variant = _variant(kind, first)
                 self._nodes[prefix + name] = await parent.add_variable(node_id, f"{index}:{name}", variant)
 
     async def _write(
-        self, prefix: str, kinds: Mapping[str, str], values: Mapping[str, object], at: datetime
+        self, prefix: str, shown: Mapping[str, tuple[str, str]], facts: Mapping[str, object], at: datetime
     ) -> None:
         ua = types()
-        for name, value in values.items():
-            told = ua.DataValue(_variant(kinds[name], value), SourceTimestamp=at, ServerTimestamp=at)
-            await self._nodes[prefix + name].write_value(told)
+        for name, (kind, key) in shown.items():
+            value = ua.DataValue(_variant(kind, facts[key]), SourceTimestamp=at, ServerTimestamp=at)
+            await self._nodes[prefix + name].write_value(value)
 
 
 def _variant(kind: str, value: object) -> Any:
     ua = types()
+    if kind == "Double":
+        value = math.nan if value is None else float(value)  # type: ignore[arg-type]
     return ua.Variant(value, ua.VariantType[kind], is_array=isinstance(value, list))
 
 

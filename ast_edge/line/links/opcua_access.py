@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 
 if TYPE_CHECKING:
     from asyncua.crypto.permission_rules import User
@@ -79,8 +79,8 @@ def load_identity(certificate: Path, key: Path, password: str, what: str) -> Ide
         secret = serialization.load_pem_private_key(key.read_bytes(), password.encode() or None)
     except (OSError, ValueError, TypeError) as exc:
         raise LineError(
-            f"{what}: certificate {certificate} with key {key} cannot be used ({exc}); give both as PEM, and "
-            "key_password if the key is encrypted."
+            f"{what}: certificate {certificate} with key {key} cannot be used ({sentence(exc)}); give both "
+            "as PEM, and key_password if the key is encrypted."
         ) from exc
     if not isinstance(secret, rsa.RSAPrivateKey) or secret.key_size < 2048:
         raise LineError(f"{what}: {key} is no RSA key of 2048 bits or more, which OPC UA's policy needs.")

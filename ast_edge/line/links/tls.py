@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason, sentence
 from ast_edge.line.config.options import Options, Secret
 
 
@@ -42,8 +42,8 @@ class TlsOptions(Options):
             context.load_cert_chain(self.certificate, self.key, lambda: password)
         except (OSError, ValueError) as exc:
             raise LineError(
-                f"{what}: certificate {self.certificate} with key {self.key} cannot be used ({exc}); give "
-                "both as PEM, and key_password if the key is encrypted."
+                f"{what}: certificate {self.certificate} with key {self.key} cannot be used "
+                f"({sentence(exc)}); give both as PEM, and key_password if the key is encrypted."
             ) from exc
         return context
 
@@ -52,7 +52,7 @@ class TlsOptions(Options):
             return ssl.create_default_context(cafile=self.ca)
         except (OSError, ValueError) as exc:
             raise LineError(
-                f"{what}: ca {self.ca} cannot be used ({exc}); give a PEM file of certificates."
+                f"{what}: ca {self.ca} cannot be used ({reason(exc)}); give a PEM file of certificates."
             ) from exc
 
 

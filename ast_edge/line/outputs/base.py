@@ -10,15 +10,15 @@ from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationView
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputStatus:
     """How an output is doing: results delivered, lost for good, and waiting; the last error in words."""
 
     connected: bool
-    delivered: int
-    undelivered: int
-    queued: int
-    last_error: str
+    delivered: int = 0
+    undelivered: int = 0
+    queued: int = 0
+    last_error: str = ""
 
 
 class Output(ABC):

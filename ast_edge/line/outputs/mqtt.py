@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -19,7 +19,7 @@ from ast_edge.line.links.waker import Waker
 from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.outputs.queued import QueuedOutput
 from ast_edge.line.part import PartResult
-from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.status import StationStatus
 
 _EVENTS_WAITING = 100
 _EVENT_CHARS = 8192
@@ -89,9 +89,7 @@ class MqttOutput(QueuedOutput):
         """See `Output`; what is on its way counts as queued."""
         with self._news:
             known, flying = super().status, self._flying_results()
-        return OutputStatus(
-            known.connected, known.delivered, known.undelivered, known.queued + flying, known.last_error
-        )
+        return replace(known, queued=known.queued + flying)
 
     def close(self, timeout_s: float) -> None:
         """See `Output`; the retained status says "stopped" afterwards."""
@@ -128,6 +126,7 @@ class MqttOutput(QueuedOutput):
     def _serve(self) -> None:
         """Keep up to a window of messages on their way until it is over; errors end the connection."""
         link = self._open_link()
+        self._set_connected(connected=True)
         while not self._over():
             self._send_status(link)
             while (item := self._next(min(self._options.window, link.window))) is not None:
@@ -226,7 +225,7 @@ class MqttOutput(QueuedOutput):
 
     def _say_stopped(self, link: Link) -> None:
         """The last word, acknowledged if the broker is quick; then the goodbye that keeps the will back."""
-        self._publish_status(link, _facts(self._station(), "stopped"))
+        self._publish_status(link, _facts(self._station().at_end()))
         end = time.monotonic() + _GOODBYE_S
         while time.monotonic() < end and any(sent.item is None for sent in self._flying):
             self._turn(link, 0.05)
@@ -246,27 +245,9 @@ class MqttOutput(QueuedOutput):
         return sum(isinstance(sent.item, PartResult) for sent in self._flying)
 
 
-def _facts(station: StationStatus, state: StationState | None = None) -> dict[str, object]:
-    """What of the station's state is worth a message when it changes."""
-    balance = station.balance
-    return {
-        "station": station.name,
-        "run": station.run,
-        "online": (state or station.state) != "stopped",
-        "state": state or station.state,
-        "recipe": station.recipe,
-        "threshold": station.threshold,
-        "camera": station.camera,
-        "triggers": balance.triggers,
-        "passed": balance.verdicts.get("pass", 0),
-        "rejected": balance.verdicts.get("reject", 0),
-        "faults": balance.verdicts.get("fault", 0),
-        "open": balance.open,
-        "balanced": balance.balanced,
-        "failures": station.failures,
-        "last_failure": station.last_failure,
-        "warnings": list(station.warnings),
-    }
+def _facts(station: StationStatus) -> dict[str, object]:
+    """What of the station's status is worth a message when it changes."""
+    return {**station.as_dict(), "online": station.state != "stopped"}
 
 
 def _event_json(event: Event) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Host, Name, Options, Port, Secret
 from ast_edge.line.events import Event
 from ast_edge.line.links.guarded_loop import GuardedLoop
@@ -117,6 +117,7 @@ class OpcUaOutput(QueuedOutput):
     def _serve(self) -> None:
         if self._loop is None or self._server is None or self._wake is None:
             raise LineError(f"output {self.name}: the server was not started; this is a bug of ast-edge.")
+        self._set_connected(connected=True)
         self._loop.run(self._show(self._server, self._wake))
 
     def _disconnect(self) -> None:
@@ -146,7 +147,7 @@ class OpcUaOutput(QueuedOutput):
                 await server.show_station(self._status())
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(wake.wait(), _LOOK_S)
-        await server.show_station(self._status(), "stopped")
+        await server.show_station(self._status().at_end())
         await asyncio.sleep(_GOODBYE_S)
 
     def _first(self) -> PartResult | Event | None:
@@ -160,8 +161,8 @@ class OpcUaOutput(QueuedOutput):
             return socket.create_server(address[:2], family=family)
         except OSError as exc:
             raise LineError(
-                f"output {self.name}: port {port} of {host} cannot be had ({exc}); stop what uses it, or "
-                "choose another port."
+                f"output {self.name}: port {port} of {host} cannot be had ({sentence(exc)}); stop what uses "
+                "it, or choose another port."
             ) from exc
 
     def _status(self) -> StationStatus:

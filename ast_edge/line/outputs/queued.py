@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from abc import abstractmethod
 from collections import deque
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import AstEdgeError
 from ast_edge.line.events import Event
+from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationView
@@ -17,8 +16,8 @@ from ast_edge.line.status import StationView
 _NEVER_S = 3600.0
 
 
-class QueuedOutput(Output):
-    """Subclasses say how to connect, deliver one result, and let go; all of it runs on one thread.
+class QueuedOutput(Reconnecting, Output):
+    """Subclasses say how to connect, deliver one result, and let go; see `Reconnecting`.
 
     A result whose delivery raises is tried again after the next connection, so a counterpart may get it
     twice and never not at all, unless more than `room` wait: then the oldest is given up and counted.
@@ -28,23 +27,15 @@ class QueuedOutput(Output):
     grace_s = 1.0
 
     def __init__(self, name: str, *, room: int = 1000, backoff: Backoff | None = None) -> None:
-        self.name = name
+        super().__init__("output", name, f"ast-edge-{name}", backoff or Backoff(0.1, 5.0))
         self._room = room
-        self._backoff = backoff or Backoff(0.1, 5.0)
         self._queue: deque[PartResult | Event] = deque()
         self._news = threading.Condition()
-        self._connected = False
         self._delivered = self._undelivered = 0
-        self._last_error = ""
         self._end: float | None = None  # until when `close` gives time; None while running
         self.station: StationView | None = None
-        self._thread = threading.Thread(target=self._run, name=f"ast-edge-{name}", daemon=True)
 
     # ---- what a subclass does, on the output's own thread --------------------------------------------------
-
-    @abstractmethod
-    def _connect(self) -> None:
-        """Reach the counterpart; any exception means that it is not there."""
 
     def _deliver(self, result: PartResult) -> None:
         """Hand over one result; any exception means that the connection is dead and the result waits.
@@ -67,10 +58,6 @@ class QueuedOutput(Output):
         """Whether `close` should wait, for as long as it may, although no result waits; from any thread."""
         return False
 
-    @abstractmethod
-    def _disconnect(self) -> None:
-        """Let go of the counterpart; also after an error, and more than once."""
-
     # ---- Output --------------------------------------------------------------------------------------------
 
     def start(self, station: StationView) -> None:
@@ -92,7 +79,11 @@ class QueuedOutput(Output):
         with self._news:
             waiting = sum(isinstance(item, PartResult) for item in self._queue)
             return OutputStatus(
-                self._connected, self._delivered, self._undelivered, waiting, self._last_error
+                connected=self._connected,
+                delivered=self._delivered,
+                undelivered=self._undelivered,
+                queued=waiting,
+                last_error=self._last_error,
             )
 
     def close(self, timeout_s: float) -> None:
@@ -125,21 +116,9 @@ class QueuedOutput(Output):
             return False
         return time.monotonic() >= self._end or (not self._queue and not self._busy())
 
-    def _run(self) -> None:
-        while not self._over():
-            try:
-                self._connect()
-                self._set_connected(connected=True)
-                self._serve()
-            except Exception as exc:  # noqa: BLE001 (whatever the counterpart does, it is tried again)
-                self._note_error(exc)
-            finally:
-                self._let_go()
-            if not self._over():
-                self._wait(self._backoff.next_s())
-
     def _serve(self) -> None:
-        """Deliver until it is over; errors end the connection."""
+        """Deliver until it is over."""
+        self._set_connected(connected=True)
         while True:
             wait_s = self._tick()
             with self._news:
@@ -169,22 +148,7 @@ class QueuedOutput(Output):
             elif isinstance(item, PartResult):
                 self._undelivered -= 1
 
-    def _let_go(self) -> None:
-        self._set_connected(connected=False)
-        try:
-            self._disconnect()
-        except Exception as exc:  # noqa: BLE001 (what is dead may die noisily)
-            self._note_error(exc)
-
-    def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if changed:
-            self.told("output", {"output": self.name, "connected": connected, "error": self._last_error})
-
-    def _note_error(self, exc: Exception) -> None:
-        self._last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
-
-    def _wait(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         """Sleep, or less when `close` comes."""
         end = time.monotonic() + seconds
         with self._news:

@@ -5,7 +5,6 @@ It survives a kill -9. Where the disk does not take an entry it is held in memor
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ast_edge.errors import LineError
-from ast_edge.files import write_bytes
+from ast_edge.errors import LineError, reason
+from ast_edge.files import claim, write_bytes
 
 MAX_ENTRY_BYTES = 64 * 1024
 _NAME = re.compile(r"([0-9]{12})-([A-Za-z0-9_.-]{1,128})\.json")
@@ -94,12 +93,13 @@ class Spool:
             return False
         self._tried_at = time.monotonic()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._claim = self._claimed()
+            self._claim = claim(self._folder / _LOCK)
             found = self._find()
         except OSError as exc:
             self._let_go()
-            self._set_error(f"the spool {self._folder} cannot be used ({exc}); entries wait in memory alone.")
+            taken = "another output or process uses it"
+            why = taken if isinstance(exc, BlockingIOError) else reason(exc)
+            self._set_error(f"the spool {self._folder} cannot be used ({why}); entries wait in memory alone.")
             return False
         # They are older than what waits in memory since the start.
         self._insert(found, in_front=True)
@@ -150,18 +150,6 @@ class Spool:
 
     # ---- inside --------------------------------------------------------------------------------------------
 
-    def _claimed(self) -> IO[bytes]:
-        claim = (self._folder / _LOCK).open("ab")
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            claim.close()
-            raise OSError("another output or process uses it") from exc
-        except BaseException:
-            claim.close()
-            raise
-        return claim
-
     def _find(self) -> list[Entry]:
         """What waits in the folder, oldest first; remains of writes that were cut off are deleted."""
         found: list[tuple[int, Entry]] = []
@@ -187,7 +175,9 @@ class Spool:
         try:
             write_bytes(path, body)
         except OSError as exc:
-            self._set_error(f"the spool {self._folder} takes nothing ({exc}); entries wait in memory alone.")
+            self._set_error(
+                f"the spool {self._folder} takes nothing ({reason(exc)}); entries wait in memory alone."
+            )
             return None
         self._next += 1
         self._set_error("")
@@ -233,7 +223,9 @@ class Spool:
             if entry.path is not None:
                 entry.path.unlink(missing_ok=True)
         except OSError as exc:
-            self._set_error(f"the spool {self._folder} keeps what was sent ({exc}); it will be sent again.")
+            self._set_error(
+                f"the spool {self._folder} keeps what was sent ({reason(exc)}); it will be sent again."
+            )
 
     def _set_error(self, error: str) -> None:
         with self._lock:

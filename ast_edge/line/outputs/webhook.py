@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import AstEdgeError, LineError
+from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Name, Options, Seconds, Secret
 from ast_edge.line.links.http import Limit, Poster
+from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.outputs.spool import Entry, Spool
@@ -68,7 +69,7 @@ class WebhookOptions(Options):
         return self
 
 
-class WebhookOutput(Output):
+class WebhookOutput(Reconnecting, Output):
     """A part is delivered when the server has answered with 2xx.
 
     Answers of 5xx, 408 and 429, and everything that is no answer, are tried again with growing waits, and
@@ -79,7 +80,8 @@ class WebhookOutput(Output):
 
     def __init__(self, options: WebhookOptions) -> None:
         """Raises LineError for a token or certificate that cannot be read."""
-        self.name = options.name
+        backoff = Backoff(min(_FIRST_S, options.retry_s), options.retry_s)
+        super().__init__("output", options.name, f"ast-edge-{options.name}-post", backoff)
         self._options = options
         what = f"output {options.name}"
         tls = options.tls or TlsOptions()
@@ -88,18 +90,14 @@ class WebhookOutput(Output):
         if options.token is not None:
             self._headers["Authorization"] = f"Bearer {_token(options.token, what)}"
         self._spool = Spool(options.spool, options.spool_entries, options.spool_bytes)
-        self._backoff = Backoff(min(_FIRST_S, options.retry_s), options.retry_s)
         self._queue: deque[PartResult] = deque()
         self._news = threading.Condition()
         self._end: float | None = None
         self._spooled = False  # nothing more comes into the spool
-        self._connected = False
         self._delivered = self._undelivered = 0
-        self._last_error = self._spool_error = ""
-        self._threads = [
-            threading.Thread(target=work, name=f"ast-edge-{self.name}-{what}", daemon=True)
-            for work, what in ((self._keep, "spool"), (self._send, "post"))
-        ]
+        self._spool_error = ""
+        keeper = threading.Thread(target=self._keep, name=f"ast-edge-{self.name}-spool", daemon=True)
+        self._threads = (keeper, self._thread)
 
     # ---- Output --------------------------------------------------------------------------------------------
 
@@ -128,11 +126,11 @@ class WebhookOutput(Output):
         counts = self._spool.counts
         with self._news:
             return OutputStatus(
-                self._connected,
-                self._delivered,
-                self._undelivered + counts.dropped + counts.damaged,
-                len(self._queue) + counts.waiting,
-                "; ".join(error for error in (self._last_error, counts.error) if error),
+                connected=self._connected,
+                delivered=self._delivered,
+                undelivered=self._undelivered + counts.dropped + counts.damaged,
+                queued=len(self._queue) + counts.waiting,
+                last_error="; ".join(error for error in (self._last_error, counts.error) if error),
             )
 
     @property
@@ -179,7 +177,7 @@ class WebhookOutput(Output):
         try:
             self._spool.add(result.part_id, result.as_json().encode())
         except Exception as exc:  # noqa: BLE001 (one part that cannot be kept must not stop the others)
-            lost, self._last_error = 1, _words(exc)
+            lost, self._last_error = 1, sentence(exc)
         with self._news:
             self._undelivered += lost
             if self._queue and self._queue[0] is result:
@@ -196,28 +194,30 @@ class WebhookOutput(Output):
 
     # ---- the thread that sends -----------------------------------------------------------------------------
 
-    def _send(self) -> None:
-        while not self._over():
-            try:
-                self._send_one()
-            except Exception as exc:  # noqa: BLE001, PERF203 (whatever the server does, it is tried again)
-                self._last_error = _words(exc)
-                self._set_connected(connected=False)
-                self._wait(self._backoff.next_s())
+    def _connect(self) -> None:
+        """Look whether the server is there, where nothing waits that would show it."""
+        if not self._spool.counts.waiting:
+            self._poster.probe(self._limit())
+            self._well()
 
-    def _send_one(self) -> None:
-        """Send the oldest entry, or wait until there is one, looking for the server meanwhile."""
-        found = self._spool.first()
-        if found is not None:
+    def _serve(self) -> None:
+        """Send the oldest entry, or wait until there is one."""
+        while not self._over():
+            found = self._spool.first()
+            if found is None:
+                self._pause(3600.0, for_news=True)
+                continue
             entry, body = found
             headers = {**self._headers, "Idempotency-Key": entry.part_id}
             self._settle(entry, self._poster.post(body, headers, self._limit()))
-        elif not self._connected:
-            self._poster.probe(self._limit())
-            self._set_connected(connected=True)
-            self._backoff.reset()
-        else:
-            self._wait(3600.0, for_news=True)
+
+    def _disconnect(self) -> None:
+        """Nothing: each request has a connection of its own."""
+
+    def _well(self) -> None:
+        """The server answered."""
+        self._backoff.reset()
+        self._set_connected(connected=True)
 
     def _settle(self, entry: Entry, code: int) -> None:
         """What an answer means for the entry."""
@@ -248,7 +248,7 @@ class WebhookOutput(Output):
             return False
         return time.monotonic() >= self._end or (self._spooled and not self._spool.counts.waiting)
 
-    def _wait(self, seconds: float, *, for_news: bool = False) -> None:
+    def _pause(self, seconds: float, *, for_news: bool = False) -> None:
         """Sleep, or less when `close` comes, or, `for_news`, an entry."""
         end = time.monotonic() + seconds
         with self._news:
@@ -257,18 +257,9 @@ class WebhookOutput(Output):
                     return
                 self._news.wait(left if self._end is None else min(left, 0.05))
 
-    def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if changed:
-            self.told("output", {"output": self.name, "connected": connected, "error": self._last_error})
-
 
 def _token(secret: Secret, what: str) -> str:
     token = secret.read(f"{what}: token")
     if not re.fullmatch(r"[!-~]+", token):
         raise LineError(f"{what}: the token has characters that no HTTP header can carry.")
     return token
-
-
-def _words(exc: Exception) -> str:
-    return str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"

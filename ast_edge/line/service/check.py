@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
-from ast_edge.errors import AstEdgeError, CameraError, LineError
+from ast_edge.errors import AstEdgeError, CameraError, LineError, reason
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import Trigger
 from ast_edge.line.service import assemble
@@ -147,7 +147,7 @@ def _writable(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder):
             return "can be written"
     except OSError as exc:
-        raise LineError(f"cannot be written ({exc.strerror}); check path and rights") from exc
+        raise LineError(f"cannot be written ({reason(exc)}); check path and rights") from exc
 
 
 def _listening(options: WebOptions) -> str:
@@ -177,7 +177,17 @@ class _NotRunning:
         books = Balance(0, {}, 0)
         name, recipe = config.station.name, config.recipes.first
         self._status = StationStatus(
-            name, "check", "starting", recipe, threshold, "connecting", None, books, 0, 0, ""
+            name=name,
+            run="check",
+            state="starting",
+            recipe=recipe,
+            threshold=threshold,
+            camera="connecting",
+            frame_age_s=None,
+            balance=books,
+            waiting=0,
+            failures=0,
+            last_failure="",
         )
 
     def status(self) -> StationStatus:

@@ -63,12 +63,12 @@ class Service:
         kept = [self.archive] if self.archive is not None else []
         gauges = self.drift.gauges if self.drift is not None else dict
         watched = Watched(
-            [*self.counterparts, *kept, self.log],
-            self.source,
-            lambda: self.camera.counters,
-            gauges,
-            self.warnings,
-            lambda: self.web.counters if self.web is not None else {},
+            outputs=[*self.counterparts, *kept, self.log],
+            trigger=self.source,
+            camera_counters=lambda: self.camera.counters,
+            gauges=gauges,
+            warnings=self.warnings,
+            web=lambda: self.web.counters if self.web is not None else {},
         )
         metrics = Metrics(watched)
         view = WebView(
@@ -86,15 +86,15 @@ class Service:
     def _station(self) -> Station:
         config = self.config
         setup = Setup(
-            config.station.name,
-            self.run,
-            self.camera,
-            self.recipes,
-            self.outputs,
-            assemble.triggering(config.trigger),
-            config.camera.software_trigger,
-            config.timing.timing(),
-            config.camera.triggered,
+            name=config.station.name,
+            run=self.run,
+            camera=self.camera,
+            recipes=self.recipes,
+            outputs=self.outputs,
+            triggering=assemble.triggering(config.trigger),
+            software_trigger=config.camera.software_trigger,
+            timing=config.timing.timing(),
+            one_frame_each=config.camera.triggered,
         )
         station = Station(setup, self.events.tell)
         station.warnings = self.warnings
@@ -181,22 +181,12 @@ class Service:
         """For the page and for machines: plain values."""
         now, why_not = self.station.status(), self.readiness()
         return {
-            "station": now.name,
-            "run": now.run,
-            "state": now.state,
+            **now.as_dict(),
             "ready": not why_not,
             "not_ready": why_not,
-            "recipe": now.recipe,
             "recipes": self.recipes.names,
-            "threshold": now.threshold,
-            "triggers": now.balance.triggers,
             "verdicts": now.balance.verdicts,
-            "open": now.balance.open,
-            "balanced": now.balance.balanced,
             "waiting": now.waiting,
-            "failures": now.failures,
-            "last_failure": now.last_failure,
-            "warnings": now.warnings,
             "counterparts": self._counterparts(),
             "last_parts": list(self.last.parts),
             "events": [
@@ -290,7 +280,7 @@ class _LastParts(Output):
     @property
     def status(self) -> OutputStatus:
         """See `Output`."""
-        return OutputStatus(connected=True, delivered=0, undelivered=0, queued=0, last_error="")
+        return OutputStatus(connected=True)
 
     def close(self, timeout_s: float) -> None:
         """See `Output`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from ast_edge.backends import BackendName, open_backend
 from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cameras.base import Frame
-from ast_edge.errors import AstEdgeError, LineError, ParityError, UsageError
+from ast_edge.errors import LineError, ParityError, UsageError, sentence
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.line.events import Told
 from ast_edge.model.manifest import Manifest
@@ -178,7 +178,7 @@ class Recipes:
         try:
             opened = open_recipe(name, self._models[name], threads=self._threads, backend=self._backend)
         except Exception as exc:  # noqa: BLE001 (told, whatever it is: somebody waits for this recipe)
-            self.last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
+            self.last_error = sentence(exc)
             self._told("recipe", {"what": "refused", "recipe": name, "error": self.last_error})
             return
         with self._lock:

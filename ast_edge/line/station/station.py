@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, Full, Queue
 from typing import Literal
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
-from ast_edge.errors import AstEdgeError, CameraError
+from ast_edge.errors import AstEdgeError, CameraError, sentence
 from ast_edge.inspector import Inspection
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.outputs.base import Output
@@ -34,7 +34,7 @@ _POLL_S = 0.02
 _CLOCK_S = 0.002
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """A station's pieces. `software_trigger`: every trigger asks the camera for a frame; `one_frame_each`:
     the camera waits for triggers, its own or others', and gives one frame for each.
@@ -98,18 +98,18 @@ class Station:
         """How the station is; from any thread."""
         setup, recipe = self.setup, self.setup.recipes.current
         return StationStatus(
-            setup.name,
-            setup.run,
-            self._state(),
-            recipe.name,
-            recipe.inspector.spec.threshold.value,
-            setup.camera.state,
-            setup.camera.frame_age_s,
-            self.balance(),
-            self.waiting,
-            self.failures,
-            self.last_failure,
-            self.warnings(),
+            name=setup.name,
+            run=setup.run,
+            state=self._state(),
+            recipe=recipe.name,
+            threshold=recipe.inspector.spec.threshold.value,
+            camera=setup.camera.state,
+            frame_age_s=setup.camera.frame_age_s,
+            balance=self.balance(),
+            waiting=self.waiting,
+            failures=self.failures,
+            last_failure=self.last_failure,
+            warnings=self.warnings(),
         )
 
     def _state(self) -> StationState:
@@ -230,7 +230,7 @@ class Station:
 
     def _note_failure(self, where: str, exc: Exception) -> None:
         self.failures += 1
-        self.last_failure = f"{where}: {type(exc).__name__}: {exc}"
+        self.last_failure = f"{where}: {sentence(exc)}"
         self._told("failure", {"where": where, "error": self.last_failure})
 
     def _clock(self) -> None:
@@ -337,7 +337,7 @@ class Station:
             self._fault(trigger, str(exc), frame, recipe)
             return
         except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
-            self._fault(trigger, f"the inspection failed: {type(exc).__name__}: {exc}", frame, recipe)
+            self._fault(trigger, f"the inspection failed: {sentence(exc)}", frame, recipe)
             return
         latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
         if latency_ms > self.setup.timing.deadline_ms:
@@ -351,18 +351,18 @@ class Station:
     ) -> None:
         self.ledger.decide(
             PartResult(
-                self.setup.run,
-                trigger,
-                recipe.name,
-                inspection.verdict,
-                inspection.reason,
-                inspection.score,
-                inspection.threshold,
-                latency_ms,
-                inspection.stages_ms,
-                frame,
-                inspection,
-                recipe.inspector.spec,
+                run=self.setup.run,
+                trigger=trigger,
+                recipe=recipe.name,
+                verdict=inspection.verdict,
+                reason=inspection.reason,
+                score=inspection.score,
+                threshold=inspection.threshold,
+                latency_ms=latency_ms,
+                stages_ms=inspection.stages_ms,
+                frame=frame,
+                inspection=inspection,
+                spec=recipe.inspector.spec,
             )
         )
 
@@ -375,21 +375,20 @@ class Station:
         inspection: Inspection | None = None,
     ) -> None:
         recipe = recipe or self.setup.recipes.current
-        stages: Mapping[str, float] = inspection.stages_ms if inspection is not None else {}
         self.ledger.decide(
             PartResult(
-                self.setup.run,
-                trigger,
-                recipe.name,
-                "fault",
-                reason,
-                inspection.score if inspection is not None else math.nan,
-                recipe.inspector.spec.threshold.value,
-                (time.monotonic_ns() - trigger.at_ns) / 1e6,
-                stages,
-                frame,
-                inspection,
-                recipe.inspector.spec,
+                run=self.setup.run,
+                trigger=trigger,
+                recipe=recipe.name,
+                verdict="fault",
+                reason=reason,
+                score=inspection.score if inspection is not None else math.nan,
+                threshold=recipe.inspector.spec.threshold.value,
+                latency_ms=(time.monotonic_ns() - trigger.at_ns) / 1e6,
+                stages_ms=inspection.stages_ms if inspection is not None else {},
+                frame=frame,
+                inspection=inspection,
+                spec=recipe.inspector.spec,
             )
         )
 

@@ -35,14 +35,14 @@ class TriggerSink(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TriggerStatus:
     """How a source is doing: triggers given, triggers it knows to have missed, the last error in words."""
 
     connected: bool
     triggers: int
-    missed: int
-    last_error: str
+    missed: int = 0
+    last_error: str = ""
 
 
 class TriggerSource(ABC):

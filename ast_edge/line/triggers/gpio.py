@@ -117,7 +117,7 @@ class GpioTrigger(WatchedTrigger):
 
     # ---- on the trigger's own thread -----------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         sensor = self._options.sensor
         self._request = request_lines(self._options.chip, {sensor.line: input_settings(sensor)}, events=ROOM)
         self._sequence = 0
@@ -147,7 +147,7 @@ class GpioTrigger(WatchedTrigger):
             self._miss(lost, why="more edges came than the kernel keeps")
         self._give(at_ns, encoder=None if self._reading is None else self._encoder.at(at_ns))
 
-    def _shut(self) -> None:
+    def _disconnect(self) -> None:
         request, self._request = self._request, None
         if request is not None:
             request.release()

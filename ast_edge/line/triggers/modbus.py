@@ -140,11 +140,11 @@ class ModbusTrigger(WatchedTrigger):
 
     # ---- on the trigger's own thread -----------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         self._link.open()
         self._due = time.monotonic()
 
-    def _shut(self) -> None:
+    def _disconnect(self) -> None:
         self._link.close()
 
     def _rest(self) -> None:

@@ -13,9 +13,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import AstEdgeError, LineError
+from ast_edge.errors import LineError
 from ast_edge.line.config.options import Name
 from ast_edge.line.links.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
+from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.links.waker import Waker
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
 from ast_edge.line.triggers.freshness import NEEDS_AGE, GapMs, StaleError, message_moment
@@ -112,7 +113,7 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no number")
 
 
-class MqttTrigger(TriggerSource):
+class MqttTrigger(Reconnecting, TriggerSource):
     """A trigger is a trigger: a message that cannot be read is a part that was there, and becomes a fault.
 
     - Retained messages are never triggers.
@@ -126,7 +127,7 @@ class MqttTrigger(TriggerSource):
 
     def __init__(self, options: MqttTriggerOptions) -> None:
         """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
-        self.name = options.name
+        super().__init__("trigger", options.name, f"ast-edge-trigger-{options.name}", Backoff(0.1, 5.0))
         self._options = options
         self._max_age_ms = options.max_age_ms or 0.0  # the options refuse to be without
         self._broker = Broker(options, f"trigger {options.name}")
@@ -136,16 +137,14 @@ class MqttTrigger(TriggerSource):
         self._client_id = options.client_id or f"ast-edge-trigger-{own}"
         self._sink: TriggerSink | None = None
         self._waker = Waker()
-        self._backoff = Backoff(0.1, 5.0)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"ast-edge-trigger-{self.name}", daemon=True)
+        self._link: Link | None = None
         self._lock = threading.Lock()
-        self._connected = self._forgotten = False
+        self._forgotten = False
         self._kept, self._quiet = False, True  # see _listen
         self._triggers = self._missed = self._ignored = 0
         self._recent: deque[str] = deque(maxlen=_REMEMBERED)
         self._last_id: str | None = None
-        self._last_error = ""
 
     # ---- TriggerSource -------------------------------------------------------------------------------------
 
@@ -158,7 +157,12 @@ class MqttTrigger(TriggerSource):
     def status(self) -> TriggerStatus:
         """See `TriggerSource`."""
         with self._lock:
-            return TriggerStatus(self._connected, self._triggers, self._missed, self._last_error)
+            return TriggerStatus(
+                connected=self._connected,
+                triggers=self._triggers,
+                missed=self._missed,
+                last_error=self._last_error,
+            )
 
     @property
     def ignored(self) -> int:
@@ -176,24 +180,25 @@ class MqttTrigger(TriggerSource):
 
     # ---- the thread ----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._connection()
-            except Exception as exc:  # noqa: BLE001 (whatever the broker does, it is tried again)
-                self._note_error(exc)
-            self._set_connected(connected=False)
-            self._closing.wait(self._backoff.next_s())
+    def _over(self) -> bool:
+        return self._closing.is_set()
 
-    def _connection(self) -> None:
-        """One connection, from its beginning to its end."""
+    def _pause(self, seconds: float) -> None:
+        self._closing.wait(seconds)
+
+    def _connect(self) -> None:
         if not self._forgotten:
             self._forget()
-        link = Link(self._broker, Session(self._client_id, kept_s=_KEPT_S, fresh=False), self._waker)
+        session = Session(self._client_id, kept_s=_KEPT_S, fresh=False)
+        self._link = Link(self._broker, session, self._waker)
+        self._link.open(self._over)
+        if not self._link.resumed and self._triggers + self._missed:
+            self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
+
+    def _serve(self) -> None:
+        link = self._link
+        assert link is not None  # noqa: S101 (connected before)
         try:
-            link.open(self._closing.is_set)
-            if not link.resumed and self._triggers + self._missed:
-                self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
             self._listen(link)
             link.unsubscribe(self._options.topic)
             link.close()
@@ -201,7 +206,10 @@ class MqttTrigger(TriggerSource):
             self._lose(str(exc))
             self._forgotten = False  # else the broker sends it again
             raise
-        finally:
+
+    def _disconnect(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
             link.drop()
 
     def _forget(self) -> None:
@@ -308,11 +316,3 @@ class MqttTrigger(TriggerSource):
         if self._sink is None:
             raise LineError(f"trigger {self.name}: it was not started; this is a bug of ast-edge.")
         return self._sink
-
-    def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if changed:
-            self.told("trigger", {"trigger": self.name, "connected": connected, "error": self._last_error})
-
-    def _note_error(self, exc: Exception) -> None:
-        self._last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"

@@ -41,7 +41,7 @@ class TimerTrigger(TriggerSource):
     @property
     def status(self) -> TriggerStatus:
         """See `TriggerSource`."""
-        return TriggerStatus(self._thread.is_alive(), self._triggers, self._missed, "")
+        return TriggerStatus(connected=self._thread.is_alive(), triggers=self._triggers, missed=self._missed)
 
     def close(self) -> None:
         """See `TriggerSource`."""

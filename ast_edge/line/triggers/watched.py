@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ast_edge.backoff import Backoff
-from ast_edge.errors import AstEdgeError
 from ast_edge.line.gate.belt import EncoderReading
+from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
 
 _UNSEEN = "they came between two looks or while there was no connection"
 
 
-class WatchedTrigger(TriggerSource):
-    """Subclasses say how to open, look and shut, all on one thread; any exception ends a connection.
+class WatchedTrigger(Reconnecting, TriggerSource):
+    """Subclasses say how to connect, look and disconnect; see `Reconnecting`.
 
     It is an encoder too (`position`), where the subclass sets `_reading`.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        super().__init__("trigger", name, f"ast-edge-trigger-{name}", Backoff(0.05, 1.0))
         self._closing = threading.Event()
-        self._backoff = Backoff(0.05, 1.0)
-        self._connected = False
         self._triggers = self._missed = 0
-        self._last_error = ""
         self._reading: EncoderReading | None = None
         self._fresh = True  # whether the next look is the first of its connection
         self._sink: TriggerSink | None = None
-        self._thread = threading.Thread(target=self._run, name=f"ast-edge-trigger-{name}", daemon=True)
 
     # ---- what a subclass does, on the trigger's own thread -------------------------------------------------
-
-    @abstractmethod
-    def _open(self) -> None:
-        """Reach the counterpart."""
 
     @abstractmethod
     def _look(self) -> None:
@@ -45,10 +37,6 @@ class WatchedTrigger(TriggerSource):
     @abstractmethod
     def _rest(self) -> None:
         """Wait for the next look, shortly: `close` waits for it."""
-
-    @abstractmethod
-    def _shut(self) -> None:
-        """Let go of the counterpart; also after an error, and more than once."""
 
     def _unknown(self) -> str:
         """In words what cannot be known about the time before a connection; empty where everything can."""
@@ -64,7 +52,12 @@ class WatchedTrigger(TriggerSource):
     @property
     def status(self) -> TriggerStatus:
         """See `TriggerSource`."""
-        return TriggerStatus(self._connected, self._triggers, self._missed, self._last_error)
+        return TriggerStatus(
+            connected=self._connected,
+            triggers=self._triggers,
+            missed=self._missed,
+            last_error=self._last_error,
+        )
 
     def position(self) -> EncoderReading | None:
         """See `EncoderSource`: as of the last look, None without connection or encoder."""
@@ -78,19 +71,14 @@ class WatchedTrigger(TriggerSource):
 
     # ---- the thread ----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._open()
-                self._watch()
-            except Exception as exc:  # noqa: BLE001 (whatever the counterpart does, it is tried again)
-                self._note_error(exc)
-            finally:
-                self._let_go()
-            self._closing.wait(self._backoff.next_s())
+    def _over(self) -> bool:
+        return self._closing.is_set()
 
-    def _watch(self) -> None:
-        """Look until it is over; errors end the connection."""
+    def _pause(self, seconds: float) -> None:
+        self._closing.wait(seconds)
+
+    def _serve(self) -> None:
+        """Look until it is over."""
         self._fresh = True
         while not self._closing.is_set():
             self._look()
@@ -102,11 +90,11 @@ class WatchedTrigger(TriggerSource):
 
     def _let_go(self) -> None:
         self._reading = None
-        self._set_connected(connected=False)
-        try:
-            self._shut()
-        except Exception as exc:  # noqa: BLE001 (what is dead may die noisily)
-            self._note_error(exc)
+        super()._let_go()
+
+    def _about(self, *, connected: bool) -> Mapping[str, object]:
+        unknown = self._unknown() if connected else ""
+        return {"unknown": unknown} if unknown else {}
 
     def _give(
         self,
@@ -131,15 +119,3 @@ class WatchedTrigger(TriggerSource):
             self._sink.missed(count, self.name, external_ids, why)
         if count or why:
             self.told("trigger", {"trigger": self.name, "missed": count, "why": why or _UNSEEN})
-
-    def _note_error(self, exc: Exception) -> None:
-        self._last_error = str(exc) if isinstance(exc, AstEdgeError) else f"{type(exc).__name__}: {exc}"
-
-    def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if not changed:
-            return
-        details: dict[str, object] = {"trigger": self.name, "connected": connected, "error": self._last_error}
-        if connected and (unknown := self._unknown()):
-            details["unknown"] = unknown
-        self.told("trigger", details)

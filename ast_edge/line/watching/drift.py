@@ -77,7 +77,7 @@ class DriftGuard(Output):
     @property
     def status(self) -> OutputStatus:
         """See `Output`."""
-        return OutputStatus(connected=True, delivered=0, undelivered=0, queued=0, last_error="")
+        return OutputStatus(connected=True)
 
     @property
     def warnings(self) -> tuple[str, ...]:

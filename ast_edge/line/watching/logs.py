@@ -116,7 +116,12 @@ class LineLog(Output):
     @property
     def status(self) -> OutputStatus:
         """See `Output`."""
-        return OutputStatus(not self._closed, self._parts, self._dropped, self._queue.qsize(), "")
+        return OutputStatus(
+            connected=not self._closed,
+            delivered=self._parts,
+            undelivered=self._dropped,
+            queued=self._queue.qsize(),
+        )
 
     def close(self, timeout_s: float) -> None:
         """See `Output`: parts are told no more, events still are, until `end`."""

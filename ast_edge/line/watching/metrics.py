@@ -48,7 +48,7 @@ _VERDICTS = ("pass", "reject", "fault")
 _FAULTS = {**{code: words for code, words, _ in REASONS}, OTHER: "anything else"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Watched:
     """Whom to ask when somebody asks; each may be missing, and one that raises hides no other.
 
@@ -181,7 +181,7 @@ class Metrics(Output):
         """See `Output`."""
         with self._lock:
             counted = sum(sum(verdicts.values()) for verdicts in self._counts.parts.values())
-        return OutputStatus(connected=True, delivered=counted, undelivered=0, queued=0, last_error="")
+        return OutputStatus(connected=True, delivered=counted)
 
     def close(self, timeout_s: float) -> None:
         """See `Output`; the counts stay readable."""

@@ -187,12 +187,12 @@ def test_passes_leave_room_for_rejects() -> None:
     queues = Queues(room_bytes=100_000)
     for number in range(1, 11):
         result = part(number, "pass")
-        queues.add(row_of(result, "waiting"), result)
+        queues.add(row_of(result.record, "waiting"), result)
     passes = queues.counts().pictures["crowded"]
     assert passes == 7
     for number in range(11, 14):
         result = part(number)
-        queues.add(row_of(result, "waiting"), result)
+        queues.add(row_of(result.record, "waiting"), result)
     assert queues.counts().pictures["crowded"] == passes
 
 
@@ -200,11 +200,11 @@ def test_rows_that_wait_are_bounded_and_the_oldest_go() -> None:
     queues = Queues(room_bytes=10**9, room_rows=100)
     results = [part(number, "pass") for number in range(1, 151)]
     for result in results[:120]:
-        queues.add(row_of(result, "none"), result)
+        queues.add(row_of(result.record, "none"), result)
     assert (queues.counts().waiting_rows, queues.counts().lost) == (100, 20)
     taken, _ = queues.take()
     for result in results[120:]:
-        queues.add(row_of(result, "none"), result)
+        queues.add(row_of(result.record, "none"), result)
     queues.put_back(taken, [])
     assert (queues.counts().waiting_rows, queues.counts().lost) == (100, 50)
     assert [row.number for row in queues.take()[0]] == list(range(51, 151))
@@ -215,7 +215,7 @@ def test_outcomes_come_after_their_rows_and_are_bounded() -> None:
     queues = Queues(room_bytes=10**9, room_rows=5000)
     results = [part(number) for number in range(1, 2502)]
     for result in results:
-        queues.add(row_of(result, "waiting"), result)
+        queues.add(row_of(result.record, "waiting"), result)
         queues.settle(result, Outcome("run", result.number, False, "kept"))
     rows_first, none_yet = queues.take()
     assert (len(rows_first), none_yet) == (2000, [])

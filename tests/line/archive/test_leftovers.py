@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -279,8 +280,8 @@ def test_damage_anywhere_in_the_index_is_seen_at_the_start(tmp_path: Path) -> No
     """Also where nobody would look for a long time."""
     path = tmp_path / "index.sqlite"
     index = Index(path, "normal", ArchiveClock())
-    row = row_of(part(1, "pass"), "none")
-    index.write([row._replace(number=number) for number in range(1, 3000)], [])
+    row = row_of(part(1, "pass").record, "none")
+    index.write([replace(row, number=number) for number in range(1, 3000)], [])
     index.close()
     assert look(path) == "ours"
     content = path.read_bytes()

@@ -141,7 +141,7 @@ def test_by_count_passes_go_first_then_the_oldest_rejects(tmp_path: Path) -> Non
     with archiving(tmp_path, every_nth_pass=1, keep_parts=6) as opened:
         for number in range(1, 9):
             opened.archive.put(part(number, "reject" if number in {1, 4, 7} else "pass"))
-        wait_for(lambda: opened.archive.counts.kept == 6)
+        wait_for(lambda: opened.archive.counts.kept == 6 and opened.archive.counts.expired == 2)
         assert pictured(tmp_path, passes=False) == [1, 4, 7]
         assert pictured(tmp_path, passes=True) == [5, 6, 8]
         for number in range(9, 14):
@@ -181,7 +181,9 @@ def backdated(folder: Path, ages_days: dict[tuple[int, Verdict], float]) -> None
         steady[0] = (100 - age) * DAY
         result = part(number, verdict, run="old")
         files = write_part(result, options)
-        index.write([row_of(result, "waiting")], [Outcome("old", number, verdict == "pass", "kept", files)])
+        index.write(
+            [row_of(result.record, "waiting")], [Outcome("old", number, verdict == "pass", "kept", files)]
+        )
     steady[0] = 100 * DAY
     index.save("old", len(ages_days), 0, ended=True)
     index.close()
@@ -270,7 +272,7 @@ def retention(folder: Path, free: list[int], **options: Any) -> tuple[Retention,
     index = Index(folder / INDEX, "normal", clock)
     results = [part(number, "pass") for number in range(1, 201)]
     index.write(
-        [row_of(result, "waiting") for result in results],
+        [row_of(result.record, "waiting") for result in results],
         [
             Outcome("run", result.number, True, "kept", Files(json=f"pictures/d/{result.number}", bytes=1000))
             for result in results

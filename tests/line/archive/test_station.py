@@ -21,7 +21,16 @@ def test_as_many_rows_as_verdicts(tmp_path: Path) -> None:
     archive = Archive(ArchiveOptions(folder=tmp_path, every_nth_pass=5, min_free_gb=0))
     recipes = Recipes({}, recipe(), lambda *_: None)
     timing = Timing(deadline_ms=300.0, settle_ms=0.0, drain_s=20.0)
-    station = Station(Setup("bench", "run7", camera, recipes, [kept, archive], timing=timing))
+    station = Station(
+        Setup(
+            name="bench",
+            run="run7",
+            camera=camera,
+            recipes=recipes,
+            outputs=[kept, archive],
+            timing=timing,
+        )
+    )
     station.start()
     for number in range(40):
         station.trigger(external_id=f"E{number}")

@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 
 from ast_edge.errors import LineError
 from ast_edge.line.audit.chain import START, make_line, read_line, segments, verify
-from ast_edge.line.audit.log import AuditLog, AuditOptions, details_text, model_details
+from ast_edge.line.audit.log import AuditLog, AuditOptions
 from ast_edge.line.events import EventKind
-from ast_edge.model.onnx_file import read_model_file
 from tests.line.archive.bench import fill, small_disk
 from tests.paths import ROOT
 from tests.waiting import wait_for
@@ -111,15 +110,6 @@ def test_connections_are_not_for_the_audit_log(tmp_path: Path) -> None:
         for kind in told:
             log.tell(kind, {})
     assert kinds(tmp_path / "log") == ["threshold", "failure"]
-
-
-def test_details_of_a_model(tiny_rgb: Path) -> None:
-    manifest = read_model_file(tiny_rgb).manifest
-    details = model_details(manifest)
-    assert details["model_id"] == "tiny-rgb"
-    assert details["threshold"] == manifest.threshold.value
-    assert details["threshold_revision"] == (manifest.calibration.revision if manifest.calibration else None)
-    assert json.loads(details_text(details)) == details
 
 
 class Hostile:

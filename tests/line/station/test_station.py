@@ -238,7 +238,17 @@ def test_triggers_from_many_threads() -> None:
 
 
 def result_of(trigger: Trigger, verdict: str = "pass") -> PartResult:
-    return PartResult("run", trigger, "r", verdict, "", 0.0, 1.0, 1.0, {})  # type: ignore[arg-type]
+    return PartResult(
+        run="run",
+        trigger=trigger,
+        recipe="r",
+        verdict=verdict,  # type: ignore[arg-type]
+        reason="",
+        score=0.0,
+        threshold=1.0,
+        latency_ms=1.0,
+        stages_ms={},
+    )
 
 
 @settings(max_examples=200)
@@ -339,7 +349,14 @@ def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping()
 
     own = recipe(answer=answer)
     camera, output = BenchCamera(), Remembering()
-    setup = Setup("bench", "run", camera, Recipes({}, own, nobody), [output], timing=Timing(drain_s=0.2))
+    setup = Setup(
+        name="bench",
+        run="run",
+        camera=camera,
+        recipes=Recipes({}, own, nobody),
+        outputs=[output],
+        timing=Timing(drain_s=0.2),
+    )
     station = Station(setup)
     station.start()
     station.trigger()

@@ -71,7 +71,7 @@ def test_parts_by_verdict_and_recipe() -> None:
     assert value(series, "parts_total", recipe='se"cond\n\\', verdict="fault") == 0
     assert faults(series) == {"4": 1}
     assert sum(name == "ast_edge_faults_total" for name, _ in series) == len(REASONS) + 1  # from the start
-    assert metrics.status == OutputStatus(True, 5, 0, 0, "")
+    assert metrics.status == OutputStatus(connected=True, delivered=5)
 
 
 @given(
