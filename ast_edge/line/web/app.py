@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ast_edge.errors import AstEdgeError, UsageError
+from ast_edge.errors import AstEdgeError, UsageError, sentence
 from ast_edge.line.web.access import Access
 from ast_edge.line.web.bodies import (
     RecipeBody,
@@ -97,7 +97,7 @@ class Guard:
             await (refused or self._app)(scope, receive, guarded)
         except Exception as exc:  # noqa: BLE001 (the page must not die of what it shows)
             # The client has its answer by now.
-            self._view.tell("failure", {"where": "web", "error": f"{type(exc).__name__}: {exc}"})
+            self._view.tell("failure", {"where": "web", "error": sentence(exc)})
 
     def _refused(self, request: Request) -> Response | None:
         """Why the request is not looked at, whatever it asks for."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ast_edge.errors import LineError
+from ast_edge.errors import LineError, reason, sentence
 from ast_edge.line.config.options import Host, Options, Port, Secret
 from ast_edge.line.web.access import LOOPBACK, Access
 from ast_edge.line.web.places import Places
@@ -132,7 +132,7 @@ class _Running:
         try:
             asyncio.run(self._serve())
         except Exception as exc:  # noqa: BLE001 (reported: nothing else would say that the page is gone)
-            self._view.tell("failure", {"where": "web", "error": f"{type(exc).__name__}: {exc}"})
+            self._view.tell("failure", {"where": "web", "error": sentence(exc)})
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -180,7 +180,7 @@ def _listen(options: WebOptions) -> socket.socket:
     except OSError as exc:
         found.close()
         raise LineError(
-            f"web: cannot listen on {options.host}:{options.port} ({exc.strerror}); is another station "
+            f"web: cannot listen on {options.host}:{options.port} ({reason(exc)}); is another station "
             "running, or is the address not this machine's? Choose another port."
         ) from exc
     return found
