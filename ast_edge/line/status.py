@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from ast_edge.cameras.base import State
 
-StationState = Literal["starting", "running", "stopping", "stopped"]
+StationState = Literal["starting", "running", "paused", "stopping", "stopped"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
 from ast_edge.line.station.recipes import Recipes
-from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.setup import Setup
+from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from tests.line.rig import Remembering, recipe
 from tests.waiting import wait_for

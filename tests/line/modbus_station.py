@@ -7,7 +7,8 @@ import threading
 
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
 from ast_edge.line.station.recipes import Recipes
-from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.setup import Setup
+from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from benchmarks.line.plc import BLOCK, COUNTER

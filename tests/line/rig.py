@@ -19,7 +19,8 @@ from ast_edge.inspector import Inspector
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.station.recipes import Recipe, Recipes
-from ast_edge.line.station.station import Setup, Station, Triggering
+from ast_edge.line.station.setup import Setup, Triggering
+from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from ast_edge.line.status import StationView
 from ast_edge.model.arrays import Array

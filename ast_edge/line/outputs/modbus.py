@@ -15,7 +15,7 @@ unless `word_order` is "little":
     +14 +15  sequence: one more for every result; the last of the block, so that a PLC that waits for its
              change finds the rest complete
     +16      heartbeat: one more every `heartbeat_ms` while the station runs, also when no part comes
-    +17      state of the station: 0 stopped, 1 starting, 2 running, 3 stopping
+    +17      state of the station: 0 stopped, 1 starting, 2 running, 3 stopping, 4 paused
 
 One request writes +0 to +15, another +16 to +17. Results that waited for a connection follow each other as
 fast as the PLC answers; a PLC that must read every part takes its counters or reads faster than parts come.
@@ -57,7 +57,7 @@ JUDGED_AT = 12
 HEARTBEAT_AT = 16
 NO_SCORE = -(1 << 31)
 _VERDICTS: dict[Verdict, int] = {"pass": 1, "reject": 2, "fault": 3}
-_STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3}
+_STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3, "paused": 4}
 
 
 class ModbusOutputOptions(ModbusOptions):

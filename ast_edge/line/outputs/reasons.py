@@ -25,6 +25,7 @@ REASONS: tuple[tuple[int, str, str], ...] = (
     (9, "the engine failed", r"\bengine\b|inspection failed|ONNX|CUDA|TensorRT"),
     (10, "the station was stopping", r"station (is stopping|stopped)"),
     (11, "the camera failed", r"camera|://"),
+    (12, "the station was paused", r"station is paused"),
 )
 _PATTERNS = tuple((code, re.compile(pattern, re.IGNORECASE)) for code, _, pattern in REASONS)
 

@@ -19,7 +19,7 @@ from ast_edge.line.outputs.opcua import OpcUaOutput
 from ast_edge.line.outputs.webhook import WebhookOptions, WebhookOutput
 from ast_edge.line.service.config import AnyOutput, AnyTrigger, LineConfig
 from ast_edge.line.station.recipes import Recipes, open_recipe
-from ast_edge.line.station.station import Triggering
+from ast_edge.line.station.setup import Triggering
 from ast_edge.line.triggers.base import TriggerSource
 from ast_edge.line.triggers.gpio import GpioTrigger, GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions

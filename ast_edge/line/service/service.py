@@ -15,7 +15,8 @@ from ast_edge.line.part import PartResult
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import LineConfig, SoftwareTrigger
 from ast_edge.line.station.recipes import describe
-from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.setup import Setup
+from ast_edge.line.station.station import Station
 from ast_edge.line.status import Balance, StationView
 from ast_edge.line.triggers.freshness import StaleError, message_moment
 from ast_edge.line.watching.drift import DriftGuard

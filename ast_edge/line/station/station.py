@@ -11,44 +11,23 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, Full, Queue
-from typing import Literal
 
-from ast_edge.cameras.base import Camera, Frame, NoFrame
+from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import AstEdgeError, CameraError, sentence
 from ast_edge.inspector import Inspection
 from ast_edge.line.events import Told, nobody
-from ast_edge.line.outputs.base import Output
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.arrivals import Arrivals
 from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
-from ast_edge.line.station.recipes import Recipe, Recipes, inspect_frame
-from ast_edge.line.station.timing import Timing
+from ast_edge.line.station.recipes import Recipe, inspect_frame
+from ast_edge.line.station.setup import PAUSED, Setup
 from ast_edge.line.status import Balance, StationState, StationStatus
 
-Triggering = Literal["free", "camera", "external"]
 _POLL_S = 0.02
 _CLOCK_S = 0.002
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame; `one_frame_each`:
-    the camera waits for triggers, its own or others', and gives one frame for each.
-    """
-
-    name: str
-    run: str
-    camera: Camera
-    recipes: Recipes
-    outputs: Sequence[Output]
-    triggering: Triggering = "external"
-    software_trigger: bool = False
-    timing: Timing = field(default_factory=Timing)
-    one_frame_each: bool = False
 
 
 class Station:
@@ -56,7 +35,7 @@ class Station:
 
     In triggering "free" every frame that the inspection takes is a part (the camera's ring drops the others);
     in "camera" every frame is a part, and every frame that was lost on the way is one too, a fault; in
-    "external" `trigger()` makes parts.
+    "external" `trigger()` makes parts. While `paused` is set every part is a fault; in "free" there are none.
     """
 
     def __init__(self, setup: Setup, told: Told = nobody) -> None:
@@ -67,6 +46,7 @@ class Station:
         self._to_fire: Queue[Trigger] = Queue()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
+        self.paused = threading.Event()
         # Daemons: an engine or a driver that hangs for ever must not keep the process from ending.
         self._threads = [
             threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}", daemon=True)
@@ -117,6 +97,8 @@ class Station:
             return "stopped"
         if self._stopping.is_set():
             return "stopping"
+        if self.paused.is_set():
+            return "paused"
         return "running" if self._threads[0].ident is not None else "starting"
 
     def trigger(
@@ -136,8 +118,8 @@ class Station:
         at_ns = now if at_ns is None else at_ns
         wall_s = time.time() - (now - at_ns) / 1e9
         trigger = self.ledger.enter(at_ns, wall_s, encoder, source, external_id, until_ns)
-        if self._stopping.is_set():
-            self._fault(trigger, "the station is stopping")
+        if self._stopping.is_set() or self.paused.is_set():
+            self._fault(trigger, "the station is stopping" if self._stopping.is_set() else PAUSED)
             return trigger
         try:
             # First in the queue, then to the camera: whoever pairs a frame must know of the part.
@@ -291,7 +273,7 @@ class Station:
 
     def _next_frame(self) -> None:
         """One frame of a camera that decides itself when a part is there."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self.paused.is_set():
             self._stopped.wait(_POLL_S)
             return
         try:
@@ -328,6 +310,9 @@ class Station:
         return self._stopped.is_set() or not self.ledger.is_open(trigger.number)
 
     def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
+        if self.paused.is_set():
+            self._fault(trigger, PAUSED, frame, recipe)
+            return
         try:
             if self._pairing.repeated(frame):
                 self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)

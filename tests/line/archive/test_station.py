@@ -9,7 +9,8 @@ from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.output import Archive
 from ast_edge.line.archive.reading import ArchiveReader
 from ast_edge.line.station.recipes import Recipes
-from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.setup import Setup
+from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from tests.line.archive.bench import check_whole
 from tests.line.rig import BenchCamera, Remembering, recipe

@@ -18,7 +18,8 @@ from ast_edge.line.events import nobody
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.recipes import Recipes
-from ast_edge.line.station.station import Setup, Station
+from ast_edge.line.station.setup import Setup
+from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from ast_edge.model.arrays import Array
 from tests.line.rig import BenchCamera, Remembering, Rig, by_brightness, recipe, rig
