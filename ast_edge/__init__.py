@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ast_edge.inspector import Inspection, Inspector
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Inspection", "Inspector", "__version__"]
 
 

@@ -16,7 +16,18 @@ from tests.tiny import write_tiny_model
 
 # Shared build machines stall for seconds: a slow example is no finding, a failing one is.
 settings.register_profile("ast-edge", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=15)  # `make fast`
 settings.load_profile("ast-edge")
+
+# Fixtures that train or export a network first: their tests are slow, however short they are themselves.
+SLOW_FIXTURES = {"runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests slow that need a trained network."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

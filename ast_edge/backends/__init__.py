@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from ast_edge.backends.base import Backend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
@@ -14,7 +14,6 @@ from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
 from ast_edge.model.onnx_file import ModelFile
 
 BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
-BACKENDS = cast("tuple[BackendName, ...]", get_args(BackendName))
 
 
 def open_backend(

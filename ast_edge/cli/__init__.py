@@ -24,9 +24,12 @@ INTERRUPTED = 130
 # Packages that a command may lack on this machine, and the extra of pyproject.toml that brings each.
 _EXTRA_OF = {
     **dict.fromkeys(("cv2", "onnxruntime"), "cpu"),
-    **dict.fromkeys(("FrEIA", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision"), "train"),
     **dict.fromkeys(
-        ("filelock", "jinja2", "matplotlib", "onnx", "onnxscript", "onnxsim", "tifffile"), "train"
+        (
+            *("FrEIA", "filelock", "huggingface_hub", "jinja2", "onnx", "onnxsim"),
+            *("safetensors", "scipy", "sklearn", "timm", "torch"),
+        ),
+        "train",
     ),
 }
 

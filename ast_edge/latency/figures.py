@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ast_edge.machine.record import Strict
 
-# A percentile is told when at least so many times lie beyond it: p50 from 20 times on, p99 from 1000.
+# A percentile is given when at least so many times lie beyond it: p50 from 20 times on, p25 from 40, p99 from
+# 1000.
 BEYOND = 10
 PERCENTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _BINS = 60
@@ -45,15 +46,25 @@ class Histogram(Strict):
     beyond: int
 
 
+def percentile(values: Sequence[float] | NDArray[np.float64], percent: float) -> float | None:
+    """The percentile rounded to four digits; None where fewer than `BEYOND` values lie beyond it."""
+    if not supports(len(values), percent):
+        return None
+    return round(float(np.percentile(np.asarray(values, np.float64), percent)), 4)
+
+
+def supports(count: int, percent: float) -> bool:
+    """Whether `BEYOND` of `count` values lie beyond the percentile, on its nearer side."""
+    return count * min(percent, 100.0 - percent) >= 100.0 * BEYOND - 1e-6
+
+
 def figures(times_ms: Sequence[float] | NDArray[np.float64]) -> Figures:
     """The figures of at least one time, rounded to 0.1 microseconds."""
     times = np.asarray(times_ms, np.float64)
-    told: dict[str, Any] = {"min": times.min(), "mean": times.mean(), "max": times.max()}
-    told = {name: round(float(value), 4) for name, value in told.items()}
-    for name, percent in PERCENTILES.items():
-        supported = times.size * (100.0 - percent) >= 100.0 * BEYOND - 1e-6
-        told[name] = round(float(np.percentile(times, percent)), 4) if supported else None
-    return Figures(**told)
+    found: dict[str, Any] = {name: percentile(times, percent) for name, percent in PERCENTILES.items()}
+    for name, value in (("min", times.min()), ("mean", times.mean()), ("max", times.max())):
+        found[name] = round(float(value), 4)
+    return Figures(**found)
 
 
 def histogram(times_ms: Sequence[float] | NDArray[np.float64]) -> Histogram:

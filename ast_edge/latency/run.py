@@ -15,7 +15,7 @@ import numpy as np
 from ast_edge.backends import BackendName, open_backend
 from ast_edge.errors import UsageError
 from ast_edge.inspector import Inspector
-from ast_edge.latency.figures import by_stage, figures, histogram
+from ast_edge.latency.figures import by_stage, figures, histogram, percentile
 from ast_edge.latency.frames import FrameKind, made_part, parse_frame, read_kind, usual_frame
 from ast_edge.latency.result import ENGINE_STAGES, Candidate, ModelFacts, Ratio, Result, WarmUpFacts
 from ast_edge.latency.stopwatch import Limits, Part, Times, WarmUp, interleaved, measure, warm_up
@@ -28,7 +28,6 @@ from ast_edge.model.onnx_file import read_model_file
 USUAL_LIMITS = Limits(count=None, seconds=10.0)
 # Other programs' work is told as a warning from this share of all processors on, at most this much of one.
 _MUCH_LOAD, _MOST_OF_ONE = 0.05, 0.25
-_LEAST_TURNS = 20
 
 
 @dataclass(frozen=True)
@@ -157,12 +156,13 @@ def _precision(file: AnyModel) -> str:
 
 
 def _ratio(first: Sequence[float], other: Sequence[float]) -> Ratio:
-    """Quartiles are left blank where five turns do not lie beyond each."""
     ratios = np.array(first) / np.array(other)
-    low, median, high = (round(float(value), 4) for value in np.percentile(ratios, [25, 50, 75]))
-    if ratios.size < _LEAST_TURNS:
-        return Ratio(median=median, lower_quartile=None, upper_quartile=None, blocks=ratios.size)
-    return Ratio(median=median, lower_quartile=low, upper_quartile=high, blocks=ratios.size)
+    return Ratio(
+        median=round(float(np.median(ratios)), 4),
+        lower_quartile=percentile(ratios, 25),
+        upper_quartile=percentile(ratios, 75),
+        blocks=ratios.size,
+    )
 
 
 def _warnings(candidates: Sequence[Candidate], seen: Surroundings) -> list[str]:

@@ -13,7 +13,6 @@ EventKind = Literal[
     "start",
     "stop",
     "recipe",
-    "threshold",
     "operator",
     "camera",
     "trigger",

@@ -155,7 +155,11 @@ def targets(
         ),
         None,
     )
-    times = {row["variant"]: row["p50_ms"] for row in peers if row["model"] == MODEL and "p50_ms" in row}
+    times = {
+        row["variant"]: row["p50_ms"]
+        for row in peers
+        if row["model"] == MODEL and row.get("p50_ms") is not None
+    }
     floor = floors.get(f"{MODEL}.{PRECISION}", {}).get("floor_ms")
     p50 = ours["total_ms"]["p50"] if ours else None
     stages = ours["stages_ms"] if ours else {}

@@ -18,10 +18,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ast_edge.latency.figures import percentile
 from ast_edge.model.manifest import Mode
 from ast_edge.train.config import PresetName, TrainConfig, changed, preset
 from ast_edge_export.fold import FoldedNetwork
@@ -128,7 +128,7 @@ def _precision(*, half: bool) -> Any:
     return torch.autocast(DEVICE.type, torch.float16) if half else nullcontext()
 
 
-def _timed(run: Callable[[], object], rounds: int) -> dict[str, float]:
+def _timed(run: Callable[[], object], rounds: int) -> dict[str, float | None]:
     for _ in range(max(2, rounds // 10)):
         run()
     times = []
@@ -136,8 +136,7 @@ def _timed(run: Callable[[], object], rounds: int) -> dict[str, float]:
         started = time.perf_counter_ns()
         run()
         times.append((time.perf_counter_ns() - started) / 1e6)
-    p50, p99 = np.percentile(times, [50, 99])
-    return {"rounds": rounds, "p50_ms": round(float(p50), 4), "p99_ms": round(float(p99), 4)}
+    return {"rounds": rounds, "p50_ms": percentile(times, 50), "p99_ms": percentile(times, 99)}
 
 
 def _ceilings(*, dry_run: bool) -> dict[str, Any]:

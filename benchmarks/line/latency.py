@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ast_edge.latency.figures import figures
 from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.part import PartResult
 from ast_edge.line.service.config import read_config
@@ -240,13 +241,11 @@ def paired(parts: list[Part], plc: Plc) -> list[tuple[Part, int]]:
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """Of all parts, in milliseconds; a share that so few values cannot tell is left out."""
+    """Of all parts, in milliseconds; a percentile that too few values support is left out."""
     if not values:
         return {}
-    levels = {"min": 0, "p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "max": 100}
-    enough = {name: at for name, at in levels.items() if at in (0, 100) or len(values) * (100 - at) >= 100}
-    found = {name: round(float(np.percentile(values, at)), 3) for name, at in enough.items()}
-    return {"count": len(values), "mean": round(float(np.mean(values)), 3), **found}
+    found = {name: value for name, value in figures(values).model_dump().items() if value is not None}
+    return {"count": len(values), **found}
 
 
 if __name__ == "__main__":

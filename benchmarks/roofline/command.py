@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ast_edge.files import write_text
+from ast_edge.latency.figures import percentile
 from benchmarks.common import machine, table
 from benchmarks.roofline import tables
 from benchmarks.roofline.boards import ASSUMED, BOARDS, Board
@@ -120,8 +121,8 @@ def _cpu(
         rows[f"{name}_fp32"] = {
             **_range(network, best, before.habits),
             "min_ms": round(float(found.min()), 3),
-            "p25_ms": round(float(np.percentile(found, 25)), 3),
-            "p50_ms": round(float(np.percentile(found, 50)), 3),
+            "p25_ms": percentile(found, 25),
+            "p50_ms": percentile(found, 50),
             "heaviest": report(list(network.layers), best, slowest=HEAVIEST)["heaviest"],
         }
     return {

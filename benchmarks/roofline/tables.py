@@ -26,12 +26,12 @@ def cpu_table(result: Result | None = None) -> str:
                     f"{network['gmac']:.2f}",
                     _range(row),
                     f"{row['min_ms']:.1f}",
-                    f"{row['p25_ms']:.1f}",
+                    "-" if row["p50_ms"] is None else f"{row['p50_ms']:.1f}",
                     f"{row['min_ms'] / row['floor_ms']:.2f}",
                     f"{row['min_ms'] / row['cautious_ms']:.2f}",
                 )
             )
-    head = ("preset", "mode", "threads", "GMAC", "predicted ms", "measured: minimum ms", "lower quartile ms")
+    head = ("preset", "mode", "threads", "GMAC", "predicted ms", "measured: minimum ms", "p50 ms")
     return table((*head, "minimum over floor", "over the upper end"), rows)
 
 

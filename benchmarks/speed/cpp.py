@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ast_edge.files import write_text
 from ast_edge.frames.reading import read_image
 from ast_edge.inspector import Inspector
+from ast_edge.latency.figures import figures
 from ast_edge.model.onnx_file import read_model_file
 from benchmarks.common import machine
 from benchmarks.common.paths import ROOT
@@ -50,12 +51,12 @@ class Side:
         """Percentiles of every stage."""
         times = np.array(self.rows[WARM_UP:])
         by_stage = dict(zip(STAGES, times.T, strict=True))
-        stages = {name: _percentiles(by_stage[name]) for name in STAGES[1:]}
+        stages = {name: figures(by_stage[name]).model_dump() for name in STAGES[1:]}
         return {
             "stages_ms": stages,
-            "outside_engine_ms": _percentiles(by_stage["total"] - by_stage["engine"]),
-            "beside_stages_ms": _percentiles(2 * times[:, 0] - times.sum(axis=1)),
-            "total_ms": _percentiles(by_stage["total"]),
+            "outside_engine_ms": figures(by_stage["total"] - by_stage["engine"]).model_dump(),
+            "beside_stages_ms": figures(2 * times[:, 0] - times.sum(axis=1)).model_dump(),
+            "total_ms": figures(by_stage["total"]).model_dump(),
         }
 
 
@@ -187,11 +188,6 @@ def _measure(options: argparse.Namespace, model: Path, raw: Path, frame: Pixels)
         cpp.close()
         python.close()
     return {"cpp": cpp.figures(), "python": python.figures()}
-
-
-def _percentiles(times: NDArray[np.float64]) -> dict[str, float]:
-    found = {f"p{share}": round(float(np.percentile(times, share)), 4) for share in (50, 90, 99)}
-    return {"min": round(float(times.min()), 4), **found}
 
 
 def _arguments() -> argparse.Namespace:

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ast_edge.backends.base import Backend, Outputs
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.frames import resize
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.latency.figures import by_stage
+from ast_edge.latency.figures import by_stage, percentile
 from ast_edge.latency.frames import made_part, parse_frame
 from ast_edge.latency.stopwatch import Limits, Times, interleaved, warm_up
 from ast_edge.machine.watch import Watch
@@ -142,7 +143,7 @@ def _measured(path: Path, *, dry_run: bool) -> dict[str, Any]:
             stack.enter_context(inspector)
             warm_up(inspector, part, most=3 if dry_run else 60)
         with Watch() as watch:
-            limits = Limits(10 if dry_run else 250, None)
+            limits = Limits(10 if dry_run else 400, None)
             times, medians = interleaved(list(inspectors.values()), [part] * len(inspectors), limits)
     shipped = np.array(medians[0])
     rows = {
@@ -153,7 +154,7 @@ def _measured(path: Path, *, dry_run: bool) -> dict[str, Any]:
     return {"settings": rows, "open_ms": _openings(model), "load": seen.load.model_dump()}
 
 
-def _figures(times: Times) -> dict[str, float]:
+def _figures(times: Times) -> dict[str, float | None]:
     stages, total = by_stage(times.stages_ms), np.array(times.total_ms)
     outside = total - stages["engine"]
     found = {
@@ -162,15 +163,17 @@ def _figures(times: Times) -> dict[str, float]:
         "outside_engine": outside,
         "total": total,
     }
-    return {
-        f"{name}_{level}_ms": round(float(np.percentile(values, percent)), 3)
+    least = {f"{name}_min_ms": round(float(values.min()), 4) for name, values in found.items()}
+    return least | {
+        f"{name}_p{percent}_ms": percentile(values, percent)
         for name, values in found.items()
-        for level, percent in (("min", 0), ("p25", 25), ("p50", 50), ("p90", 90))
+        for percent in (25, 50, 90)
     }
 
 
-def _quartiles(ratios: Array) -> list[float]:
-    return [round(float(value), 4) for value in np.percentile(ratios, [25, 50, 75])]
+def _quartiles(ratios: NDArray[np.float64]) -> list[float | None]:
+    """The median between the quartiles, which are None where too few turns support them."""
+    return [percentile(ratios, 25), round(float(np.median(ratios)), 4), percentile(ratios, 75)]
 
 
 def _openings(model: ModelFile) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from benchmarks.common.paths import RESULTS
 from benchmarks.common.table import table
@@ -54,8 +53,7 @@ def settings_table() -> str:
         cells = []
         for model in models:
             row = model["settings"][name]
-            low, median, high = row["ratio"]
-            cells += [f"{median:.2f} ({low:.2f} to {high:.2f})", _ms(row["total_p90_ms"])]
+            cells += [f"{row['ratio'][1]:.2f}", _ms(row["total_p90_ms"])]
         rows.append((name, *cells))
     head = [cell for name in content["models"] for cell in (f"{name}: times as long as shipped", "p90 ms")]
     return table(("one change", *head), rows)
@@ -89,12 +87,6 @@ def startup_table() -> str:
         (f"installed, `{extra}`", f"{sizes['all'] / 1e6:.0f} MB", "") for extra, sizes in installed.items()
     ]
     return table(("", "found", "budget"), rows)
-
-
-def figures_of(name: str) -> dict[str, Any]:
-    """A result of `ast-edge benchmark`."""
-    content: dict[str, Any] = json.loads((RESULTS / "latency" / f"{name}.json").read_text(encoding="utf-8"))
-    return content
 
 
 def _ms(value: float | None) -> str:

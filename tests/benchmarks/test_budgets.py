@@ -14,6 +14,8 @@ from benchmarks.common.untrained import write_model
 from benchmarks.speed import startup
 from tests.test_imports import MAX_WHEEL_BYTES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,8 @@ from ast_edge.errors import CameraError
 from benchmarks.common.command import module
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / "benchmarks"
 
 

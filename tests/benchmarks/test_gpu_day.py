@@ -17,6 +17,8 @@ from benchmarks.gpu import day
 from benchmarks.roofline import measure as roofline
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_dry_run_walks_through_every_stage(kernel_library: Path, tmp_path: Path) -> None:
     output = tmp_path / "gpu_day.json"

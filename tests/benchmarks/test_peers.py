@@ -20,6 +20,8 @@ from benchmarks.peers.race import Race, Runner
 from benchmarks.roofline import measure as roofline
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 SPEED = module("peers.speed")
 
 
@@ -40,7 +42,9 @@ def test_the_dry_run_times_every_form_of_the_network(dry_run: Path) -> None:
     for name, entry in networks.items():
         expected = {"torch"} if name.endswith("eager") else {"onnxruntime", "openvino"}
         assert set(entry["engines"]) == expected, entry["reasons"]
-        assert all(found["min_ms"] <= found["p25_ms"] for found in entry["engines"].values())
+        assert all(found["min_ms"] > 0 for found in entry["engines"].values())
+        # Two parts support no percentile.
+        assert all(found["p25_ms"] is None for found in entry["engines"].values())
         assert all(0 < found["rest_mib"] <= found["peak_mib"] for found in entry["engines"].values())
 
 

@@ -19,6 +19,8 @@ from benchmarks.roofline.bounds import Ceilings, Habits, bound_by_bytes, cautiou
 from benchmarks.roofline.layers import Layer, Network, network_of
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 F32 = TensorProto.FLOAT
 
 
@@ -280,7 +282,8 @@ def test_the_dry_run_predicts_and_measures_everything(tmp_path: Path) -> None:
         assert set(entry["models"]) == {f"{name}_fp32" for name in expected}
         for row in entry["models"].values():
             assert 0 < row["floor_ms"] <= row["cautious_ms"]
-            assert 0 < row["min_ms"] <= row["p25_ms"] <= row["p50_ms"]
+            assert row["min_ms"] > 0
+            assert row["p50_ms"] is None  # too few parts
     for board in result["boards"].values():
         assert set(board["prediction"]) == {
             f"{name}_{kind}" for name in expected for kind in ("fp16", "int8")

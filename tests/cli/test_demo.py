@@ -12,6 +12,8 @@ from ast_edge.cli import demo
 from ast_edge.synthetic import PartCounts, write_product
 from tests.cli.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 FEW = PartCounts(train=9, validation=4, test_good=4, test_per_defect=2)
 
 

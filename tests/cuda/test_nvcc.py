@@ -11,6 +11,8 @@ import pytest
 
 from ast_edge.cuda.plan import SOURCE
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("-fmad=false", "-Werror", "all-warnings", "-cubin")
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast_edge.latency.figures import by_stage, figures, histogram
+from ast_edge.latency.figures import by_stage, figures, histogram, percentile
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,24 @@ def test_a_percentile_is_told_only_with_ten_times_beyond_it(count: int, told: se
     found = figures(np.arange(count, dtype=np.float64)).model_dump()
     assert {name for name in ("p50", "p90", "p95", "p99", "p999") if found[name] is not None} == told
     assert (found["min"], found["max"]) == (0, count - 1)
+
+
+@pytest.mark.parametrize(("percent", "count"), [(1, 1000), (25, 40), (50, 20), (75, 40), (99, 1000)])
+def test_a_percentile_needs_ten_values_on_its_nearer_side(percent: float, count: int) -> None:
+    values = np.arange(count, dtype=np.float64)
+    assert percentile(values, percent) == pytest.approx(np.percentile(values, percent), abs=1e-4)
+    assert percentile(values[1:], percent) is None
+
+
+def test_nothing_else_computes_percentiles_of_times() -> None:
+    """In `latency` and in the benchmarks there is one rule for which percentiles are given."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("ast_edge/latency", "ast_edge/line", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        if "np.percentile(" in path.read_text(encoding="utf-8")
+    }
+    assert found == {"ast_edge/latency/figures.py"}
 
 
 def test_figures_are_numpys_percentiles() -> None:

@@ -158,12 +158,12 @@ def test_turns_tell_that_a_model_is_as_fast_as_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, file = write_tiny_model(tmp_path), tmp_path / "r.json"
-    words = [str(model), "--against", str(model), "--iterations", "200", "--json", str(file)]
+    words = [str(model), "--against", str(model), "--iterations", "400", "--json", str(file)]
     assert main(["benchmark", *words]) == 0
     result = read_result(file)
     assert result.ratio is not None
     assert result.against is not None
-    assert result.count == result.against.count == 200
+    assert result.count == result.against.count == 400
     assert result.ratio.lower_quartile is not None
     assert result.ratio.upper_quartile is not None
     assert result.ratio.lower_quartile <= result.ratio.median <= result.ratio.upper_quartile

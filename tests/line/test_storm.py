@@ -16,6 +16,8 @@ from benchmarks.common.command import module
 from tests.paths import ROOT
 from tests.waiting import program
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Path) -> None:
     program("mosquitto", "mosquitto")

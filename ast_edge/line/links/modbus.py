@@ -29,7 +29,6 @@ WordOrder = Literal["big", "little"]
 Table = Literal["holding", "input"]
 BitTable = Literal["coil", "discrete"]
 MOST_READ = 125  # registers in one request, by the protocol
-MOST_WRITTEN = 123
 _HEADER = 7  # transaction, protocol, length, device
 _LONGEST = 254  # device and PDU after the length
 _WRITES = (5, 16)  # one coil, several registers

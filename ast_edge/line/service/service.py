@@ -33,7 +33,7 @@ _EVENTS_S = 2.0
 _LAST_PARTS = 20
 # What people at an output should hear of.
 _NOTED: frozenset[EventKind] = frozenset(
-    {"recipe", "threshold", "camera", "trigger", "archive", "drift", "failure", "invariant"}
+    {"recipe", "camera", "trigger", "archive", "drift", "failure", "invariant"}
 )
 
 

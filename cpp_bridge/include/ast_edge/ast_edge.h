@@ -22,7 +22,7 @@
 #endif
 
 #define AST_EDGE_VERSION_MAJOR 0
-#define AST_EDGE_VERSION_MINOR 1
+#define AST_EDGE_VERSION_MINOR 2
 #define AST_EDGE_VERSION_PATCH 0
 
 #ifdef __cplusplus

@@ -19,6 +19,8 @@ from tests.line.archive.bench import archiving, check_file, check_whole, part, r
 from tests.paths import ROOT
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 KILLS = 4
 
 

@@ -105,11 +105,11 @@ def test_the_digest_is_what_the_format_says(tmp_path: Path) -> None:
 
 
 def test_connections_are_not_for_the_audit_log(tmp_path: Path) -> None:
-    told: list[EventKind] = ["camera", "trigger", "output", "threshold", "failure"]
+    told: list[EventKind] = ["camera", "trigger", "output", "recipe", "failure"]
     with audit(tmp_path / "log") as log:
         for kind in told:
             log.tell(kind, {})
-    assert kinds(tmp_path / "log") == ["threshold", "failure"]
+    assert kinds(tmp_path / "log") == ["recipe", "failure"]
 
 
 class Hostile:

@@ -1,0 +1,1 @@
+"""Short scripts that show one use each; the tests run them."""
