@@ -48,7 +48,11 @@ class CameraError(AstEdgeError):
 
 
 class LostFrameError(CameraError):
-    """One frame cannot be had; the camera goes on."""
+    """One frame cannot be had; the camera goes on. `number` is the frame's, None where it is unknown."""
+
+    def __init__(self, words: str, number: int | None = None) -> None:
+        super().__init__(words)
+        self.number = number
 
 
 class LineError(AstEdgeError):

@@ -35,8 +35,9 @@ class Frame:
     `pixels` uint8 in the pixel format `colour` (see `ast_edge.frames.pixel_formats`), None for a camera of
     depth alone; `depth_m` float [H,W] in metres where there is depth. `number` counts the camera's frames
     from 0, those that were lost on the way included; `device_ns` is the camera's own clock, None where it has
-    none; `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. `source` names it for people: a
-    file, say.
+    none; `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. Its exposure began, on that
+    same clock, no earlier than `exposed_from_ns` and no later than `exposed_to_ns`; None where the camera
+    cannot tell. `source` names it for people: a file, say.
     """
 
     pixels: NDArray[np.uint8] | None = field(repr=False)
@@ -46,6 +47,13 @@ class Frame:
     host_ns: int
     source: str = ""
     depth_m: NDArray[np.floating[Any]] | None = field(default=None, repr=False)
+    exposed_from_ns: int | None = None
+    exposed_to_ns: int | None = None
+
+    @property
+    def latest_ns(self) -> int:
+        """From this moment on the exposure had begun for certain: when it arrived, or earlier."""
+        return self.host_ns if self.exposed_to_ns is None else self.exposed_to_ns
 
 
 class Camera(ABC):
@@ -80,8 +88,11 @@ class Camera(ABC):
         """Seconds since the last frame arrived; None before the first, or where nobody keeps count."""
         return None
 
-    def trigger(self) -> None:
-        """Ask for one frame (software trigger). Raises CameraError where that is not possible."""
+    def trigger(self) -> int | None:
+        """Ask for one frame (software trigger); the number it will have, None where that is unknown.
+
+        Raises CameraError where that is not possible.
+        """
         raise CameraError(f"{self.uri}: this camera has no software trigger.")
 
     @abstractmethod

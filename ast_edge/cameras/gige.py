@@ -4,9 +4,10 @@ gige://SERIAL-or-ADDRESS?trigger=software&exposure_us=800&gain=0&packet_size=819
 gige://SERIAL-or-ADDRESS?trigger=off&rate=30
 
 `trigger`: software, line0 to line3 (the camera's input), or off (runs freely, at `rate` frames a second).
-With software one frame is taken at opening, too. `exposure_us` and `gain` (in the camera's unit, mostly dB)
-switch their automatics off. `packet_size` in bytes, by default what the network lets through; `buffers`
-frames may be on their way. What is not given stays as the camera has it.
+With all of them a few frames are asked for by software at opening: from these it is known how long a frame is
+under way, and so when every later one was exposed, by its stamp. `exposure_us` and `gain` (in the camera's
+unit, mostly dB) switch their automatics off. `packet_size` in bytes, by default what the network lets
+through; `buffers` frames may be on their way. What is not given stays as the camera has it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
+from ast_edge.cameras.device_clock import DeviceClock
 from ast_edge.cameras.gi_bindings import load
-from ast_edge.cameras.gige_setup import Asking, Device, Settings, device_of, list_devices, set_packets, set_up
+from ast_edge.cameras.gige_setup import (
+    SOFTWARE,
+    Asking,
+    Device,
+    Settings,
+    device_of,
+    list_devices,
+    set_packets,
+    set_trigger,
+    set_up,
+)
 from ast_edge.cameras.gvcp import Pulse
 from ast_edge.cameras.uri import CameraUri
 from ast_edge.errors import CameraError, LostFrameError
@@ -31,6 +43,7 @@ __all__ = ["Device", "GigeCamera", "list_devices"]
 
 _POLL_S = 0.05
 _WARM_UP_S = 2.0
+_ASKED_AT_OPENING = 3
 _RECEIVE_BYTES = 32 << 20
 _FRAME_IDS = 1 << 16  # GigE Vision 1.x counts blocks in 16 bits, from 1; 0 is left out
 _STREAM_COUNTS = ("n_resent_packets", "n_missing_packets", "n_underruns")
@@ -48,6 +61,7 @@ class GigeCamera(Camera):
         self._lock = threading.Lock()
         self._number = -1
         self._last_id: int | None = None
+        self._clock = DeviceClock()
         self._count = {"frames": 0, "incomplete": 0, "missing": 0}
         self._stream_count = dict.fromkeys((name.removeprefix("n_") for name in _STREAM_COUNTS), 0)
         device = device_of(self._aravis, uri)
@@ -59,8 +73,7 @@ class GigeCamera(Camera):
             self._colour = set_up(self._aravis, self._camera, settings, self._asking)
             self._stream = self._start(settings)
             self._pulse = self._watched()
-            if settings.software:
-                self._warm_up()
+            self._warm_up()
         except BaseException:
             self.close()
             raise
@@ -76,7 +89,7 @@ class GigeCamera(Camera):
                 try:
                     return self._frame(buffer, time.monotonic_ns())
                 except LostFrameError:
-                    # The first may well be (see `_warm_up`), and nobody waits for it.
+                    # The first may well be (see `_warm_up`), and no part waits for it.
                     if self._number or self._settings.trigger != "off":
                         raise
                 finally:
@@ -85,7 +98,7 @@ class GigeCamera(Camera):
                 return NoFrame.TIMEOUT
 
     def trigger(self) -> None:
-        """See `Camera`."""
+        """See `Camera`; the number it will have is that of the next frame, by the camera's own count."""
         if not self._settings.software:
             raise CameraError(f"{self.uri}: opened without trigger=software; add it to the URI.")
         with self._lock:
@@ -184,14 +197,42 @@ class GigeCamera(Camera):
         return None
 
     def _warm_up(self) -> None:
-        """One frame that nobody gets: Aravis makes the socket's buffer large when the first one has begun.
+        """A few frames that no part gets, asked for by software whatever triggers the camera later.
 
-        Without it, packets of the first part's frame would be lost.
+        Aravis makes the socket's buffer large when the first one has begun; without it, packets of the first
+        part's frame would be lost. A camera without a software trigger stays uncalibrated.
         """
+        if self._settings.software:
+            for _ in range(_ASKED_AT_OPENING):
+                self._ask_one()
+            return
+        camera, asking = self._camera, self._asking
+        asking("does not stop", camera.stop_acquisition)
+        try:
+            camera.set_trigger(SOFTWARE)
+            camera.start_acquisition()
+            for _ in range(_ASKED_AT_OPENING):
+                self._ask_one()
+        except Exception:  # noqa: BLE001 (GLib's, of a camera that cannot do this)
+            self._clock = DeviceClock()
+        with contextlib.suppress(Exception):  # mostly it runs
+            camera.stop_acquisition()
+        while (buffer := self._stream.try_pop_buffer()) is not None:
+            self._stream.push_buffer(buffer)
+        self._last_id = None
+        set_trigger(camera, self._settings, asking)
+        asking("does not start", camera.start_acquisition)
+
+    def _ask_one(self) -> None:
+        """One frame by software, for the clock."""
+        asked_ns = time.monotonic_ns()
         self._asking("did not take the software trigger", self._camera.software_trigger)
         buffer = self._stream.timeout_pop_buffer(int(_WARM_UP_S * 1e6))
         if buffer is None:
             raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s of a software trigger.")
+        host_ns, stamp_ns = time.monotonic_ns(), int(buffer.get_timestamp())
+        if stamp_ns:
+            self._clock.learn(stamp_ns, asked_ns, host_ns)
         self._last_id = int(buffer.get_frame_id())
         self._stream.push_buffer(buffer)
 
@@ -204,11 +245,23 @@ class GigeCamera(Camera):
         status = buffer.get_status()
         if status != self._aravis.BufferStatus.SUCCESS:
             self._count["incomplete"] += 1
-            raise LostFrameError(f"{self.uri}: frame {self._number} came incomplete ({status.value_nick}).")
+            raise LostFrameError(
+                f"{self.uri}: frame {self._number} came incomplete ({status.value_nick}).", self._number
+            )
         self._count["frames"] += 1
         pixels = self._pixels(buffer)
         device_ns = int(buffer.get_timestamp()) or None
-        return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri)
+        exposed = self._exposed(device_ns, host_ns)
+        return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri, None, *exposed)
+
+    def _exposed(self, device_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
+        """When the exposure began, from and to. Raises CameraError where the camera's clock leapt."""
+        if device_ns is None:
+            return None, None
+        try:
+            return self._clock.exposed(device_ns, host_ns)
+        except ValueError as exc:
+            raise CameraError(f"{self.uri}: {exc}.") from exc
 
     def _pixels(self, buffer: Any) -> NDArray[np.uint8]:
         """A copy of the picture: the buffer goes back to the camera."""

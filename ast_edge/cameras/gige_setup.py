@@ -22,7 +22,8 @@ COLOURS: dict[str, Colour] = {
     "RGB8": "rgb",
     "BGR8": "bgr",
 }
-_TRIGGERS = {"software": "Software", **{f"line{n}": f"Line{n}" for n in range(4)}}
+SOFTWARE = "Software"
+_TRIGGERS = {"software": SOFTWARE, **{f"line{n}": f"Line{n}" for n in range(4)}}
 _OPTIONS = ("trigger", "exposure_us", "gain", "packet_size", "pixel_format", "rate", "buffers")
 _MOST_BUFFERS = 256
 
@@ -157,15 +158,7 @@ def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colo
             f"{asking.uri}: the pixel format {found} is not among {', '.join(COLOURS)}; choose one "
             "by pixel_format=."
         )
-    if settings.rate is not None:
-        asking.number("rate", settings.rate, camera.set_frame_rate, camera.get_frame_rate)
-    if settings.trigger == "off":
-        asking("refuses trigger=off", camera.clear_triggers)
-    else:
-        source = _TRIGGERS[settings.trigger]
-        asking(f"refuses trigger={settings.trigger}", lambda: camera.set_trigger(source))
-        if (took := asking("does not tell its trigger", camera.get_trigger_source)) != source:
-            raise CameraError(f"{asking.uri}: trigger={settings.trigger} is refused, the camera took {took}.")
+    set_trigger(camera, settings, asking)
     if settings.exposure_us is not None:
         _automatic_off(aravis, camera, "exposure_time", asking)
         asking.number("exposure_us", settings.exposure_us, camera.set_exposure_time, camera.get_exposure_time)
@@ -173,6 +166,19 @@ def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colo
         _automatic_off(aravis, camera, "gain", asking)
         asking.number("gain", settings.gain, camera.set_gain, camera.get_gain)
     return COLOURS[found]
+
+
+def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
+    """What the camera waits for, or how fast it runs freely. Raises CameraError where that is refused."""
+    if settings.rate is not None:
+        asking.number("rate", settings.rate, camera.set_frame_rate, camera.get_frame_rate)
+    if (trigger := settings.trigger) == "off":
+        asking("refuses trigger=off", camera.clear_triggers)
+        return
+    source = _TRIGGERS[trigger]
+    asking(f"refuses trigger={trigger}", lambda: camera.set_trigger(source))
+    if (took := asking("does not tell its trigger", camera.get_trigger_source)) != source:
+        raise CameraError(f"{asking.uri}: trigger={trigger} is refused, the camera took {took}.")
 
 
 def _automatic_off(aravis: Any, camera: Any, what: Literal["exposure_time", "gain"], asking: Asking) -> None:

@@ -25,6 +25,7 @@ SINK = f'appsink name=ast_edge_sink max-buffers=1 emit-signals=true caps="{CAPS}
 _KEPT = 4
 _POLL_S = 0.05
 _OPEN_S = 15.0
+_OLDEST_NS = 10_000_000_000
 
 
 class GStreamerCamera(Camera):
@@ -162,7 +163,20 @@ class GStreamerCamera(Camera):
         self._count["frames"] += 1
         pts = sample.get_buffer().pts
         device_ns = None if pts == self._gst.CLOCK_TIME_NONE else int(pts)
-        return Frame(pixels, colour, number, device_ns, host_ns, self.uri)
+        stamped_ns = self._stamped(device_ns, host_ns)
+        return Frame(pixels, colour, number, device_ns, host_ns, self.uri, None, None, stamped_ns)
+
+    def _stamped(self, pts_ns: int | None, host_ns: int) -> int | None:
+        """A live source's stamp as `time.monotonic_ns()`: no later than the exposure's, transport included.
+
+        How much earlier the picture was exposed no pipeline tells. None for files and for other clocks.
+        """
+        clock = self._pipeline.get_clock() if self._live and pts_ns is not None else None
+        if clock is None or pts_ns is None:
+            return None
+        ahead_ns = int(clock.get_time()) - time.monotonic_ns()
+        stamped_ns = int(self._pipeline.get_base_time()) + pts_ns - ahead_ns
+        return min(stamped_ns, host_ns) if host_ns - stamped_ns < _OLDEST_NS else None
 
 
 def pipeline_camera(uri: CameraUri) -> GStreamerCamera:

@@ -15,7 +15,7 @@ _POLL_S = 0.1
 class Link:
     """Reads until the camera ends or raises, or `let_go` is called; then closes it.
 
-    `take` gets every frame and `lost` the words of every frame that cannot be had, on the link's thread.
+    `take` gets every frame and `lost` the error of every frame that cannot be had, on the link's thread.
     `error` is what the camera raised; `counted` what it has counted so far.
     """
 
@@ -23,7 +23,7 @@ class Link:
         self,
         factory: Callable[[], Camera],
         take: Callable[[Link, Frame], None],
-        lost: Callable[[Link, str], None],
+        lost: Callable[[Link, LostFrameError], None],
     ) -> None:
         self._factory, self._take, self._lost = factory, take, lost
         self._leaving = threading.Event()
@@ -81,6 +81,6 @@ class Link:
                     self._take(self, found)
                 self.ended = found is NoFrame.END
             except LostFrameError as exc:
-                self._lost(self, str(exc))
+                self._lost(self, exc)
             finally:
                 self.counted = camera.counters

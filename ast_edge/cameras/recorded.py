@@ -72,13 +72,14 @@ class Recorded(Camera):
         number, self._number = self._number, self._number + 1
         try:
             found = self._next(number)
-        except LostFrameError:
+        except LostFrameError as exc:
             self._unreadable += 1  # the number is used up, so the gap shows that a part is missing
-            raise
+            raise LostFrameError(str(exc), number) from exc
         if found is None:
             self._ended = True
             return NoFrame.END
-        return replace(found, number=number, host_ns=time.monotonic_ns())
+        now = time.monotonic_ns()
+        return replace(found, number=number, host_ns=now, exposed_from_ns=now, exposed_to_ns=now)
 
     def _pace(self, timeout_s: float) -> NoFrame | None:
         """Wait until the next frame is due; None when it is."""
@@ -92,12 +93,12 @@ class Recorded(Camera):
         self._due = max(self._due, time.monotonic() - self._period_s) + self._period_s
         return None
 
-    def trigger(self) -> None:
-        """See `Camera`."""
+    def trigger(self) -> int | None:
+        """See `Camera`; which number it will have is not known while another was asked for."""
         if self._asked is None:
-            super().trigger()
-        else:
-            self._asked.release()
+            return super().trigger()
+        self._asked.release()
+        return None
 
     def _prepare(self, number: int) -> None:
         """Make the frame with this number as far as may be before it is asked for."""

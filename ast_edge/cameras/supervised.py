@@ -14,7 +14,7 @@ from typing import Literal
 from ast_edge.backoff import Backoff
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.link import Link
-from ast_edge.errors import CameraError, sentence
+from ast_edge.errors import CameraError, LostFrameError, sentence
 
 Policy = Literal["latest", "every"]
 _WATCH_S = 0.05
@@ -28,9 +28,9 @@ class Watch:
     """When a camera counts as stalled and as lost, in seconds without a frame, and what is kept.
 
     A camera that waits for triggers (`triggered`) owes no frame until `trigger()` asks it for one; where a
-    line of its own triggers it, nobody here knows when it owes one, and only its errors tell. While a frame
-    that was asked for is on its way, for at most `answer_s`, no other can be asked for: which of two came
-    could not be told.
+    line of its own triggers it, nothing here knows when it owes one, and only its errors tell. While a frame
+    that was asked for is on its way no other can be asked for, since which of two came could not be told: it
+    arrives, is lost, or the camera counts as lost after `lost_s` and is opened again.
 
     Policy "latest" keeps the newest frame alone, "every" keeps up to `kept` of them; what finds no room
     pushes out the oldest, and every frame pushed out is counted as dropped. A camera has `close_s` to close.
@@ -41,7 +41,6 @@ class Watch:
     policy: Policy = "every"
     kept: int = 16
     triggered: bool = False
-    answer_s: float = 2.0
     close_s: float = 5.0
 
 
@@ -95,24 +94,32 @@ class Supervised(Camera):
                 raise CameraError(f"{self.uri}: the camera was closed.")
             return NoFrame.END if self._ended else NoFrame.TIMEOUT
 
-    def trigger(self) -> None:
-        """Ask the camera for a frame. Raises CameraError while there is none, or another is on its way."""
+    def trigger(self) -> int:
+        """Ask the camera for a frame; the number that it will have, unless frames are lost before it.
+
+        Raises CameraError while there is no camera, or another frame is on its way. Where the camera's
+        library does not return, the camera counts as stalled and as lost like one that gives no frame.
+        """
         with self._news:
             link, now = self._link, time.monotonic()
             camera = None if link is None or link.over.is_set() else link.camera
             if camera is None or self._state == "lost":
                 why = self.last_error or "not open yet"
                 raise CameraError(f"{self.uri}: the camera is {self._state}: {why}")
-            if self._asked_at is not None and now - self._asked_at < self._watch.answer_s:
+            if self._asked_at is not None:
                 raise CameraError(
                     f"{self.uri}: the frame asked for {(now - self._asked_at) * 1e3:.0f} ms ago has not come "
                     "yet, and a second could not be told from it."
                 )
-            self._asked_at = now
+            self._asked_at, number = now, self._next_number
             if self._owed_since is None:
                 self._owed_since = now
         # Also one that raises may have reached the camera: its frame is still waited for.
         camera.trigger()
+        with self._news:
+            if link is not self._link:
+                raise CameraError(f"{self.uri}: the camera was opened again while a frame was asked for.")
+        return number
 
     @property
     def state(self) -> State:
@@ -271,14 +278,16 @@ class Supervised(Camera):
             self._add("repeated")
         self._seen = seen
 
-    def _lose(self, link: Link, why: str) -> None:
+    def _lose(self, link: Link, lost: LostFrameError) -> None:
         with self._news:
             if link is self._link:
+                number = None if lost.number is None else self._first_number + lost.number
+                self._next_number = (self._next_number if number is None else number) + 1
                 self._asked_at = None
                 if self._watch.triggered:
                     self._owed_since = None
                 self._count["incomplete"] += 1
-                self.last_error = why
+                self.last_error = str(lost)
 
     def _add(self, what: str) -> None:
         with self._news:

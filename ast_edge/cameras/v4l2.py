@@ -20,6 +20,8 @@ from ast_edge.cameras.uri import CameraUri, positive
 from ast_edge.errors import CameraError
 
 _MANUAL, _ONE_BUFFER = 1, 1
+_OLDEST_NS = 10_000_000_000  # a buffer that is kept for longer was stamped by another clock
+_SLOWEST_FPS = 5.0  # where the driver does not tell
 
 
 class V4l2Camera(Camera):
@@ -43,6 +45,8 @@ class V4l2Camera(Camera):
             )
         try:
             self._set_up(uri)
+            fps = float(self._video.get(cv2.CAP_PROP_FPS))
+            self._period_ns = int(1e9 / (fps if fps >= 1 else _SLOWEST_FPS))
         except BaseException:
             self._video.release()
             raise
@@ -61,7 +65,17 @@ class V4l2Camera(Camera):
                 return NoFrame.TIMEOUT
             raise CameraError(f"{self.uri}: the camera gives no frame any more; check its cable.")
         number, self._number = self._number, self._number + 1
-        return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri)
+        exposed = self._exposed(device_ns, host_ns)
+        return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri, None, *exposed)
+
+    def _exposed(self, stamp_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
+        """The kernel stamps buffers by `time.monotonic_ns()`, at the begin or the end of a frame.
+
+        So the exposure began at most a frame's period before. A stamp by another clock says nothing.
+        """
+        if stamp_ns is None or not 0 <= host_ns - stamp_ns <= _OLDEST_NS:
+            return None, None
+        return stamp_ns - self._period_ns, stamp_ns
 
     @property
     def state(self) -> State:

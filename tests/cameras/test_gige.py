@@ -278,3 +278,20 @@ def test_frames_that_found_no_buffer_are_missing_in_the_numbers(fake: FakeCamera
         after = [whole_frame_of(camera).number for _ in range(2)]
         assert after[-1] - before > 3
         assert camera.counters["missing"] > 2
+
+
+@pytest.mark.parametrize("mode", ["off&rate=20", "software"])
+def test_it_is_known_when_a_frame_was_exposed_however_late_it_is_taken(fake: FakeCamera, mode: str) -> None:
+    """The fake camera stamps its frames by the wall clock of this machine, so that the truth is known."""
+    with open_camera(f"gige://{fake.address}?trigger={mode}&packet_size=9000") as camera:
+        for wait_s in (0.0, 0.0, 0.25, 0.0):
+            if mode == "software":
+                camera.trigger()
+            time.sleep(wait_s)
+            frame = whole_frame_of(camera)
+            ahead_ns = time.time_ns() - time.monotonic_ns()
+            assert frame.device_ns is not None
+            assert frame.exposed_from_ns is not None
+            assert frame.exposed_to_ns is not None
+            assert frame.exposed_from_ns <= frame.device_ns - ahead_ns <= frame.exposed_to_ns <= frame.host_ns
+            assert frame.exposed_to_ns - frame.exposed_from_ns < 100_000_000

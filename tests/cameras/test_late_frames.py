@@ -61,7 +61,7 @@ class Delayed(Camera):
 def test_a_late_frame_is_nobodys() -> None:
     camera = Delayed([(GOOD, 0.6), (BAD, 0.2), (BAD, 0.0)])
     output = Remembering()
-    watched = Supervised("delayed://", lambda: camera, Watch(triggered=True, answer_s=2.0))
+    watched = Supervised("delayed://", lambda: camera, Watch(triggered=True))
     recipes = Recipes({}, recipe(), lambda *_: None)
     timing = Timing(deadline_ms=300)
     station = Station(
@@ -92,3 +92,38 @@ def test_a_late_frame_is_nobodys() -> None:
     results = sorted(output.results, key=lambda result: result.number)
     assert [result.verdict for result in results] == ["fault", "fault", "reject"]
     assert "has not come yet" in results[1].reason
+
+
+def test_a_late_frame_is_never_the_next_parts_however_their_times_meet() -> None:
+    """Parts come as often as the camera is late: each frame arrives just when the next part is there."""
+    delay_s, parts = 0.33, 9
+    camera = Delayed([(GOOD if number % 2 else BAD, delay_s) for number in range(parts)])
+    output = Remembering()
+    watched = Supervised("delayed://", lambda: camera, Watch(triggered=True))
+    recipes = Recipes({}, recipe(), lambda *_: None)
+    station = Station(
+        Setup(
+            name="bench",
+            run="run",
+            camera=watched,
+            recipes=recipes,
+            outputs=[output],
+            software_trigger=True,
+            timing=Timing(deadline_ms=300),
+        )
+    )
+    wait_for(lambda: watched.state == "live")
+    station.start()
+    try:
+        for number in range(parts):
+            # A poll was sent just before the frame of the part before arrives, and answered just after it.
+            taken = watched.counters["frames"]
+            sent_ns = time.monotonic_ns() - 5_000_000
+            if number:
+                wait_for(lambda: watched.counters["frames"] > taken, 2)  # noqa: B023 (called at once)
+                sent_ns = time.monotonic_ns() - 5_000_000
+            station.trigger(sent_ns)
+        wait_for(lambda: len(output.results) == parts)
+    finally:
+        station.stop()
+    assert {result.verdict for result in output.results} == {"fault"}

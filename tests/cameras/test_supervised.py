@@ -29,6 +29,7 @@ class Scripted(Camera):
             time.sleep(min(timeout_s, 0.02))
             return NoFrame.TIMEOUT
         step = self._script.pop(0)
+        self._number += isinstance(step, LostFrameError)  # it takes its number with it
         if isinstance(step, Exception):
             raise step
         if isinstance(step, NoFrame):
@@ -164,7 +165,7 @@ def test_a_second_frame_is_not_asked_for_while_the_first_is_on_its_way() -> None
     """A frame that comes late is not taken for the next part's, which would have its verdict from it."""
     script: list[int | Exception | NoFrame] = []
     asked = Asked(script)
-    with Supervised("scripted://", lambda: asked, Watch(triggered=True, answer_s=60)) as camera:
+    with Supervised("scripted://", lambda: asked, Watch(triggered=True)) as camera:
         wait_for(lambda: camera.state == "live")
         camera.trigger()
         with pytest.raises(CameraError, match=r"asked for \d+ ms ago has not come"):
@@ -181,13 +182,65 @@ def test_a_second_frame_is_not_asked_for_while_the_first_is_on_its_way() -> None
 
 
 def test_a_frame_that_never_comes_is_not_waited_for_for_ever() -> None:
-    asked = Asked([])
-    with Supervised("scripted://", lambda: asked, Watch(triggered=True, answer_s=0.2)) as camera:
+    """The camera is opened again: its late frame, if it comes after all, is of another life."""
+    lives: list[Asked] = []
+
+    def factory() -> Camera:
+        lives.append(Asked([]))
+        return lives[-1]
+
+    with Supervised("scripted://", factory, Watch(0.1, 0.3, triggered=True)) as camera:
         wait_for(lambda: camera.state == "live")
         camera.trigger()
-        time.sleep(0.3)
-        camera.trigger()
-        assert asked.triggers == 2
+        with pytest.raises(CameraError, match="has not come"):
+            camera.trigger()
+        wait_for(lambda: len(lives) == 2 and camera.state == "live")
+        assert camera.trigger() == 0
+        assert [life.triggers for life in lives] == [1, 1]
+
+
+def test_the_number_of_a_frame_is_known_when_it_is_asked_for() -> None:
+    """Frames that cannot be had take their numbers with them."""
+    script: list[int | Exception | NoFrame] = []
+    with Supervised("scripted://", lambda: Asked(script), Watch(triggered=True)) as camera:
+        wait_for(lambda: camera.state == "live")
+        for lost in (False, True, False):
+            number = camera.trigger()
+            script.append(LostFrameError("came incomplete", 1) if lost else 1)
+            if lost:
+                wait_for(lambda: camera.counters["incomplete"] == 1)
+            else:
+                assert next_frame(camera).number == number
+
+
+def test_a_trigger_that_never_returns_is_a_camera_that_is_lost() -> None:
+    release, lives = threading.Event(), list[Asked]()
+
+    class Hanging(Asked):
+        def trigger(self) -> None:
+            release.wait(30)
+
+    def factory() -> Camera:
+        lives.append(Asked([1]) if lives else Hanging([]))
+        return lives[-1]
+
+    refused: list[str] = []
+
+    def ask() -> None:
+        try:
+            camera.trigger()
+        except CameraError as exc:
+            refused.append(str(exc))
+
+    with Supervised("scripted://", factory, Watch(0.1, 0.3, triggered=True)) as camera:
+        wait_for(lambda: camera.state == "live")
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_for(lambda: len(lives) == 2 and camera.state == "live")
+        next_frame(camera)
+        release.set()
+        asking.join()
+    assert "opened again" in refused[0]
 
 
 def test_a_camera_that_gives_nothing_whole_is_not_live() -> None:

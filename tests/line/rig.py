@@ -143,7 +143,7 @@ def rig(
     """A station that runs while the block does; its books are checked at the end."""
     camera, kept = BenchCamera(), [Remembering() for _ in range(outputs)]
     own = recipes or Recipes({}, recipe(answer=answer), lambda *_: None)
-    limits = Timing(**{"deadline_ms": 2000.0, "drain_s": 5.0, **timing})
+    limits = Timing(**{"deadline_ms": 2000.0, "drain_s": 5.0, "delay_ms": 0.0, **timing})
     station = Station(
         Setup(
             name="bench",

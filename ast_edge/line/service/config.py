@@ -22,7 +22,7 @@ from ast_edge.line.outputs.mqtt import MqttOutputOptions
 from ast_edge.line.outputs.opcua import OpcUaOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.station.timing import Timing
-from ast_edge.line.triggers.freshness import NEEDS_AGE, GapMs
+from ast_edge.line.triggers.freshness import NEEDS_AGE, USUAL_GAP_MS, GapMs
 from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
@@ -33,6 +33,10 @@ from ast_edge.line.web.server import WebOptions
 
 # Cameras that number every frame they took, those that were lost on the way included.
 _COUNTING = ("gige", "dir", "file", "synthetic")
+# Cameras that do not tell how long their frames are under way.
+_UNTOLD = ("rtsp", "csi", "gst")
+# Pictures that are there already: no part lies before a lens when one is given.
+_RECORDED = ("dir", "file", "synthetic")
 # Cameras whose place is a path.
 _FILES = ("dir", "file")
 
@@ -45,13 +49,15 @@ class StationSection(Options):
 
 class CameraSection(Options):
     """`uri` as of `ast_edge.cameras.opening`; without a frame for `stall_s` the camera counts as stalled, for
-    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection.
+    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection. `delay_ms` is how
+    long a frame is under way from exposure to arrival, at most, for a camera that cannot tell it.
     """
 
     uri: Annotated[str, Field(min_length=4, max_length=4096)]
     stall_s: Seconds = 2.0
     lost_s: Seconds = 5.0
     kept: Annotated[int, Field(ge=1, le=256)] = 16
+    delay_ms: Milliseconds | None = None
 
     @model_validator(mode="after")
     def _can_be(self) -> CameraSection:
@@ -149,18 +155,19 @@ AnyOutput = Annotated[
 
 
 class TimingSection(Options):
-    """As `ast_edge.line.station.timing.Timing`."""
+    """As `ast_edge.line.station.timing.Timing`.
+
+    `settle_ms` is needed where a camera runs freely and parts are triggered from outside. `picture_within_ms`
+    is 100 by default where the station asks the camera for frames.
+    """
 
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 200.0
     max_frame_age_ms: Milliseconds = 0.0
-    settle_ms: Milliseconds = 0.0
+    settle_ms: Milliseconds | None = None
+    picture_within_ms: GapMs | None = None
     drain_s: Annotated[float, Field(ge=0, le=60)] = 5.0
     max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 64
     refuse_repeated: bool = True
-
-    def timing(self) -> Timing:
-        """For the station."""
-        return Timing(**self.model_dump())
 
 
 class LineConfig(Options):
@@ -186,6 +193,25 @@ class LineConfig(Options):
             raise ValueError(
                 f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} asks for no frame: "
                 "the camera would wait for ever"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_tell_their_time(self) -> LineConfig:
+        scheme = self.camera.parsed.scheme
+        if self.camera.triggered or self.trigger.kind in ("free", "camera") or scheme in _RECORDED:
+            return self
+        if self.timing.settle_ms is None:
+            raise ValueError(
+                "timing.settle_ms is needed: the camera runs freely, and a part is there when trigger.kind = "
+                f"{self.trigger.kind!r} says so. Give the milliseconds from then until the part is wholly in "
+                "view, 0 where it is at once; `ast-edge run --check` measures the trigger's own delay"
+            )
+        if scheme in _UNTOLD and self.camera.delay_ms is None:
+            raise ValueError(
+                f"camera.delay_ms is needed: {scheme}:// does not tell when a picture was taken. Give the "
+                "milliseconds that a frame is under way at most, exposure, encoding, network and buffers "
+                "together: film a running clock beside this machine's own to measure it"
             )
         return self
 
@@ -237,13 +263,26 @@ class LineConfig(Options):
                 raise ValueError(f"two outputs are called {name!r}; give them different names with name = ")
         return self
 
+    def station_timing(self) -> Timing:
+        """For the station, with what follows from the camera."""
+        given = self.timing.model_dump()
+        within_ms = self.timing.picture_within_ms
+        if within_ms is None and self.camera.software_trigger:
+            within_ms = USUAL_GAP_MS
+        return Timing(
+            **{
+                **given,
+                "settle_ms": self.timing.settle_ms or 0.0,
+                "picture_within_ms": within_ms,
+                "delay_ms": self.camera.delay_ms,
+            }
+        )
+
     def watch(self) -> Watch:
         """How the camera is watched."""
         camera = self.camera
         policy: Policy = "latest" if self.trigger.kind == "free" else "every"
-        return Watch(
-            camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered, answer_s=camera.lost_s
-        )
+        return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered)
 
 
 def read_config(path: Path) -> LineConfig:

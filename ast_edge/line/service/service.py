@@ -94,7 +94,7 @@ class Service:
             outputs=self.outputs,
             triggering=assemble.triggering(config.trigger),
             software_trigger=config.camera.software_trigger,
-            timing=config.timing.timing(),
+            timing=config.station_timing(),
             one_frame_each=config.camera.triggered,
         )
         station = Station(setup, self.events.tell)

@@ -1,7 +1,8 @@
 """Parts of a camera that is triggered by the line itself: every frame is one, entered when it arrives.
 
 Not when the inspection has time for it: while an engine hangs, the parts behind it are late too, and the
-clock must know of them.
+clock must know of them. A part's time is that of its exposure where the camera tells it, so that what lay in
+a buffer while this process stood still is late.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class Arrivals:
 
     def _add(self, frame: Frame) -> None:
         if self._last_number is not None:
-            self._add_lost(frame.number - self._last_number - 1, frame.host_ns)
+            self._add_lost(frame.number - self._last_number - 1, frame.latest_ns)
         self._last_number = frame.number
-        trigger = self._enter(frame.host_ns)
+        trigger = self._enter(frame.latest_ns)
         try:
             self.queue.put_nowait((trigger, frame))
         except Full:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.line.part import Trigger
+from ast_edge.line.station.shutter import Request, Shutter
 from ast_edge.line.station.timing import Timing
 
 _POLL_S = 0.02
+_LOST = "a frame was lost on the way: the one that came may show another part"
+_NO_CLOCK = (
+    "the camera does not tell when its pictures are taken: set camera.delay_ms to the time from exposure to "
+    "arrival, at most"
+)
 
 
 class Pairing:
     """Frames of `camera` for triggers, on the inspecting thread.
 
     `following` gives the part that waits next; `given_up` whether there is no use in waiting for a part's
-    frame any longer; with `one_each` the camera waits for triggers and gives one frame for each.
+    frame any longer. With `one_each` the camera waits for triggers and gives one frame for each. With a
+    `shutter` frames are asked for: a part's frame is the one with the number that was announced to its own
+    request, or where a camera announces none, one that came after it. Without, it is the first frame whose
+    exposure began when the part was there.
     """
 
     def __init__(
@@ -28,8 +38,9 @@ class Pairing:
         given_up: Callable[[Trigger], bool],
         *,
         one_each: bool = False,
+        shutter: Shutter | None = None,
     ) -> None:
-        self._one_each = one_each
+        self._one_each, self._shutter = one_each, shutter
         self._camera, self._timing = camera, timing
         self._following, self._given_up = following, given_up
         self.ended = False  # whether the camera has shown its last frame
@@ -42,19 +53,56 @@ class Pairing:
 
         Frames before it are let go; a frame that may already show the next part is kept for that one.
         """
-        timing = self._timing
+        if self._shutter is None:
+            return self._first(trigger, partial(self._shown, trigger))
+        request = self._shutter.request(trigger, partial(self._over, trigger))
+        if request is None:
+            return "the camera was not asked for its picture in time"
+        return self._first(trigger, partial(self._answered, trigger, request))
+
+    def _first(self, trigger: Trigger, fits: Callable[[Frame], bool | str]) -> Frame | str:
+        """The first frame that fits; the words of `fits` where a frame proves that none will come."""
         while True:
             frame = self._read(trigger)
             if isinstance(frame, str):
                 return frame
-            if self._lost_before(frame):
-                return "a frame was lost on the way: the one that came may show another part"
-            following = self._following()
-            if following is not None and frame.host_ns >= timing.earliest_ns(following):
-                self._held = frame
-                return "its frame is missing: the one that came may show the next part"
-            if frame.host_ns >= timing.earliest_ns(trigger):
+            found = fits(frame)
+            if isinstance(found, str):
+                return found
+            if found:
                 return frame
+
+    def _shown(self, trigger: Trigger, frame: Frame) -> bool | str:
+        """Whether a frame that was not asked for shows the part."""
+        timing, exposed_ns, lost = self._timing, self._timing.exposed_ns(frame), self._lost_before(frame)
+        if exposed_ns is None:
+            return _NO_CLOCK
+        if exposed_ns < timing.earliest_ns(trigger):
+            return False
+        following = self._following()
+        if following is not None and exposed_ns >= timing.earliest_ns(following):
+            self._held = frame
+            return "its frame is missing: the one that came may show the next part"
+        if why := timing.too_late(trigger, frame.latest_ns):
+            return f"its picture was taken {why}"
+        return _LOST if lost else True
+
+    def _answered(self, trigger: Trigger, request: Request, frame: Frame) -> bool | str:
+        """Whether a frame is the one that was asked for this part."""
+        lost = self._lost_before(frame)
+        if request.number is not None:
+            if frame.number > request.number:
+                self._held = frame
+                return _LOST
+            # Where it has the number and was exposed before the request, the camera was triggered by another.
+            return frame.number == request.number and frame.latest_ns >= request.asked_ns
+        following = self._following()
+        if following is not None and frame.host_ns >= self._timing.earliest_ns(following):
+            self._held = frame
+            return "its frame is missing: the one that came may show the next part"
+        if frame.latest_ns < max(request.asked_ns, self._timing.earliest_ns(trigger)):
+            return False
+        return _LOST if lost else True
 
     def _lost_before(self, frame: Frame) -> bool:
         """Whether a camera that gives one frame a trigger has lost some since the one before."""
@@ -67,6 +115,9 @@ class Pairing:
         digest = None if seen is None else zlib.crc32(seen[::8].tobytes())
         repeated, self._last_digest = digest == self._last_digest, digest
         return repeated and self._timing.refuse_repeated
+
+    def _over(self, trigger: Trigger) -> bool:
+        return self._given_up(trigger) or time.monotonic_ns() > self._timing.deadline_ns(trigger)
 
     def _read(self, trigger: Trigger) -> Frame | str:
         held, self._held = self._held, None

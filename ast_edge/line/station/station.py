@@ -1,8 +1,9 @@
 """The station: triggers in, one verdict each out, in time, whatever happens to camera, engine and outputs.
 
 Threads: the camera's capture; the inspection, which is the only one to touch the engine; the shutter, which
-asks the camera for a frame as soon as a part is there, however busy the inspection is; and the clock, which
-decides what the inspection did not decide in time. Outputs have threads of their own.
+asks the camera for a frame as soon as a part is there, however busy the inspection is, and is replaced when
+the camera's library does not return; and the clock, which decides what the inspection did not decide in time.
+Outputs have threads of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
 from ast_edge.line.station.recipes import Recipe, inspect_frame
 from ast_edge.line.station.setup import PAUSED, Setup
+from ast_edge.line.station.shutter import Shutter
 from ast_edge.line.status import Balance, StationState, StationStatus
+from ast_edge.verdict.scoring import Verdict
 
 _POLL_S = 0.02
 _CLOCK_S = 0.002
@@ -43,21 +46,20 @@ class Station:
         self._told = told
         self.ledger = Ledger(self._deliver)
         self._waiting: Queue[Trigger] = Queue(setup.timing.max_waiting)
-        self._to_fire: Queue[Trigger] = Queue()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self.paused = threading.Event()
         # Daemons: an engine or a driver that hangs for ever must not keep the process from ending.
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(work, name), name=f"ast-edge-{name}", daemon=True)
-            for name, work in (("inspect", self._inspect), ("clock", self._clock), ("shutter", self._shutter))
-        ]
+        self._shutter = Shutter(setup.camera, setup.timing, self.ledger.is_open, self._fault)
+        inspect, clock = self._thread("inspect", self._inspect), self._thread("clock", self._clock)
+        self._threads = [inspect, clock, self._shutter_thread()]
         self._pairing = Pairing(
             setup.camera,
             setup.timing,
             self._following,
             self._given_up,
             one_each=setup.one_frame_each,
+            shutter=self._shutter if setup.software_trigger else None,
         )
         self._arrivals = Arrivals(
             setup.camera, self._enter_frame, self._fault, told, setup.timing.max_waiting
@@ -128,7 +130,7 @@ class Station:
             self._fault(trigger, f"more than {self.setup.timing.max_waiting} parts are waiting")
         else:
             if self.setup.software_trigger:
-                self._to_fire.put(trigger)
+                self._shutter.ask(trigger)
         return trigger
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
@@ -202,9 +204,16 @@ class Station:
             self._note_failure("stop", TimeoutError(f"still busy: {', '.join(hanging)}"))
         return bool(hanging)
 
-    def _guarded(self, work: Callable[[], None], name: str) -> None:
-        """A thread of the line never ends by an error: it is counted, told, and goes on."""
-        while not self._stopped.is_set():
+    def _thread(
+        self, name: str, work: Callable[[], None], wanted: Callable[[], bool] = lambda: True
+    ) -> threading.Thread:
+        return threading.Thread(
+            target=self._guarded, args=(work, name, wanted), name=f"ast-edge-{name}", daemon=True
+        )
+
+    def _guarded(self, work: Callable[[], None], name: str, wanted: Callable[[], bool]) -> None:
+        """A thread of the line never ends by an error: it is counted and told, and goes on while wanted."""
+        while not self._stopped.is_set() and wanted():
             try:
                 work()
             except Exception as exc:  # noqa: BLE001, PERF203 (nothing may stop the line)
@@ -215,6 +224,23 @@ class Station:
         self.last_failure = f"{where}: {sentence(exc)}"
         self._told("failure", {"where": where, "error": self.last_failure})
 
+    def _shutter_thread(self) -> threading.Thread:
+        """Asks the camera for a frame for every part, at once; or takes what it shows by itself."""
+        shutter, life = self._shutter, self._shutter.life
+
+        def work() -> None:
+            while self.setup.triggering == "camera" and not self._stopped.is_set():
+                self._arrivals.take(self._stopping)
+            shutter.work(self._stopped, life)
+
+        return self._thread("shutter", work, lambda: shutter.life == life)
+
+    def _replace_shutter(self) -> None:
+        """The camera's library does not come back from a request: parts that come now need another thread."""
+        self._note_failure("shutter", TimeoutError("the camera's trigger does not return"))
+        self._threads[-1] = replacing = self._shutter_thread()
+        replacing.start()
+
     def _clock(self) -> None:
         """Decide every part that is late."""
         limit_ns = int(self.setup.timing.deadline_ms * 1e6)
@@ -222,26 +248,11 @@ class Station:
         while not self._stopped.wait(_CLOCK_S):
             for trigger in self.ledger.overdue(time.monotonic_ns() - limit_ns):
                 self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
+            self._shutter.look_after(self._replace_shutter)
             books = self.ledger.balance()
             if balanced and not books.balanced:
                 self._told("invariant", vars(books))
             balanced = books.balanced
-
-    def _shutter(self) -> None:
-        """Ask the camera for a frame for every part, at once; or take what it shows by itself."""
-        while self.setup.triggering == "camera" and not self._stopped.is_set():
-            self._arrivals.take(self._stopping)
-        while not self._stopped.is_set():
-            try:
-                trigger = self._to_fire.get(timeout=_POLL_S)
-            except Empty:
-                continue
-            if not self.ledger.is_open(trigger.number):
-                continue  # decided while the camera hung: its picture would show another part
-            try:
-                self.setup.camera.trigger()
-            except CameraError as exc:
-                self._fault(trigger, str(exc))
 
     def _inspect(self) -> None:
         steps = {"external": self._next_external, "camera": self._next_arrived, "free": self._next_frame}
@@ -285,7 +296,7 @@ class Station:
             if frame is NoFrame.END:
                 self._stopping.set()
             return
-        self._judge(self._enter_frame(frame.host_ns), frame, self.setup.recipes.take())
+        self._judge(self._enter_frame(frame.latest_ns), frame, self.setup.recipes.take())
 
     def _next_arrived(self) -> None:
         """One part that the camera showed by itself."""
@@ -324,32 +335,11 @@ class Station:
         except Exception as exc:  # noqa: BLE001 (whatever the engine does, the part gets its verdict)
             self._fault(trigger, f"the inspection failed: {sentence(exc)}", frame, recipe)
             return
-        latency_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6
-        if latency_ms > self.setup.timing.deadline_ms:
-            late = f"the verdict took {latency_ms:.0f} ms, {self.setup.timing.deadline_ms:g} ms are allowed"
-            self._fault(trigger, late, frame, recipe, inspection)
-            return
-        self._give(trigger, frame, recipe, inspection, latency_ms)
-
-    def _give(
-        self, trigger: Trigger, frame: Frame, recipe: Recipe, inspection: Inspection, latency_ms: float
-    ) -> None:
-        self.ledger.decide(
-            PartResult(
-                run=self.setup.run,
-                trigger=trigger,
-                recipe=recipe.name,
-                verdict=inspection.verdict,
-                reason=inspection.reason,
-                score=inspection.score,
-                threshold=inspection.threshold,
-                latency_ms=latency_ms,
-                stages_ms=inspection.stages_ms,
-                frame=frame,
-                inspection=inspection,
-                spec=recipe.inspector.spec,
-            )
-        )
+        latency_ms, allowed_ms = (time.monotonic_ns() - trigger.at_ns) / 1e6, self.setup.timing.deadline_ms
+        said = inspection.verdict, inspection.reason
+        if latency_ms > allowed_ms:
+            said = "fault", f"the verdict took {latency_ms:.0f} ms, {allowed_ms:g} ms are allowed"
+        self._close(trigger, recipe, said, frame, inspection)
 
     def _fault(
         self,
@@ -359,14 +349,24 @@ class Station:
         recipe: Recipe | None = None,
         inspection: Inspection | None = None,
     ) -> None:
-        recipe = recipe or self.setup.recipes.current
+        self._close(trigger, recipe or self.setup.recipes.current, ("fault", reason), frame, inspection)
+
+    def _close(
+        self,
+        trigger: Trigger,
+        recipe: Recipe,
+        said: tuple[Verdict, str],
+        frame: Frame | None,
+        inspection: Inspection | None,
+    ) -> None:
+        """The part has its verdict and the reason for it, unless it was decided before."""
         self.ledger.decide(
             PartResult(
                 run=self.setup.run,
                 trigger=trigger,
                 recipe=recipe.name,
-                verdict="fault",
-                reason=reason,
+                verdict=said[0],
+                reason=said[1],
                 score=inspection.score if inspection is not None else math.nan,
                 threshold=recipe.inspector.spec.threshold.value,
                 latency_ms=(time.monotonic_ns() - trigger.at_ns) / 1e6,

@@ -21,7 +21,7 @@ def test_as_many_rows_as_verdicts(tmp_path: Path) -> None:
     camera, kept = BenchCamera(), Remembering()
     archive = Archive(ArchiveOptions(folder=tmp_path, every_nth_pass=5, min_free_gb=0))
     recipes = Recipes({}, recipe(), lambda *_: None)
-    timing = Timing(deadline_ms=300.0, settle_ms=0.0, drain_s=20.0)
+    timing = Timing(deadline_ms=300.0, delay_ms=0.0, drain_s=20.0)
     station = Station(
         Setup(
             name="bench",

@@ -43,7 +43,7 @@ def test_the_least_that_a_line_needs(tmp_path: Path) -> None:
     assert config.camera.software_trigger
     assert config.watch().triggered
     assert config.watch().policy == "every"
-    assert config.timing.timing().deadline_ms == 200
+    assert config.station_timing().deadline_ms == 200
     assert config.output == ()
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast_edge.backends.base import Outputs
-from ast_edge.cameras.base import NoFrame
+from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
 from ast_edge.line.events import nobody
 from ast_edge.line.part import PartResult, Trigger
@@ -323,11 +323,117 @@ def test_a_camera_that_hangs_over_its_trigger_makes_faults_and_is_not_asked_for_
         bench.settle(3)
         bench.camera.on_trigger = bench.camera.show
         release.set()
-        wait_for(bench.station._to_fire.empty)
+        wait_for(bench.station._shutter._queue.empty)
         assert fired == [1]
         bench.station.trigger()
         bench.settle(4)
     assert verdicts(bench) == ["fault"] * 3 + ["pass"]
+
+
+def test_a_trigger_that_never_returns_is_left_to_itself_and_the_line_goes_on() -> None:
+    """As often as threads may be risked; the queue before the camera stays short all the while."""
+    release = threading.Event()
+
+    def hang() -> None:
+        release.wait(60)
+
+    with rig(software_trigger=True, deadline_ms=200.0, max_waiting=4) as bench:
+        for hung in range(1, 4):
+            bench.camera.on_trigger = hang
+            for _ in range(8):
+                bench.station.trigger()
+            wait_for(lambda: bench.station._shutter.hung == hung)  # noqa: B023 (called at once)
+            bench.camera.on_trigger = bench.camera.show
+            wait_for(lambda: bench.station.balance().open == 0)
+            bench.station.trigger()
+            bench.settle(bench.station.balance().triggers)
+            assert bench.results[-1].verdict == "pass"
+            assert bench.station._shutter._queue.qsize() <= 4
+        assert "does not return" in bench.station.last_failure
+        assert {result.verdict for result in bench.results if result is not bench.results[-1]} >= {"fault"}
+        release.set()
+        wait_for(lambda: bench.station._shutter.hung == 0)
+
+
+def test_a_picture_that_is_asked_for_too_late_is_not_taken() -> None:
+    """The camera's library held the thread up: what it would show now is another part."""
+    asked = []
+    with rig(software_trigger=True, deadline_ms=2000.0, picture_within_ms=100.0) as bench:
+
+        def slowly() -> None:
+            asked.append(time.monotonic_ns())
+            time.sleep(0.3 if len(asked) == 1 else 0)
+            bench.camera.show()
+
+        bench.camera.on_trigger = slowly
+        bench.station.trigger()
+        bench.station.trigger()
+        bench.settle(2)
+        bench.station.trigger(time.monotonic_ns() - 150_000_000)
+        bench.settle(3)
+        bench.station.trigger()
+        bench.settle(4)
+    assert verdicts(bench) == ["fault", "fault", "fault", "pass"]
+    assert "the camera took its request" in bench.results[0].reason
+    assert "would be asked for" in bench.results[1].reason
+    assert len(asked) == 2
+
+
+def test_a_part_is_photographed_when_it_has_settled() -> None:
+    with rig(software_trigger=True, settle_ms=60.0) as bench:
+        now = time.monotonic_ns()
+        bench.station.trigger(now, until_ns=now + 20_000_000)
+        bench.settle(1)
+        frame = bench.results[0].frame
+    assert frame is not None
+    assert frame.host_ns - now >= 80_000_000
+    assert verdicts(bench) == ["pass"]
+
+
+def test_a_frame_from_before_the_part_was_there_for_certain_is_never_taken() -> None:
+    """The poll that showed the part was answered 50 ms after it was sent: meanwhile the belt was empty."""
+    with rig(deadline_ms=5000.0) as bench:
+        now = time.monotonic_ns()
+        bench.camera.show(bad=True, host_ns=now + 20_000_000)
+        bench.camera.show(host_ns=now + 60_000_000)
+        bench.station.trigger(now, until_ns=now + 50_000_000)
+        bench.settle(1)
+    assert verdicts(bench) == ["pass"]
+    assert bench.results[0].frame is not None
+    assert bench.results[0].frame.number == 1
+
+
+def test_a_frame_counts_from_its_exposure_and_not_from_its_arrival() -> None:
+    with rig(deadline_ms=5000.0, delay_ms=None) as bench:
+        now = time.monotonic_ns()
+        for number, exposed_ms in enumerate((-40, 30)):
+            at = now + exposed_ms * 1_000_000
+            pixels = np.full((40, 48, 3), 255 if exposed_ms < 0 else 128, np.uint8)
+            arrived = now + (50 + number) * 1_000_000
+            frame = Frame(pixels, "rgb", number, None, arrived, exposed_from_ns=at, exposed_to_ns=at)
+            bench.camera.frames.put(frame)
+        bench.station.trigger(now)
+        bench.settle(1)
+    assert verdicts(bench) == ["pass"]
+
+
+def test_a_camera_that_does_not_tell_when_it_exposed_is_not_believed() -> None:
+    with rig(deadline_ms=5000.0, delay_ms=None) as bench:
+        bench.station.trigger()
+        bench.camera.show()
+        bench.settle(1)
+    assert verdicts(bench) == ["fault"]
+    assert "set camera.delay_ms" in bench.results[0].reason
+
+
+def test_a_delay_is_taken_off_the_arrival_of_a_frame() -> None:
+    with rig(deadline_ms=5000.0, delay_ms=40.0) as bench:
+        now = time.monotonic_ns()
+        bench.camera.show(bad=True, host_ns=now + 39_000_000)
+        bench.camera.show(host_ns=now + 41_000_000)
+        bench.station.trigger(now)
+        bench.settle(1)
+    assert verdicts(bench) == ["pass"]
 
 
 def test_a_camera_that_refuses_its_trigger_makes_a_fault_at_once() -> None:
@@ -356,7 +462,7 @@ def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping()
         camera=camera,
         recipes=Recipes({}, own, nobody),
         outputs=[output],
-        timing=Timing(drain_s=0.2),
+        timing=Timing(drain_s=0.2, delay_ms=0.0),
     )
     station = Station(setup)
     station.start()

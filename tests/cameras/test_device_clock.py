@@ -1,0 +1,71 @@
+"""When a frame was exposed, by the stamp of a clock that nobody set, drifts, and sends frames late."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ast_edge.cameras.device_clock import DeviceClock
+
+MS = 1_000_000
+
+
+@given(
+    offset_ns=st.integers(-(10**15), 10**15),
+    drift=st.floats(-90e-6, 90e-6),
+    quickest_ms=st.floats(0.1, 80),
+    slower_ms=st.lists(st.floats(0, 400), min_size=1, max_size=60),
+    period_ms=st.floats(5, 1000),
+    trigger_ms=st.floats(0, 5),
+)
+def test_the_exposure_lies_within_the_bounds(
+    offset_ns: int,
+    drift: float,
+    quickest_ms: float,
+    slower_ms: list[float],
+    period_ms: float,
+    trigger_ms: float,
+) -> None:
+    clock = DeviceClock()
+    exposed_ns = 10**12
+    for at, slower in enumerate([0.0, *slower_ms]):
+        exposed_ns += int(period_ms * MS)
+        device_ns = offset_ns + int(exposed_ns * (1 + drift))
+        host_ns = exposed_ns + int((quickest_ms + slower) * MS)
+        if at == 0:
+            clock.learn(device_ns, exposed_ns - int(trigger_ms * MS), host_ns)
+            continue
+        earliest, latest = clock.exposed(device_ns, host_ns)
+        assert earliest is not None
+        # Both clocks have drifted since the fastest frame of all, and as much was allowed for.
+        slack_ns = int(290e-6 * (period_ms * at + max(slower_ms)) * MS) + 10
+        assert earliest - slack_ns <= exposed_ns <= latest + slack_ns
+        assert latest <= host_ns
+        assert latest - earliest <= (quickest_ms + trigger_ms) * MS + 10
+
+
+def test_a_busy_host_does_not_make_frames_younger() -> None:
+    """Every frame of ten seconds comes 40 ms late: the earliest moment moves by the drift allowed."""
+    clock = DeviceClock()
+    clock.learn(0, -MS, 5 * MS)
+    for at in range(1, 200):
+        exposed_ns = at * 50 * MS
+        earliest, _ = clock.exposed(exposed_ns, exposed_ns + 45 * MS)
+        assert earliest is not None
+        assert earliest <= exposed_ns + 200e-6 * exposed_ns
+
+
+def test_without_a_frame_that_was_asked_for_only_the_latest_moment_is_known() -> None:
+    clock = DeviceClock()
+    assert not clock.calibrated
+    assert clock.exposed(100, 100 + 20 * MS) == (None, 100 + 20 * MS)
+    assert clock.exposed(50 * MS, 60 * MS) == (None, 60 * MS)
+
+
+def test_a_clock_that_leaps_is_told() -> None:
+    for leap in (-5000 * MS, 5000 * MS):
+        clock = DeviceClock()
+        clock.learn(0, -MS, 5 * MS)
+        with pytest.raises(ValueError, match="leapt"):
+            clock.exposed(50 * MS + leap, 60 * MS)
