@@ -1,4 +1,4 @@
-"""What happens on a line besides verdicts: told once, heard by log, audit, metrics and outputs."""
+"""What happens on a line besides verdicts: said once, for log, audit, metrics and outputs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# start, stop: of the station; recipe: taken, refused; operator: somebody asked for something; camera, output,
-# trigger: a connection came or went; drift, archive: a warning began or ended; failure: an error nobody
-# foresaw; invariant: the books do not balance, which must never be heard.
+# start, stop: of the station; recipe: taken, refused; operator: a request of a person; camera, output,
+# trigger: a connection came or went, or parts were missed; drift, archive, alarm: a warning began or ended;
+# failure: an unexpected error; invariant: the ledger does not balance, which must never happen.
 EventKind = Literal[
     "start",
     "stop",
@@ -19,6 +19,7 @@ EventKind = Literal[
     "output",
     "archive",
     "drift",
+    "alarm",
     "failure",
     "invariant",
 ]

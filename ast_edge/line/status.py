@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from ast_edge.cameras.base import State
@@ -29,11 +30,31 @@ class Balance:
         return self.triggers == self.given + self.open
 
 
+# Why the next part may not be judged: the station does not run, its camera or its trigger is away, it hangs,
+# or its ledger does not balance.
+Obstacle = Literal["state", "camera", "trigger", "hung", "ledger"]
+# What is wrong with the share of faults or of rejects among the last parts.
+AlarmKind = Literal["faults", "rejects", "stuck"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a station cannot see by itself: why its trigger is away and what hangs, in words, empty while all
+    is well; warnings and alarms in force, a sentence each.
+    """
+
+    trigger: str = ""
+    hung: str = ""
+    warnings: tuple[str, ...] = ()
+    alarms: Mapping[AlarmKind, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StationStatus:
     """The station at one moment. `frame_age_s` is None before the first frame, `waiting` parts in the queue.
 
-    `failures` counts unexpected errors; `warnings` are in force now, one sentence each.
+    `failures` counts unexpected errors. `gaps` counts moments at which an unknown number of parts went by
+    unseen: from the first on, counters and `judged` are not whole.
     """
 
     name: str
@@ -47,12 +68,32 @@ class StationStatus:
     waiting: int
     failures: int
     last_failure: str
-    warnings: tuple[str, ...] = ()
+    gaps: int = 0
+    last_gap: str = ""
+    surroundings: Surroundings = Surroundings()
+
+    @property
+    def obstacles(self) -> dict[Obstacle, str]:
+        """Why the next part may not be judged, a sentence each; nothing while it will be."""
+        found: dict[Obstacle, str] = {
+            "state": "" if self.state == "running" else f"the station is {self.state}",
+            "camera": "" if self.camera == "live" else f"the camera is {self.camera}",
+            "trigger": self.surroundings.trigger,
+            "hung": self.surroundings.hung,
+            "ledger": "" if self.balance.balanced else "the ledger does not balance",
+        }
+        return {kind: words for kind, words in found.items() if words}
 
     @property
     def ready(self) -> bool:
         """Whether the next part will be judged, as far as can be known now."""
-        return self.state == "running" and self.camera == "live" and self.balance.balanced
+        return not self.obstacles
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What people should look at, a sentence each; alarms and gaps included."""
+        gap = (f"parts went by uncounted {self.gaps} times: {self.last_gap}",) if self.gaps else ()
+        return (*self.surroundings.alarms.values(), *gap, *self.surroundings.warnings)
 
     def at_end(self) -> StationStatus:
         """The same station after its last word: stopped."""
@@ -66,6 +107,7 @@ class StationStatus:
             "run": self.run,
             "state": self.state,
             "ready": self.ready,
+            "not_ready": list(self.obstacles.values()),
             "recipe": self.recipe,
             "threshold": self.threshold,
             "camera": self.camera,
@@ -75,10 +117,18 @@ class StationStatus:
             "faults": verdicts.get("fault", 0),
             "open": self.balance.open,
             "balanced": self.balance.balanced,
+            "gaps": self.gaps,
             "failures": self.failures,
             "last_failure": self.last_failure,
+            "alarms": list(self.surroundings.alarms.values()),
             "warnings": list(self.warnings),
         }
+
+    def as_sentence(self) -> str:
+        """The station in one line, for a service manager."""
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.balance.verdicts.items()))
+        said = "; ".join(self.obstacles.values()) or "ready"
+        return f"{said}; recipe {self.recipe}: {counts or 'no part yet'}"
 
 
 class StationView(Protocol):

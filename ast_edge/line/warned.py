@@ -1,4 +1,4 @@
-"""Warnings that are in force: each is told when it begins and ends, and can be asked for meanwhile."""
+"""Warnings in force: each is an event when it begins and when it ends, and can be read in between."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ class Warnings:
         """The sentences in force."""
         with self._lock:
             return tuple(self._now.values())
+
+    @property
+    def by_key(self) -> dict[str, str]:
+        """The sentences in force by their keys."""
+        with self._lock:
+            return dict(self._now)
 
     def holds(self, key: str) -> bool:
         """Whether this warning is in force."""

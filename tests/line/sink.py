@@ -15,6 +15,7 @@ class Sink:
         self.source = source
         self.given: list[tuple[str, str | None]] = []
         self.triggers: list[Trigger] = []
+        self.gaps: list[str] = []
         self.reasons: list[str] = []  # of those that were missed
 
     def trigger(
@@ -37,6 +38,10 @@ class Sink:
         assert len(external_ids) in {0, count}
         self.reasons += [why] * count
         self.given += [("missed", name) for name in external_ids or [None] * count]  # type: ignore[list-item]
+
+    def uncounted(self, source: str, why: str) -> None:
+        assert source == self.source
+        self.gaps.append(why)
 
     def ids(self) -> list[int]:
         return [int(name) for _, name in self.given if name is not None]

@@ -26,7 +26,7 @@ from ast_edge.line.warned import Warnings
 
 # Connections that come and go are for the line's own log.
 AUDITED: frozenset[EventKind] = frozenset(
-    {"start", "stop", "recipe", "operator", "archive", "drift", "failure", "invariant"}
+    {"start", "stop", "recipe", "operator", "archive", "drift", "alarm", "failure", "invariant"}
 )
 # Of every other kind so many entries a minute: an error that comes with every part must not fill the disk.
 _UNLIMITED = frozenset({"start", "stop", "recipe", "operator"})

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # The variables by their names: type, and what they show of `StationStatus.as_dict` and `PartResult.as_dict`.
 _STATION = {
     "State": ("String", "state"),
+    "Ready": ("Boolean", "ready"),
+    "NotReady": ("String", "not_ready"),
     "Recipe": ("String", "recipe"),
     "Threshold": ("Double", "threshold"),
     "Camera": ("String", "camera"),
@@ -28,6 +30,8 @@ _STATION = {
     "Faults": ("UInt64", "faults"),
     "Open": ("UInt64", "open"),
     "Failures": ("UInt64", "failures"),
+    "Gaps": ("UInt64", "gaps"),
+    "Alarms": ("String", "alarms"),
     "Warnings": ("String", "warnings"),
     "Time": ("DateTime", "time"),
 }
@@ -43,7 +47,8 @@ _RESULT = {
     "LatencyMs": ("Double", "latency_ms"),
     "Json": ("String", "json"),
 }
-_EMPTY: dict[str, object] = {"String": "", "Double": math.nan, "UInt64": 0}
+_LISTS = {"NotReady", "Alarms", "Warnings"}
+_EMPTY: dict[str, object] = {"String": "", "Boolean": False, "Double": math.nan, "UInt64": 0}
 
 
 class StationServer:
@@ -123,7 +128,7 @@ class StationServer:
         for parent, prefix, kinds in ((station, "", _STATION), (result, "LastResult.", _RESULT)):
             for name, (kind, _) in kinds.items():
                 node_id = ua.NodeId(f"{self._station}.{prefix}{name}", index)
-                first = [] if name == "Warnings" else _EMPTY.get(kind, datetime.now(timezone.utc))
+                first = [] if name in _LISTS else _EMPTY.get(kind, datetime.now(timezone.utc))
                 variant = _variant(kind, first)
                 self._nodes[prefix + name] = await parent.add_variable(node_id, f"{index}:{name}", variant)
 

@@ -47,6 +47,11 @@ class Output(ABC):
     def status(self) -> OutputStatus:
         """From any thread."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What people should look at, a sentence each."""
+        return ()
+
     @abstractmethod
     def close(self, timeout_s: float) -> None:
         """Deliver what waits, for at most this long, then let go; a second call does nothing."""

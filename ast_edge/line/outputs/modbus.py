@@ -10,15 +10,30 @@ unless `word_order` is "little":
     +6  +7   counter of passes (OK)      } of the parts up to `judged`, modulo 2^32; they go on from what the
     +8  +9   counter of rejects (NG)     } PLC holds when the station starts, and are written as absolute
     +10 +11  counter of faults (FAULT)   } numbers, so that nothing is lost or doubled by a broken connection
-    +12 +13  judged: the id of the last part before which every part has its verdict; only ids from the
-             trigger's source count here, it stays as it is where the source gives none
-    +14 +15  sequence: one more for every result; the last of the block, so that a PLC that waits for its
+    +12 +13  judged: the id of the last part before which every part has its verdict, as long as `gaps` is 0;
+             only ids from the trigger's source count here, it stays as it is where the source gives none
+    +14 +15  sequence: one more for every result; the last of a result, so that a PLC that waits for its
              change finds the rest complete
-    +16      heartbeat: one more every `heartbeat_ms` while the station runs, also when no part comes
-    +17      state of the station: 0 stopped, 1 starting, 2 running, 3 stopping, 4 paused
+    +16      heartbeat: one more every `heartbeat_ms` while the next part will be judged, also when none
+             comes; it stands still while camera or trigger are away, the station is paused or hangs
+    +17      state: 0 stopped, 1 starting, 2 running and all is well, 3 stopping, 4 paused, 5 running but the
+             next part will not be judged, 6 running and judging but with an alarm or gaps
+    +18      condition, a bit each: 1 camera away, 2 trigger away, 4 something hangs, 8 the ledger does not
+             balance, 16 gaps, 32 too many faults, 64 too many rejects, 128 no rejects for long
+    +19      gaps: how often an unknown number of parts went by unseen, a counter that jumped too far, say:
+             `judged` and the counters are not whole since. It stays, over restarts of the station too,
+             until the PLC sets it to 0
+    +20 +21  the station's id, high word first always, 0 while no station runs
+    +22      life: one more every `heartbeat_ms`, ready or not, by which another station sees that the block
+             is taken
 
-One request writes +0 to +15, another +16 to +17. Results that waited for a connection follow each other as
+One request writes +0 to +15, another +16 to +22. Results that waited for a connection follow each other as
 fast as the PLC answers; a PLC that must read every part takes its counters or reads faster than parts come.
+
+A block belongs to one station. Where another's id stands in it, the station waits and watches for three
+heartbeats; where that one lives it writes nothing, neither registers nor coil, and says so. So after a kill
+the coil may stay as it was for that long. A PLC of earlier versions that has room for 18 registers alone is
+given them with `block = 18`: two stations on it are not noticed, and gaps and the condition not shown.
 
 The coil comes before the registers, and the gate is asked before each of them, so a pulse begins and ends at
 most one request late. What the PLC must do itself: take the gate into its safe state when the heartbeat
@@ -40,37 +55,44 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ast_edge.errors import LineError
 from ast_edge.line.config.options import Name
 from ast_edge.line.gate.belt import EncoderSource
 from ast_edge.line.gate.gate import GateOptions
 from ast_edge.line.links.modbus import Address, ModbusLink, ModbusOptions, WordOrder, from_words, to_words
+from ast_edge.line.outputs.claim import WORDS, Claim, station_id
+from ast_edge.line.outputs.condition import condition_bits, state_code
 from ast_edge.line.outputs.gated import GatedOutput
 from ast_edge.line.outputs.reasons import reason_code
 from ast_edge.line.outputs.tally import WORD32, Tally, Totals, plc_id
 from ast_edge.line.part import PartResult
-from ast_edge.line.status import StationState
+from ast_edge.line.status import StationStatus
 from ast_edge.verdict.scoring import Verdict
 
-REGISTERS = 18
+REGISTERS, SHORT = 23, 18  # of the block, and of one without condition and claim
 TOTALS_AT = 6
 JUDGED_AT = 12
 HEARTBEAT_AT = 16
+GAPS_AT = 19
+CLAIM_AT = 20
 NO_SCORE = -(1 << 31)
 _VERDICTS: dict[Verdict, int] = {"pass": 1, "reject": 2, "fault": 3}
-_STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3, "paused": 4}
+_WATCHED_BEATS = 3
 
 
 class ModbusOutputOptions(ModbusOptions):
-    """A PLC that is told. `registers`: first register of the block of 18; `coil`: the reject coil.
+    """A PLC that gets the verdicts. `registers`: first register of the block of 23; `coil`: the reject coil.
 
-    Of these two at least one is given. `gate` says when the coil is on. `score_scale`: what the score is
+    Of these two at least one is given. `block`: 18 leaves out the registers after the state. `gate` says when
+    the coil is on. `score_scale`: what the score is
     multiplied by; `word_order`: which half of a 32-bit value comes first; `heartbeat_ms`: its period; `room`:
     results that may wait.
     """
 
     kind: Literal["modbus"]
     name: Name = "modbus"
-    registers: Annotated[int, Field(ge=0, le=65_536 - REGISTERS)] | None = None
+    registers: Annotated[int, Field(ge=0, le=65_536 - SHORT)] | None = None
+    block: Literal[18, 23] = 23
     coil: Address | None = None
     gate: GateOptions = GateOptions()
     score_scale: Annotated[float, Field(gt=0, le=1e9)] = 1000.0
@@ -82,6 +104,8 @@ class ModbusOutputOptions(ModbusOptions):
     def _something_to_do(self) -> ModbusOutputOptions:
         if self.registers is None and self.coil is None:
             raise ValueError("give registers, coil, or both: there is nothing to write otherwise")
+        if self.registers is not None and self.registers + self.block > 65_536:
+            raise ValueError(f"registers = {self.registers} leaves no room for {self.block} registers")
         return self
 
 
@@ -101,6 +125,9 @@ class ModbusOutput(GatedOutput):
         self._sequence = 0
         self._beat = 0
         self._next_beat_ns = 0
+        self._claim: Claim | None = None
+        self._gaps_found = 0  # in the PLC when the run began, less those that it has acknowledged since
+        self._gaps_written = 0
         self._proven = False  # whether the connection has lasted from one heartbeat to the next
 
     def put(self, result: PartResult) -> None:
@@ -116,11 +143,30 @@ class ModbusOutput(GatedOutput):
 
     def _connect(self) -> None:
         self._link.open()
-        # First of all: nobody knows how long the coil has been as it is.
+        if self._options.registers is not None:
+            self._take_block(self._options.registers)
+        # First of all: how long the coil has been as it is, is unknown.
         self._drive_gate()
         if self._options.registers is not None and self._before is None:
             self._before, self._sequence = self._found(self._options.registers)
         self._next_beat_ns, self._proven = 0, False
+
+    def _take_block(self, address: int) -> None:
+        """Claim the block. Raises LineError where another station writes it."""
+        if self._options.block == SHORT:
+            return
+        if self._claim is None:
+            own = station_id(self._station().name, self.name)
+            where, link = f"PLC {self._link.where}", self._link
+            self._claim = Claim(where, own, lambda: link.read_registers("holding", address + CLAIM_AT, WORDS))
+            (self._gaps_found,) = self._link.read_registers("holding", address + GAPS_AT, 1)
+            self._gaps_written = self._gaps_found
+        self._claim.take(_WATCHED_BEATS * self._options.heartbeat_ms / 1000, self._watch)
+
+    def _watch(self, seconds: float) -> None:
+        self._pause(seconds)
+        if self._over():
+            raise LineError(f"output {self.name}: the station stops while another's registers are watched.")
 
     def _deliver(self, result: PartResult) -> None:
         self._drive_gate()
@@ -151,11 +197,15 @@ class ModbusOutput(GatedOutput):
 
     def _disconnect(self) -> None:
         try:
-            # An error has closed the link; here it is the orderly end.
-            if self._link.is_open and self._gate_is_on():
+            # An error has closed the link; here it is the orderly end, unless the block is another's.
+            ours = self._link.is_open and (self._claim is None or self._claim.held)
+            if ours and self._gate_is_on():
                 self._write_gate(on=False)
-            if self._link.is_open and self._options.registers is not None:
-                self._link.write_registers(self._options.registers + HEARTBEAT_AT, [self._beat, 0])
+            if ours and self._options.registers is not None:
+                words = [self._beat, 0]
+                if self._claim is not None:
+                    words += [0, self._gaps_written, *self._claim.released()]
+                self._link.write_registers(self._options.registers + HEARTBEAT_AT, words)
         finally:
             self._link.close()
             self._gate_lost()
@@ -165,11 +215,28 @@ class ModbusOutput(GatedOutput):
         if self._options.registers is None:
             self._write_gate(on=self._gate_is_on())
             return
-        assert self.station is not None  # noqa: S101 (set before the thread starts)
-        state = self.station.status().state
-        if state == "running":
+        status = self._station()
+        gaps = status.gaps if self._claim is None else self._gaps(self._options.registers, status.gaps)
+        condition = condition_bits(status, gaps=gaps > 0)
+        if status.ready:
             self._beat = (self._beat + 1) & 0xFFFF
-        self._link.write_registers(self._options.registers + HEARTBEAT_AT, [self._beat, _STATES[state]])
+        words = [self._beat, state_code(status, condition)]
+        if self._claim is not None:
+            self._claim.check()
+            words += [condition, gaps, *self._claim.next_words()]
+        self._link.write_registers(self._options.registers + HEARTBEAT_AT, words)
+        self._gaps_written = gaps
+
+    def _gaps(self, address: int, counted: int) -> int:
+        """Gaps that the PLC has not acknowledged; `counted` of them are of this run."""
+        (held,) = self._link.read_registers("holding", address + GAPS_AT, 1)
+        if held == 0 and self._gaps_written:
+            self._gaps_found = -counted
+        return min(self._gaps_found + counted, 0xFFFF)
+
+    def _station(self) -> StationStatus:
+        assert self.station is not None  # noqa: S101 (set before the thread starts)
+        return self.station.status()
 
     def _found(self, address: int) -> tuple[Totals, int]:
         """Counters, judged and sequence as the PLC holds them from the run before."""

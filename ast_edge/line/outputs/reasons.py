@@ -15,7 +15,7 @@ REASONS: tuple[tuple[int, str, str], ...] = (
     (3, "too many parts waited", r"parts are waiting"),
     (4, "no frame, or one that may show another part", r"no frame|frame is missing|no more frames"),
     (5, "the camera's frame was lost", r"frame was lost"),
-    (6, "the frame equals the one before", r"frame equals"),
+    (6, "the frame or depth map equals the one before", r"equals? the one before"),
     (
         7,
         "the frame is no part as trained: size, brightness, contrast",

@@ -209,3 +209,6 @@ class _NotRunning:
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
         """See `TriggerSink`."""
+
+    def uncounted(self, source: str, why: str) -> None:
+        """See `TriggerSink`."""

@@ -27,6 +27,7 @@ from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
 from ast_edge.line.triggers.timer import TimerTriggerOptions
+from ast_edge.line.watching.alarms import AlarmOptions
 from ast_edge.line.watching.drift import DriftOptions
 from ast_edge.line.watching.logs import LogOptions
 from ast_edge.line.web.server import WebOptions
@@ -183,6 +184,7 @@ class LineConfig(Options):
     audit: AuditOptions | None = None
     web: WebOptions | None = None
     drift: DriftOptions | None = None
+    alarms: AlarmOptions = AlarmOptions()
     log: LogOptions = LogOptions()
 
     @model_validator(mode="after")

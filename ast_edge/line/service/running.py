@@ -47,11 +47,7 @@ def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
         if service.station.ended or (parts is not None and books.given >= parts):
             return
         if service.hung() is None:
-            counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(books.verdicts.items()))
-            state = service.station.status()
-            systemd.notify(
-                f"WATCHDOG=1\nSTATUS={state.recipe}: {counts or 'no part yet'}; camera {state.camera}"
-            )
+            systemd.notify(f"WATCHDOG=1\nSTATUS={service.station.status().as_sentence()}")
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from ast_edge.line.service.config import LineConfig, SoftwareTrigger
 from ast_edge.line.station.recipes import describe
 from ast_edge.line.station.setup import Setup
 from ast_edge.line.station.station import Station
-from ast_edge.line.status import Balance, StationView
+from ast_edge.line.status import Balance, StationView, Surroundings
 from ast_edge.line.triggers.freshness import StaleError, message_moment
+from ast_edge.line.watching.alarms import AlarmGuard
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
 from ast_edge.line.watching.metrics import Metrics, Watched
@@ -33,7 +34,7 @@ _EVENTS_S = 2.0
 _LAST_PARTS = 20
 # What people at an output should hear of.
 _NOTED: frozenset[EventKind] = frozenset(
-    {"recipe", "camera", "trigger", "archive", "drift", "failure", "invariant"}
+    {"recipe", "camera", "trigger", "archive", "drift", "alarm", "failure", "invariant"}
 )
 
 
@@ -49,12 +50,13 @@ class Service:
         self.counterparts = assemble.outputs(config, assemble.encoder_of(self.source))
         self.archive = Archive(config.archive) if config.archive is not None else None
         self.drift = DriftGuard(config.drift) if config.drift is not None else None
+        self.alarms = AlarmGuard(config.alarms)
         self.audit = AuditLog(config.audit, self.run) if config.audit is not None else None
         self.log = LineLog(config.log)
         self.last = _LastParts()
         self.camera = assemble.watched_camera(config, self.events.tell)
         self.metrics, self.web = self._faces()
-        more = (self.archive, self.drift, self.metrics, self.last, self.log)
+        more = (self.archive, self.drift, self.alarms, self.metrics, self.last, self.log)
         self.outputs = [*self.counterparts, *(output for output in more if output is not None)]
         self.station = self._station()
 
@@ -98,7 +100,7 @@ class Service:
             one_frame_each=config.camera.triggered,
         )
         station = Station(setup, self.events.tell)
-        station.warnings = self.warnings
+        station.surroundings = self._surroundings
         return station
 
     def start(self) -> None:
@@ -158,22 +160,26 @@ class Service:
 
     def readiness(self) -> tuple[str, ...]:
         """Why the next part may not be judged or told; nothing when it will be."""
-        now = self.station.status()
-        reasons = list(self.health())
-        if now.state != "running":
-            reasons.append(f"the station is {now.state}")
-        if now.camera != "live":
-            reasons.append(f"the camera is {now.camera}: {self.camera.last_error}".rstrip(": "))
-        if self.source is not None and not self.source.status.connected:
-            reasons.append(f"trigger {self.source.name} is away: {self.source.status.last_error}")
+        reasons = dict(self.station.status().obstacles)
+        if "camera" in reasons:
+            reasons["camera"] = f"{reasons['camera']}: {self.camera.last_error}".rstrip(": ")
         away = ((output.name, output.status) for output in self.counterparts)
-        reasons += [f"output {name} is away: {it.last_error}" for name, it in away if not it.connected]
-        return tuple(reasons)
+        missing = [f"output {name} is away: {it.last_error}" for name, it in away if not it.connected]
+        return (*reasons.values(), *missing)
+
+    def _surroundings(self) -> Surroundings:
+        """What the station itself does not see."""
+        source, trigger = self.source, ""
+        if source is not None and not (now := source.status).connected:
+            trigger = f"trigger {source.name} is away: {now.last_error}".rstrip(": ")
+        return Surroundings(
+            trigger=trigger, hung=self.hung() or "", warnings=self.warnings(), alarms=self.alarms.alarms
+        )
 
     def warnings(self) -> tuple[str, ...]:
-        """What people should look at; the line goes on."""
+        """What people should look at, besides alarms; the line goes on."""
         found: list[str] = []
-        for each in (self.archive, self.drift, self.audit):
+        for each in (self.archive, self.drift, self.audit, *self.counterparts):
             if each is not None:
                 found.extend(each.warnings)
         return tuple(found)

@@ -14,16 +14,17 @@ from queue import Full, Queue
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.errors import CameraError
-from ast_edge.line.events import Told
 from ast_edge.line.part import Trigger
 
 _POLL_S = 0.02
-# More frames than this are not lost at once: a camera that counts so has begun to count anew.
+# More frames than this are not lost at once: the camera has begun a new count, and how many were lost is
+# unknown.
 MOST_LOST = 1000
 
 
 class Arrivals:
-    """Frames of `camera` as parts, in `queue`; `enter` makes a part of a moment, `fault` decides one at once.
+    """Frames of `camera` as parts, in `queue`; `enter` makes a part of a moment, `fault` decides one at once,
+    `uncounted` hears from where, and why, an unknown number of parts went by.
 
     A frame that was lost on the way is a part too. It is known, and decided, when the next one arrives: a
     gate cannot hit it.
@@ -34,10 +35,10 @@ class Arrivals:
         camera: Camera,
         enter: Callable[[int], Trigger],
         fault: Callable[[Trigger, str], None],
-        told: Told,
+        uncounted: Callable[[str, str], None],
         room: int,
     ) -> None:
-        self._camera, self._enter, self._fault, self._told = camera, enter, fault, told
+        self._camera, self._enter, self._fault, self._uncounted = camera, enter, fault, uncounted
         self.queue: Queue[tuple[Trigger, Frame]] = Queue(room)
         self.drained = threading.Event()  # no frame is left in the camera, and none is wanted any more
         self._last_number: int | None = None
@@ -73,6 +74,6 @@ class Arrivals:
 
     def _add_lost(self, count: int, at_ns: int) -> None:
         if count > MOST_LOST:
-            self._told("failure", {"where": "camera", "error": f"its frame count leapt by {count}"})
+            self._uncounted("camera", f"its frame count leapt by {count}")
         for _ in range(min(count, MOST_LOST)):
             self._fault(self._enter(at_ns), "the camera's frame was lost on the way")

@@ -11,6 +11,7 @@ from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.line.part import Trigger
 from ast_edge.line.station.shutter import Request, Shutter
 from ast_edge.line.station.timing import Timing
+from ast_edge.model.manifest import Mode
 
 _POLL_S = 0.02
 _LOST = "a frame was lost on the way: the one that came may show another part"
@@ -46,7 +47,7 @@ class Pairing:
         self.ended = False  # whether the camera has shown its last frame
         self._held: Frame | None = None
         self._last_number: int | None = None
-        self._last_digest: int | None = None
+        self._last_digests: dict[str, int] = {}
 
     def frame_for(self, trigger: Trigger) -> Frame | str:
         """The first frame that shows the part, or in words why there is none. Raises CameraError.
@@ -109,12 +110,23 @@ class Pairing:
         last, self._last_number = self._last_number, frame.number
         return self._one_each and last is not None and frame.number > last + 1
 
-    def repeated(self, frame: Frame) -> bool:
-        """Whether the frame equals the one before, by every eighth row."""
-        seen = frame.pixels if frame.pixels is not None else frame.depth_m
-        digest = None if seen is None else zlib.crc32(seen[::8].tobytes())
-        repeated, self._last_digest = digest == self._last_digest, digest
-        return repeated and self._timing.refuse_repeated
+    def repeated(self, frame: Frame, mode: Mode) -> str:
+        """In words what of the frame equals the one before, by every eighth row; empty where nothing does.
+
+        Picture and depth map come from two sensors, each of which may freeze alone; what a recipe of this
+        `mode` does not look at does not count.
+        """
+        seen = {
+            "frame": frame.pixels if mode != "depth" else None,
+            "depth map": frame.depth_m if mode != "rgb" else None,
+        }
+        digests = {what: zlib.crc32(part[::8].tobytes()) for what, part in seen.items() if part is not None}
+        before, self._last_digests = self._last_digests, digests
+        frozen = [what for what, digest in digests.items() if before.get(what) == digest]
+        if not frozen or not self._timing.refuse_repeated:
+            return ""
+        equal = "equals" if len(frozen) == 1 else "equal"
+        return f"the {' and the '.join(frozen)} {equal} the one before: is the camera frozen?"
 
     def _over(self, trigger: Trigger) -> bool:
         return self._given_up(trigger) or time.monotonic_ns() > self._timing.deadline_ns(trigger)

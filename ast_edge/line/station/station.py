@@ -26,7 +26,7 @@ from ast_edge.line.station.pairing import Pairing
 from ast_edge.line.station.recipes import Recipe, inspect_frame
 from ast_edge.line.station.setup import PAUSED, Setup
 from ast_edge.line.station.shutter import Shutter
-from ast_edge.line.status import Balance, StationState, StationStatus
+from ast_edge.line.status import Balance, StationState, StationStatus, Surroundings
 from ast_edge.verdict.scoring import Verdict
 
 _POLL_S = 0.02
@@ -62,12 +62,14 @@ class Station:
             shutter=self._shutter if setup.software_trigger else None,
         )
         self._arrivals = Arrivals(
-            setup.camera, self._enter_frame, self._fault, told, setup.timing.max_waiting
+            setup.camera, self._enter_frame, self._fault, self.uncounted, setup.timing.max_waiting
         )
         self._turned_ns = time.monotonic_ns()
         self.failures = 0
         self.last_failure = ""
-        self.warnings: Callable[[], tuple[str, ...]] = tuple
+        self._gaps = 0
+        self._last_gap = ""
+        self.surroundings: Callable[[], Surroundings] = Surroundings
 
     def start(self) -> None:
         """Start outputs and threads."""
@@ -91,7 +93,9 @@ class Station:
             waiting=self.waiting,
             failures=self.failures,
             last_failure=self.last_failure,
-            warnings=self.warnings(),
+            gaps=self._gaps,
+            last_gap=self._last_gap,
+            surroundings=self.surroundings(),
         )
 
     def _state(self) -> StationState:
@@ -140,8 +144,13 @@ class Station:
             trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
             self._fault(trigger, why or "the trigger was lost on the way")
 
+    def uncounted(self, source: str, why: str) -> None:
+        """An unknown number of parts went by: counters and `judged` are not whole from now on."""
+        self._gaps, self._last_gap = self._gaps + 1, f"{source}: {why}"
+        self._told("trigger", {"trigger": source, "uncounted": why})
+
     def balance(self) -> Balance:
-        """The books."""
+        """The ledger's balance."""
         return self.ledger.balance()
 
     @property
@@ -325,8 +334,8 @@ class Station:
             self._fault(trigger, PAUSED, frame, recipe)
             return
         try:
-            if self._pairing.repeated(frame):
-                self._fault(trigger, "the frame equals the one before: is the camera frozen?", frame, recipe)
+            if frozen := self._pairing.repeated(frame, recipe.inspector.spec.mode):
+                self._fault(trigger, frozen, frame, recipe)
                 return
             inspection = inspect_frame(recipe, frame)
         except AstEdgeError as exc:

@@ -34,14 +34,20 @@ class TriggerSink(Protocol):
         `external_ids` are what the source calls them, oldest first, where it knows; `why` is told with them.
         """
 
+    def uncounted(self, source: str, why: str) -> None:
+        """An unknown number of parts went by unseen: what the line counts is not whole from now on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerStatus:
-    """How a source is doing: triggers given, triggers it knows to have missed, the last error in words."""
+    """How a source is doing: triggers given, triggers it knows to have missed, messages that were no parts
+    (sent again, retained), the last error in words.
+    """
 
     connected: bool
     triggers: int
     missed: int = 0
+    ignored: int = 0
     last_error: str = ""
 
 

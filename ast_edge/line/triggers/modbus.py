@@ -180,6 +180,8 @@ class ModbusTrigger(WatchedTrigger):
             return
         found = step(before, now, bits=self._options.counter_bits, most=self._options.most_missed)
         ids = [str(value) for value in found.ids]
+        if found.why:
+            self._uncounted(found.why)
         seen = bool(ids) and not self._fresh and not found.why and not self._late
         unseen = ids[:-1] if seen else ids
         self._miss(len(unseen), unseen, found.why or (self._late if unseen else ""))
@@ -199,7 +201,8 @@ class ModbusTrigger(WatchedTrigger):
         arrived = before is False and now
         if self._late:
             # What came and went meanwhile is unknown; that the bit went on is a part for certain.
-            self._miss(int(arrived), why=f"{self._late}; a bit does not say how many came")
+            self._miss(int(arrived), why=self._late)
+            self._uncounted(f"{self._late}; a bit does not say how many came")
             return
         if not arrived:
             return

@@ -25,7 +25,7 @@ MAX_PAYLOAD_BYTES = 1024
 _MAX_ID_CHARS = 64
 _ENCODER_LIMIT = 2**63
 _KEPT_S = 3600
-_REMEMBERED = 16
+_REMEMBERED = 64
 _SENT_LIMIT_MS = 1e14  # the year 5138: a time in microseconds is refused
 
 
@@ -120,9 +120,9 @@ class MqttTrigger(Reconnecting, TriggerSource):
     - The broker keeps what comes while the connection is down (for an hour, if it was published with QoS 1).
       Those parts went by unseen: when the connection is back each becomes a fault (`missed`). What was
       there before the station started is no part of this run.
-    - QoS 1 may bring a message twice. The same id twice in a row is one part, and so is a message that the
-      broker sends again with an id among the last 16; both are counted in `ignored`. So ids of parts that
-      follow each other must differ; without ids a message that is sent again is a part more, a fault.
+    - QoS 1 may bring a message twice. One that the broker marks as sent again, and that equals one of the
+      last 64 with its id, is the same part: it is counted in `ignored`. Every other message is a part of its
+      own, also where ids repeat; without an id a message that is sent again is one part more, a fault.
     """
 
     def __init__(self, options: MqttTriggerOptions) -> None:
@@ -143,8 +143,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._forgotten = False
         self._kept, self._quiet = False, True  # see _listen
         self._triggers = self._missed = self._ignored = 0
-        self._recent: deque[str] = deque(maxlen=_REMEMBERED)
-        self._last_id: str | None = None
+        self._recent: deque[TriggerMessage] = deque(maxlen=_REMEMBERED)
 
     # ---- TriggerSource -------------------------------------------------------------------------------------
 
@@ -161,14 +160,9 @@ class MqttTrigger(Reconnecting, TriggerSource):
                 connected=self._connected,
                 triggers=self._triggers,
                 missed=self._missed,
+                ignored=self._ignored,
                 last_error=self._last_error,
             )
-
-    @property
-    def ignored(self) -> int:
-        """Messages that were known already, or retained."""
-        with self._lock:
-            return self._ignored
 
     def close(self) -> None:
         """See `TriggerSource`; tells the broker to keep nothing for us."""
@@ -194,6 +188,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._link.open(self._over)
         if not self._link.resumed and self._triggers + self._missed:
             self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
+            self._listener().uncounted(self.name, self._last_error)
 
     def _serve(self) -> None:
         link = self._link
@@ -266,20 +261,17 @@ class MqttTrigger(Reconnecting, TriggerSource):
     def _take(self, message: Message) -> None:
         """One message: a trigger, a part that was missed, or nothing new."""
         if message.retained:
-            self._ignore()
+            self._ignore("it is retained")
             return
         try:
             told = read_trigger(message.payload)
         except LineError as exc:
-            self._last_id = None
             self._lose(f"{self._broker.where}: {self._options.topic}: {exc}")
             return
-        if told.id is not None and self._known(told.id, again=message.again):
-            self._ignore()
+        if message.again and told.id is not None and told in self._recent:
+            self._ignore(f"the broker sent part {told.id} again")
             return
-        self._last_id = told.id
-        if told.id is not None:
-            self._recent.append(told.id)
+        self._recent.append(told)
         if self._kept:
             self._lose(f"{self._broker.where}: a trigger came while the connection was down.", told.id)
             return
@@ -298,12 +290,12 @@ class MqttTrigger(Reconnecting, TriggerSource):
             external_id=told.id,
         )
 
-    def _known(self, part_id: str, *, again: bool) -> bool:
-        return part_id == self._last_id or (again and part_id in self._recent)
-
-    def _ignore(self) -> None:
+    def _ignore(self, why: str) -> None:
         with self._lock:
             self._ignored += 1
+            count = self._ignored
+        if not count & (count - 1):  # the 1st, 2nd, 4th, 8th and so on
+            self.told("trigger", {"trigger": self.name, "ignored": count, "why": why})
 
     def _lose(self, why: str, part_id: str | None = None) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         self._closing = threading.Event()
         self._triggers = self._missed = 0
         self._reading: EncoderReading | None = None
+        self._connected_before = False
         self._fresh = True  # whether the next look is the first of its connection
         self._sink: TriggerSink | None = None
 
@@ -94,6 +95,9 @@ class WatchedTrigger(Reconnecting, TriggerSource):
 
     def _about(self, *, connected: bool) -> Mapping[str, object]:
         unknown = self._unknown() if connected else ""
+        if unknown and self._connected_before:
+            self._uncounted(unknown)
+        self._connected_before = self._connected_before or connected
         return {"unknown": unknown} if unknown else {}
 
     def _give(
@@ -110,6 +114,11 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         self._sink.trigger(
             at_ns, until_ns=until_ns, encoder=encoder, source=self.name, external_id=external_id
         )
+
+    def _uncounted(self, why: str) -> None:
+        """An unknown number of parts were not seen."""
+        assert self._sink is not None  # noqa: S101 (set before the thread starts)
+        self._sink.uncounted(self.name, why)
 
     def _miss(self, count: int, external_ids: Sequence[str] = (), why: str = "") -> None:
         """So many parts were not seen; `why` is told also where it is unknown how many."""

@@ -29,6 +29,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _PRIORITIES = {10: "<7>", 20: "<6>", 30: "<4>", 40: "<3>"}
 _EVENT_LEVELS: dict[EventKind, int] = {
     "drift": 30,
+    "alarm": 40,
     "archive": 30,
     "camera": 30,
     "output": 30,
@@ -102,7 +103,9 @@ class LineLog(Output):
     def event(self, event: Event) -> None:
         """Listener of the events' hub."""
         # What is well again is news, and no warning.
-        well = event.details.get("connected") is True or event.details.get("state") in ("live", "closed")
+        about = event.details
+        well = about.get("connected") is True or about.get("state") in ("live", "closed")
+        well = well or about.get("change") == "end"
         level = 20 if well else _EVENT_LEVELS.get(event.kind, 20)
         words = " ".join(f"{key}={value}" for key, value in event.details.items())
         left_out = self._failures.left_out(words) if event.kind == "failure" else 0

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from ast_edge.cameras.base import State
 from ast_edge.line.outputs.base import OutputStatus
-from ast_edge.line.status import StationState, StationStatus
+from ast_edge.line.status import AlarmKind, Obstacle, StationState, StationStatus
 from ast_edge.line.triggers.base import TriggerStatus
 from ast_edge.machine.sensors import Reading
 
@@ -43,8 +43,13 @@ def station_families(status: StationStatus) -> Iterator[Family]:
     """State, books, queue, camera and recipe."""
     books = status.balance
     yield _one_hot("station_state", "1 for the state of the station.", get_args(StationState), status.state)
-    yield gauge("ready", "1 while the next part will be judged.", status.ready)
-    yield gauge("balanced", "1 while every trigger has its verdict or is open.", books.balanced)
+    yield gauge("ready", "1 if the next part will be judged, else 0.", status.ready)
+    kinds = [((kind,), float(kind in status.obstacles)) for kind in get_args(Obstacle)]
+    yield Family("gauge", "obstacle", "1 for what keeps the next part from being judged.", ("kind",), kinds)
+    alarms = [((kind,), float(kind in status.surroundings.alarms)) for kind in get_args(AlarmKind)]
+    yield Family("gauge", "alarm", "1 for the alarms in force.", ("kind",), alarms)
+    yield counter("gaps", "Moments at which an unknown number of parts went by unseen.", status.gaps)
+    yield gauge("balanced", "1 if every trigger has its verdict or is open, else 0.", books.balanced)
     yield counter("triggers", "Parts that were there.", books.triggers)
     yield gauge("open_parts", "Parts without a verdict yet.", books.open)
     yield gauge("waiting_parts", "Parts in the queue.", status.waiting)
@@ -77,6 +82,7 @@ def trigger_families(status: TriggerStatus) -> Iterator[Family]:
     """What the source of triggers counts."""
     yield counter("source_triggers", "Triggers that the source gave.", status.triggers)
     yield counter("missed_triggers", "Parts that the source knows to have missed.", status.missed)
+    yield counter("ignored_triggers", "Messages that were no parts: sent again, or retained.", status.ignored)
 
 
 def connection_families(

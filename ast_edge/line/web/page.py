@@ -12,6 +12,7 @@ h1 { font-size: 1.3rem; margin: 0 0 .5rem; }
 #state { padding: .4rem .8rem; border-radius: .4rem; font-weight: 600; }
 .good { background: #2ea054; color: #fff; }
 .bad { background: #de2c3e; color: #fff; }
+.alarm { background: #a35f00; color: #fff; }
 .counts { display: flex; gap: 1rem; margin: 1rem 0; flex-wrap: wrap; }
 .counts div { flex: 1; min-width: 7rem; border: 1px solid #8886; border-radius: .4rem; padding: .6rem; }
 .counts b { display: block; font-size: 2rem; }
@@ -39,8 +40,9 @@ const shown = s => {
   put('name', s.station + ', run ' + s.run);
   const good = s.ready;
   const state = document.getElementById('state');
-  state.textContent = good ? 'ready' : 'not ready: ' + s.not_ready.join('; ');
-  state.className = good ? 'good' : 'bad';
+  const ready = s.alarms.length ? 'ready, but ' + s.alarms.join('; ') : 'ready';
+  state.textContent = good ? ready : 'not ready: ' + s.not_ready.join('; ');
+  state.className = !good ? 'bad' : s.alarms.length ? 'alarm' : 'good';
   for (const v of ['pass', 'reject', 'fault']) put(v, s.verdicts[v] || 0);
   put('triggers', s.triggers);
   put('recipe', s.recipe + ', threshold ' + s.threshold);

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from ast_edge.line.events import Event
 from ast_edge.line.links.mqtt import Broker
 from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
+from ast_edge.line.status import Surroundings
 from tests.line.brokers import Listener, Stingy, broker, listening, raw_server
 from tests.line.certificates import Authority
 from tests.line.parts import StillStation, part_result
@@ -86,7 +88,7 @@ def test_a_change_is_told_at_once_and_nothing_else_is(tmp_path: Path) -> None:
         wait_for(listener.states)
         time.sleep(1.2)
         assert listener.states() == ["running"]
-        station.now = type(station.now)(**{**station.now.__dict__, "warnings": ("the score drifts",)})
+        station.now = replace(station.now, surroundings=Surroundings(warnings=("the score drifts",)))
         wait_for(lambda: len(listener.heard) == 2)
         assert listener.heard[1].topic == "hall/7/status"
         assert json.loads(listener.heard[1].payload)["warnings"] == ["the score drifts"]

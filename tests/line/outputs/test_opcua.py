@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 from ast_edge.errors import LineError
 from ast_edge.line.events import Event
 from ast_edge.line.outputs.opcua import OpcUaOptions, OpcUaOutput
+from ast_edge.line.status import Surroundings
 from tests.line.certificates import Authority, Pair
 from tests.line.parts import StillStation, part_result
 from tests.waiting import free_port, wait_for
@@ -224,13 +226,13 @@ def test_rubbish_hurts_nobody(shared: tuple[int, OpcUaOutput], rubbish: bytes) -
 
 def test_a_change_is_shown_and_the_end_is_too() -> None:
     station, port = StillStation(), free_port()
-    station.now = type(station.now)(**{**station.now.__dict__, "name": "hall 7/a", "warnings": ("drift",)})
+    station.now = replace(station.now, name="hall 7/a", surroundings=Surroundings(warnings=("drift",)))
     hearing = Hearing()
 
     async def work(client: Client) -> None:
         state = await node(client, "State", "hall_7_a")
         await until_value(await node(client, "Warnings", "hall_7_a"), ["drift"])
-        station.now = type(station.now)(**{**station.now.__dict__, "warnings": (), "recipe": "second"})
+        station.now = replace(station.now, surroundings=Surroundings(), recipe="second")
         await until_value(await node(client, "Recipe", "hall_7_a"), "second")
         await until_value(await node(client, "Warnings", "hall_7_a"), [])
         subscription = await client.create_subscription(20, hearing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from ast_edge.backends.base import Outputs
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
 from ast_edge.line.events import nobody
+from ast_edge.line.outputs.reasons import reason_code
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.ledger import Ledger
+from ast_edge.line.station.pairing import Pairing
 from ast_edge.line.station.recipes import Recipes
 from ast_edge.line.station.setup import Setup
 from ast_edge.line.station.station import Station
@@ -59,6 +62,26 @@ def test_a_frame_from_before_the_trigger_is_never_taken() -> None:
         bench.settle(1)
     assert verdicts(bench) == ["fault"]
     assert "no frame came in time" in bench.results[0].reason or "within 150 ms" in bench.results[0].reason
+
+
+def test_a_frozen_depth_sensor_is_a_fault() -> None:
+    """The colour camera beside it goes on: every picture differs, every depth map is the same."""
+    rng = np.random.default_rng(0)
+    frozen = np.full((40, 48), 0.5, np.float32)
+
+    def frame(number: int, depth_m: np.ndarray[Any, Any]) -> Frame:
+        pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        return Frame(pixels, "rgb", number, None, time.monotonic_ns(), "bench", depth_m)
+
+    pairing = Pairing(BenchCamera(), Timing(), lambda: None, lambda _: False)
+    moving = frozen + rng.normal(0, 1e-4, frozen.shape).astype(np.float32)
+    found = [pairing.repeated(frame(number, frozen), "rgbd") for number in range(3)]
+    assert found[0] == ""
+    assert all(reason_code("fault", words) == 6 and "depth map" in words for words in found[1:])
+    assert pairing.repeated(frame(3, moving), "rgbd") == ""
+    assert not any(pairing.repeated(frame(number, frozen), "rgb") for number in range(4, 7))
+    one = frame(7, frozen)
+    assert [pairing.repeated(one, "depth"), pairing.repeated(one, "rgbd") != ""] == ["", True]
 
 
 def test_a_frame_of_the_next_part_is_not_taken_for_this_one() -> None:

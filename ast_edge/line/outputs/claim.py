@@ -1,0 +1,86 @@
+"""Who may write a block of a PLC's registers: one station, which says so in the block itself.
+
+Two stations that write one block overwrite each other's verdicts, and the PLC sees neither's. So each block
+names its station, in a number, beside a counter that moves as long as that station lives, ready or not. A
+station that starts waits and watches where another's number stands; if the counter moves, it writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+
+from ast_edge.errors import LineError
+
+WORDS = 3  # the station's id, high word first, and its counter of life
+_LOOK_S = 0.05
+
+
+def station_id(station: str, output: str) -> int:
+    """A number that names this output of this station on this machine; never 0."""
+    name = f"{platform.node()}\n{station}\n{output}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") or 1
+
+
+class Claim:
+    """On one block, for the thread that writes it. `read` gives the three registers as the PLC holds them."""
+
+    def __init__(self, where: str, own_id: int, read: Callable[[], Sequence[int]]) -> None:
+        self.own_id = own_id
+        self._where, self._read = where, read
+        self._life = 0
+        self._known: set[int] = set()  # values of the counter that we may have written
+        self._fresh = False  # whether nothing was written since the block was taken
+        self.held = False
+
+    def take(self, watch_s: float, pause: Callable[[float], None]) -> None:
+        """Make sure that no other station writes here; waits for up to `watch_s` where one did.
+
+        Raises LineError where one does.
+        """
+        self.held = False
+        found, life = self._found()
+        end = time.monotonic() + watch_s
+        ours = found == self.own_id and life in self._known
+        while found and not ours and time.monotonic() < end:
+            pause(_LOOK_S)
+            now = self._found()
+            if now != (found, life):
+                raise self._taken(now[0] or found)
+        self._life = life
+        self._fresh = self.held = True
+
+    def check(self) -> None:
+        """Raise LineError where another station has written since; a PLC that forgot everything is none."""
+        if self._fresh:
+            return
+        found, life = self._found()
+        if found and (found != self.own_id or (self._known and life not in self._known)):
+            self.held = False
+            raise self._taken(found)
+
+    def next_words(self) -> list[int]:
+        """What to write now. The write may arrive although its answer is lost: both values are known then."""
+        before, self._life = self._life, (self._life + 1) & 0xFFFF
+        self._known = {before, self._life}
+        self._fresh = False
+        return [self.own_id >> 16, self.own_id & 0xFFFF, self._life]
+
+    def released(self) -> list[int]:
+        """What to write at the end: the block is free."""
+        self.held = False
+        self._known = set()
+        return [0, 0, self._life]
+
+    def _found(self) -> tuple[int, int]:
+        high, low, life = self._read()
+        return high << 16 | low, life
+
+    def _taken(self, other: int) -> LineError:
+        who = "the same station, started twice" if other == self.own_id else f"station {other:08x}"
+        return LineError(
+            f"{self._where}: these registers are written by {who} (this one is {self.own_id:08x}); give each "
+            "station registers and a coil of its own, or stop the other."
+        )

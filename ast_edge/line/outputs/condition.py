@@ -1,0 +1,30 @@
+"""The station's condition as numbers, for outputs that have no room for sentences: the state, and why."""
+
+from __future__ import annotations
+
+from ast_edge.line.status import AlarmKind, Obstacle, StationState, StationStatus
+
+STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3, "paused": 4}
+NOT_READY, ATTENTION = 5, 6
+# Numbers are never given again: PLC programs know them.
+OBSTACLES: dict[Obstacle, int] = {"camera": 1, "trigger": 2, "hung": 4, "ledger": 8}
+GAPS = 16
+ALARMS: dict[AlarmKind, int] = {"faults": 32, "rejects": 64, "stuck": 128}
+
+
+def state_code(status: StationStatus, condition: int) -> int:
+    """0 to 4 by the station's state; while it runs 5 where the next part will not be judged, 6 where it will
+    be and `condition` says that something needs attention, and 2 only where all is well.
+    """
+    if status.state != "running":
+        return STATES[status.state]
+    if not status.ready:
+        return NOT_READY
+    return ATTENTION if condition else STATES["running"]
+
+
+def condition_bits(status: StationStatus, *, gaps: bool) -> int:
+    """What is wrong, a bit each; `gaps`: parts went by uncounted."""
+    found = sum(bit for kind, bit in OBSTACLES.items() if kind in status.obstacles)
+    alarms = sum(bit for kind, bit in ALARMS.items() if kind in status.surroundings.alarms)
+    return found + alarms + (GAPS if gaps else 0)
