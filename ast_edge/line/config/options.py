@@ -18,6 +18,11 @@ Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.
 _SECRET_BYTES = 4096
 
 
+def host_port(host: str, port: int) -> str:
+    """As a URL has it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Options(BaseModel):
     """A section: an unknown key is an error, a value is never corrected, nothing changes after reading."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ast_edge.errors import LineError, sentence
+from ast_edge.line.config.options import host_port
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -51,7 +52,7 @@ class Poster:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._context = context
-        self.where = f"{parts.scheme}://{self._host}:{self._port}"
+        self.where = f"{parts.scheme}://{host_port(self._host, self._port)}"
 
     def probe(self, limit: Limit) -> None:
         """Whether somebody is there. Raises LineError if not."""

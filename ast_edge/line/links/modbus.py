@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
-from ast_edge.line.config.options import Host, Options, Port
+from ast_edge.line.config.options import Host, Options, Port, host_port
 
 if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
@@ -62,7 +62,7 @@ class ModbusLink:
 
     def __init__(self, options: ModbusOptions) -> None:
         self._options = options
-        self.where = f"{options.host}:{options.port}"
+        self.where = host_port(options.host, options.port)
         self._client: Any = None
 
     @property
@@ -222,8 +222,13 @@ def check_answer(asked: bytes, got: bytes) -> None:
     if got[:4] != asked[: min(len(got), 4)]:
         raise LineError("it answered another question (transaction or protocol id)")
     length = int.from_bytes(got[4:6], "big")
-    if len(got) >= _HEADER and (not 3 <= length <= _LONGEST or got[6] != asked[6]):
-        raise LineError("it answered rubbish (length or device id)")
+    if len(got) >= _HEADER and not 3 <= length <= _LONGEST:
+        raise LineError(f"it answered rubbish (a length of {length})")
+    if len(got) >= _HEADER and got[6] != asked[6]:
+        raise LineError(
+            f"it answered as device (unit) {got[6]}, asked was {asked[6]}: set device_id = {got[6]}, or the "
+            "unit id in the PLC"
+        )
     if len(got) >= _HEADER and len(got) > 6 + length:
         raise LineError("it answered more than it was asked")
     if len(got) > _HEADER:

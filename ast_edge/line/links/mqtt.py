@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ast_edge.errors import LineError, sentence
-from ast_edge.line.config.options import Host, Name, Options, Port, Seconds, Secret
+from ast_edge.line.config.options import Host, Name, Options, Port, Seconds, Secret, host_port
 from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.links.waker import Waker
 
@@ -66,7 +66,7 @@ class Broker:
         self.options = options
         port = _PLAIN_PORT if options.tls is None else _TLS_PORT
         self.port = options.port or port
-        self.where = f"{what} {options.host}:{self.port}"
+        self.where = f"{what} {host_port(options.host, self.port)}"
         self.password = None if options.password is None else options.password.read(f"{what}: password")
         self.tls: ssl.SSLContext | None = None if options.tls is None else options.tls.context(what)
         _paho()
@@ -272,8 +272,14 @@ class Link:
 
     def _dead(self) -> LineError:
         why = self._why or "no reason given"
+        other = "3.1.1" if self._broker.options.protocol == "5" else "5"
         if not self._answer:
-            return self._error(f"did not take the connection ({why}); is it an MQTT broker?")
+            return self._error(
+                f"did not take the connection ({why}); is it an MQTT broker, and does it speak MQTT "
+                f'{self._broker.options.protocol}? Else set protocol = "{other}".'
+            )
+        if "protocol version" in self._answer.lower():
+            return self._error(f'refused the connection: {self._answer}; set protocol = "{other}".')
         if self._answer != "ok":
             return self._error(f"refused the connection: {self._answer}.")
         return self._error(f"the connection is lost ({why}).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
@@ -11,12 +12,15 @@ from ast_edge.backoff import Backoff
 from ast_edge.errors import sentence
 from ast_edge.line.events import Told, nobody
 
+_TOLD_AGAIN_S, _MOST_SILENT_S = 60.0, 3600.0
+
 
 class Reconnecting(ABC):
     """Subclasses say how to connect, serve and disconnect; all of it runs on one thread, which never ends by
     an error. The thread is a daemon: a library that hangs must not keep the process from ending.
 
-    `told` hears when the counterpart comes and goes, as an event of `kind`.
+    `told` hears as an event of `kind` when the counterpart comes and goes, also where it never was there: the
+    first failure, and then again at growing intervals while it stays away.
     """
 
     name: str
@@ -26,9 +30,15 @@ class Reconnecting(ABC):
         self.name = name
         self._kind = kind
         self._backoff = backoff
-        self._connected = False
+        self._was_connected: bool | None = None  # unknown before the first attempt
+        self._away_since = self._told_at = 0.0
+        self._silent_s = _TOLD_AGAIN_S
         self._last_error = ""
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
+
+    @property
+    def _connected(self) -> bool:
+        return self._was_connected is True
 
     # ---- what a subclass does, on the thread ---------------------------------------------------------------
 
@@ -81,10 +91,22 @@ class Reconnecting(ABC):
             self._note_error(exc)
 
     def _set_connected(self, *, connected: bool) -> None:
-        changed, self._connected = connected != self._connected, connected
-        if changed:
-            about = {self._kind: self.name, "connected": connected, "error": self._last_error}
-            self.told(self._kind, {**about, **self._about(connected=connected)})
+        """The counterpart is there or not; a change is told."""
+        before, self._was_connected = self._was_connected, connected
+        if before is None and not connected and self._over():
+            return  # it ended before it could be tried
+        about: dict[str, object] = {self._kind: self.name, "connected": connected, "error": self._last_error}
+        now = time.monotonic()
+        if connected != before:
+            self._away_since, self._silent_s = now, _TOLD_AGAIN_S
+            about.update(self._about(connected=connected))
+        elif connected or now - self._told_at < self._silent_s:
+            return
+        else:
+            about["away_s"] = round(now - self._away_since)
+            self._silent_s = min(2 * self._silent_s, _MOST_SILENT_S)
+        self._told_at = now
+        self.told(self._kind, about)
 
     def _note_error(self, exc: Exception) -> None:
         self._last_error = sentence(exc)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ast_edge.errors import LineError, sentence
-from ast_edge.line.config.options import Host, Name, Options, Port, Secret
+from ast_edge.line.config.options import Host, Name, Options, Port, Secret, host_port
 from ast_edge.line.events import Event
 from ast_edge.line.links.guarded_loop import GuardedLoop
 from ast_edge.line.links.opcua import StationServer
@@ -112,7 +112,8 @@ class OpcUaOutput(QueuedOutput):
         self._server = StationServer(safe, self._options.namespace, self._access)
         with self._news:
             self._loop, self._wake = loop, asyncio.Event()
-        loop.run(self._server.start(f"opc.tcp://{self._options.host}:{self._options.port}/ast-edge/"))
+        where = host_port(self._options.host, self._options.port)
+        loop.run(self._server.start(f"opc.tcp://{where}/ast-edge/"))
 
     def _serve(self) -> None:
         if self._loop is None or self._server is None or self._wake is None:

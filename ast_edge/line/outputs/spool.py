@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -35,15 +35,18 @@ class Entry:
     room_bytes: int
     path: Path | None
     body: bytes = b""
+    since_s: float = field(default_factory=time.monotonic)  # when it came, or was found at the start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Entries that wait, on disk and in memory; given up because there was no room; found unreadable; files
-    in the folder that are not ours, or were not finished; and why the disk is not used, if it is not.
+    """Entries that wait, those set aside among them, and those in memory alone; given up because there was no
+    room or they were too old; found unreadable; files in the folder that are not ours, or were not finished;
+    and why the disk is not used, if it is not.
     """
 
     waiting: int
+    aside: int
     in_memory: int
     dropped: int
     damaged: int
@@ -54,6 +57,8 @@ class Counts:
 class Spool:
     """Entries in the order of `add`, also over restarts; one thread adds, one takes.
 
+    Those that were set aside come after all others.
+
     At most `max_entries`, which take at most `max_bytes` of the disk, are kept: then the oldest is given up.
     Only one process uses a folder at a time.
     """
@@ -63,6 +68,7 @@ class Spool:
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
+        self._aside: deque[Entry] = deque()
         self._bytes = self._in_memory = 0
         self._dropped = self._damaged = self._foreign = 0
         self._next = 1
@@ -75,12 +81,13 @@ class Spool:
         """From any thread, without waiting for the disk."""
         with self._lock:
             return Counts(
-                len(self._entries),
-                self._in_memory,
-                self._dropped,
-                self._damaged,
-                self._foreign,
-                self._error,
+                waiting=len(self._entries) + len(self._aside),
+                aside=len(self._aside),
+                in_memory=self._in_memory,
+                dropped=self._dropped,
+                damaged=self._damaged,
+                foreign=self._foreign,
+                error=self._error,
             )
 
     # ---- for the thread that adds --------------------------------------------------------------------------
@@ -117,12 +124,13 @@ class Spool:
     # ---- for the thread that takes -------------------------------------------------------------------------
 
     def first(self) -> tuple[Entry, bytes] | None:
-        """The oldest entry and its content; it stays until `remove`. What cannot be read is counted."""
+        """The next entry and its content; it stays until `remove`. What cannot be read is counted."""
         while True:
             with self._lock:
-                if not self._entries:
+                waiting = self._entries or self._aside
+                if not waiting:
                     return None
-                entry = self._entries[0]
+                entry = waiting[0]
             if entry.path is None:
                 return entry, entry.body
             body = _read(entry.path, entry.part_id)
@@ -131,6 +139,31 @@ class Spool:
             with self._lock:
                 # It may have been given up meanwhile, and was counted then.
                 self._damaged += self._forget(entry)
+
+    def set_aside(self, entry: Entry) -> bool:
+        """Let every other entry go before this one; whether it was not set aside before."""
+        with self._lock:
+            new = entry in self._entries
+            if new:
+                self._entries.remove(entry)
+            elif entry in self._aside:
+                self._aside.remove(entry)
+            else:
+                return False  # given up meanwhile
+            self._aside.append(entry)
+            return new
+
+    def expire(self, age_s: float) -> int:
+        """Give up entries that have waited for longer than this in this run; how many."""
+        end = time.monotonic() - age_s
+        with self._lock:
+            old = [entry for entry in (*self._entries, *self._aside) if entry.since_s < end]
+            for entry in old:
+                self._forget(entry)
+            self._dropped += len(old)
+        for entry in old:
+            self._unlink(entry)
+        return len(old)
 
     def remove(self, entry: Entry) -> None:
         """This entry was sent, or never will be."""
@@ -144,6 +177,7 @@ class Spool:
         with self._lock:
             lost = self._in_memory
             self._entries = deque(entry for entry in self._entries if entry.path is not None)
+            self._aside = deque(entry for entry in self._aside if entry.path is not None)
             self._in_memory = 0
         self._let_go()
         return lost
@@ -202,18 +236,17 @@ class Spool:
 
     def _surplus(self) -> Entry | None:
         if self._in_memory > _HELD_IN_MEMORY:
-            return next(entry for entry in self._entries if entry.path is None)
-        if len(self._entries) > self._max_entries or (
-            self._bytes > self._max_bytes and len(self._entries) > 1
-        ):
-            return self._entries[0]
+            return next(entry for entry in (*self._aside, *self._entries) if entry.path is None)
+        count = len(self._entries) + len(self._aside)
+        if count > self._max_entries or (self._bytes > self._max_bytes and count > 1):
+            return (self._aside or self._entries)[0]
         return None
 
     def _forget(self, entry: Entry) -> bool:
         """Whether it was still known."""
-        if entry not in self._entries:
+        if entry not in self._entries and entry not in self._aside:
             return False
-        self._entries.remove(entry)
+        (self._entries if entry in self._entries else self._aside).remove(entry)
         self._bytes -= entry.room_bytes
         self._in_memory -= entry.path is None
         return True

@@ -22,10 +22,22 @@ from ast_edge.line.outputs.base import Output, OutputStatus
 from ast_edge.line.outputs.spool import Entry, Spool
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationView
+from ast_edge.line.warned import Warnings
 from ast_edge.verdict.scoring import Verdict
 
 _ROOM = 1000
-_AGAIN = (408, 429)  # of 4xx, what is worth another try: too slow, too many
+# Of 4xx, what the server says about this one part; all others may be taken.
+_CONTENT = (400, 413, 415, 422)
+# What to look at, by the first code that is not above the answer's.
+_HINTS = (
+    (500, "see the server's log"),
+    (429, "it is overloaded"),
+    (404, "check path and method of the url"),
+    (401, "check the token"),
+    (400, "see the server's log"),
+    (300, "it points elsewhere and is not followed: give that address as url"),
+)
+_LOOK_S = 60.0  # how often entries that are too old are looked for
 _FIRST_S = 0.5
 
 
@@ -35,7 +47,8 @@ class WebhookOptions(Options):
     `verdicts`: of which parts. `token`: sent as bearer token. `tls`: whom to trust, for https. `timeout_s`:
     a request that is not answered by then has failed. `retry_s`: the longest wait before the next try, all in
     seconds. `spool`: a folder for this output alone, in which parts wait; `spool_entries` of them at most,
-    which take `spool_bytes` of the disk at most; then the oldest is given up and counted.
+    which take `spool_bytes` of the disk at most; then the oldest is given up and counted. So is one that the
+    server has not taken for `keep_days` days of one run: the system's clock may be wrong and has no say.
     """
 
     kind: Literal["webhook"]
@@ -49,6 +62,7 @@ class WebhookOptions(Options):
     spool: Path
     spool_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     spool_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
 
     @field_validator("url")
     @classmethod
@@ -72,10 +86,12 @@ class WebhookOptions(Options):
 class WebhookOutput(Reconnecting, Output):
     """A part is delivered when the server has answered with 2xx.
 
-    Answers of 5xx, 408 and 429, and everything that is no answer, are tried again with growing waits, and
-    parts behind wait with them, in their order. Any other answer is final: the part is undelivered. A part
-    may arrive twice (an answer that was lost, a kill -9 before it was noted): the header `Idempotency-Key` is
-    its part_id, every time. What waits in the spool when the station ends is sent after the next start.
+    Any other answer, a redirection too, and everything that is no answer, is tried again with growing waits,
+    and parts behind wait with it, in their order: nothing is lost to a token that has expired or a path that
+    moved. Meanwhile the output is away and a warning says why. An answer about the part itself (400, 413,
+    415, 422) lets the others go before it. A part may arrive twice (an answer that was lost, a kill -9 before
+    it was noted): the header `Idempotency-Key` is its part_id, every time. What waits in the spool when the
+    station ends is sent after the next start.
     """
 
     def __init__(self, options: WebhookOptions) -> None:
@@ -96,6 +112,8 @@ class WebhookOutput(Reconnecting, Output):
         self._spooled = False  # nothing more comes into the spool
         self._delivered = self._undelivered = 0
         self._spool_error = ""
+        self._warnings = Warnings("output", {"output": options.name}, lambda: self.told)
+        self._expired_at = 0.0
         keeper = threading.Thread(target=self._keep, name=f"ast-edge-{self.name}-spool", daemon=True)
         self._threads = (keeper, self._thread)
 
@@ -132,6 +150,11 @@ class WebhookOutput(Reconnecting, Output):
                 queued=len(self._queue) + counts.waiting,
                 last_error="; ".join(error for error in (self._last_error, counts.error) if error),
             )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `Output`: parts that the server refuses, and parts that were given up as too old."""
+        return tuple(f"{self.name}: {sentence}" for sentence in self._warnings.now)
 
     @property
     def spool(self) -> Spool:
@@ -203,9 +226,12 @@ class WebhookOutput(Reconnecting, Output):
     def _serve(self) -> None:
         """Send the oldest entry, or wait until there is one."""
         while not self._over():
+            self._expire()
+            counts = self._spool.counts
+            if counts.waiting == counts.aside:  # what was refused is tried again while nothing else is there
+                self._pause(self._backoff.next_s() if counts.aside else _LOOK_S, for_news=True)
             found = self._spool.first()
-            if found is None:
-                self._pause(3600.0, for_news=True)
+            if found is None or self._over():
                 continue
             entry, body = found
             headers = {**self._headers, "Idempotency-Key": entry.part_id}
@@ -220,23 +246,43 @@ class WebhookOutput(Reconnecting, Output):
         self._set_connected(connected=True)
 
     def _settle(self, entry: Entry, code: int) -> None:
-        """What an answer means for the entry."""
-        if code < 200 or code >= 500 or code in _AGAIN:
-            raise LineError(f"{self._poster.where}: answers {code}; the part is sent again later.")
-        self._backoff.reset()
-        taken = 200 <= code < 300
+        """What an answer means for the entry. Raises LineError where no other will fare better."""
+        where = self._poster.where
+        if 200 <= code < 300:
+            self._taken(entry)
+            return
+        hint = next((words for least, words in _HINTS if code >= least), "is it a web server?")
+        if code in _CONTENT:
+            self._spool.set_aside(entry)
+            self._last_error = f"{where}: answers {code} to part {entry.part_id}; {hint}."
+            self._warnings.begin("part", f"{where} answers {code} to part {entry.part_id}, which is kept")
+            self._set_connected(connected=True)
+            return
+        self._warnings.begin("refused", f"{where} answers {code}: {hint}; parts are kept and sent again")
+        raise LineError(f"{where}: answers {code}; {hint}; parts are kept and sent again.")
+
+    def _taken(self, entry: Entry) -> None:
+        """The server has it."""
         with self._news:
-            self._delivered += taken
-            self._undelivered += not taken
+            self._delivered += 1
         self._spool.remove(entry)
-        if taken:
-            self._last_error = ""
+        self._last_error = ""
+        self._warnings.end("refused")
+        if self._spool.counts.aside:
+            self._set_connected(connected=True)
         else:
-            self._last_error = (
-                f"{self._poster.where}: answers {code} to part {entry.part_id}, which is final."
-            )
-            self.told("output", {"output": self.name, "refused": entry.part_id, "status": code})
-        self._set_connected(connected=True)
+            self._warnings.end("part")
+            self._well()
+
+    def _expire(self) -> None:
+        """Give up what is too old."""
+        now = time.monotonic()
+        if now - self._expired_at < min(_LOOK_S, self._options.keep_days * 8640):
+            return
+        self._expired_at = now
+        if old := self._spool.expire(self._options.keep_days * 86_400):
+            days = f"{self._options.keep_days:g} days"
+            self._warnings.begin("old", f"{old} parts were given up: the server did not take them for {days}")
 
     def _limit(self) -> Limit:
         end = time.monotonic() + self._options.timeout_s
@@ -246,14 +292,18 @@ class WebhookOutput(Reconnecting, Output):
         """Whether `close` was called and nothing waits any more, or its time is up."""
         if self._end is None:
             return False
-        return time.monotonic() >= self._end or (self._spooled and not self._spool.counts.waiting)
+        return time.monotonic() >= self._end or (self._spooled and self._nothing_new())
+
+    def _nothing_new(self) -> bool:
+        counts = self._spool.counts
+        return counts.waiting == counts.aside
 
     def _pause(self, seconds: float, *, for_news: bool = False) -> None:
         """Sleep, or less when `close` comes, or, `for_news`, an entry."""
         end = time.monotonic() + seconds
         with self._news:
             while (left := end - time.monotonic()) > 0 and not self._over():
-                if for_news and self._spool.counts.waiting:
+                if for_news and (counts := self._spool.counts).waiting > counts.aside:
                     return
                 self._news.wait(left if self._end is None else min(left, 0.05))
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from ast_edge.errors import LineError
 from ast_edge.line.links.modbus import ModbusLink, ModbusOptions, check_answer, from_words, to_words
+from benchmarks.line.plc import Plc
 from tests.waiting import free_port
 
 ASKED = bytes.fromhex("0007 0000 0006 01 05 0003ff00")
@@ -80,9 +82,9 @@ def test_rubbish_is_refused_or_not_yet_complete(rubbish: bytes) -> None:
     [
         ("0002 0000 0006 01 05 0003ff00", "another question"),
         ("0001 0100 0006 01 05 0003ff00", "another question"),
-        ("0001 0000 0006 02 05 0003ff00", "length or device"),
-        ("0001 0000 0002 01 05 0003ff00", "length or device"),
-        ("0001 0000 00ff 01 05 0003ff00", "length or device"),
+        ("0001 0000 0006 02 05 0003ff00", "as device"),
+        ("0001 0000 0002 01 05 0003ff00", "a length of"),
+        ("0001 0000 00ff 01 05 0003ff00", "a length of"),
         ("0001 0000 0006 01 06 0003ff00", "another function"),
         ("0001 0000 0006 01 05 0004ff00", "something else"),
         ("0001 0000 0006 01 05 00030000", "something else"),
@@ -167,3 +169,19 @@ def test_nobody_there_is_one_sentence() -> None:
 def test_options_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ModbusOptions.model_validate({"host": "plc", **options})
+
+
+def test_a_plc_with_another_unit_id_is_named(tmp_path: Path) -> None:
+    """A real server that answers as another unit: what was expected, what came, and what to set."""
+    with Plc(tmp_path) as plc:
+        plc.spoil("wrong_device")
+        link = ModbusLink(ModbusOptions(host="127.0.0.1", port=plc.port, device_id=3, timeout_ms=5000))
+        link.open()
+        with pytest.raises(LineError, match=r"as device \(unit\) 86, asked was 3: set device_id = 86"):
+            link.read_registers("holding", 0, 1)
+        assert not link.is_open
+
+
+@pytest.mark.parametrize(("host", "where"), [("::1", "[::1]:502"), ("plc", "plc:502")])
+def test_an_address_is_written_as_a_url_has_it(host: str, where: str) -> None:
+    assert ModbusLink(ModbusOptions(host=host)).where == where

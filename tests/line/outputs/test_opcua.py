@@ -442,3 +442,16 @@ def test_without_asyncua_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert 'LineError: OPC UA needs asyncua, which is not here: pip install "ast-edge[line]"' in done.stderr
+
+
+def test_a_client_comes_by_ipv6() -> None:
+    port = free_port()
+
+    async def look() -> str:
+        async with Client(f"opc.tcp://[::1]:{port}/ast-edge/", timeout=20) as client:
+            endpoints = await client.get_endpoints()
+            assert {endpoint.EndpointUrl for endpoint in endpoints} == {f"opc.tcp://[::1]:{port}/ast-edge/"}
+            return str(await (await node(client, "State")).read_value())
+
+    with opcua(port, host="::1"):
+        assert asyncio.run(look()) == "running"

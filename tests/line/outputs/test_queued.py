@@ -11,6 +11,7 @@ import pytest
 from ast_edge.backoff import Backoff
 from ast_edge.errors import LineError
 from ast_edge.line.events import Event
+from ast_edge.line.links import reconnecting
 from ast_edge.line.outputs.queued import QueuedOutput
 from tests.line.parts import StillStation, part_result
 from tests.waiting import wait_for
@@ -261,3 +262,28 @@ def test_it_is_told_when_the_counterpart_comes_and_goes() -> None:
     output.close(5)
     assert [details["connected"] for details in output.heard] == [True, False, True, False]
     assert output.heard[2]["error"] == "the wire is out."
+
+
+def test_a_counterpart_that_never_was_there_is_told_once_and_then_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconnecting, "_TOLD_AGAIN_S", 0.3)
+    output = Bench()
+
+    def refuse() -> None:
+        raise LineError("nobody is there.")
+
+    output.on_connect = refuse
+    output.start(StillStation())
+    wait_for(lambda: output.connects > 5)
+    assert [(details["connected"], details["error"]) for details in output.heard] == [
+        (False, "nobody is there.")
+    ]
+    began = time.monotonic()
+    wait_for(lambda: len(output.heard) >= 3)
+    assert time.monotonic() - began > 0.6  # 0.3 s, then 0.6 s, then 1.2 s
+    assert "away_s" in output.heard[1]
+    output.on_connect = lambda: None
+    wait_for(lambda: output.status.connected)
+    output.close(5)
+    assert [details["connected"] for details in output.heard] == [False, False, False, True, False]

@@ -16,6 +16,8 @@ from tests.line.brokers import broker, listening
 from tests.line.process import StationProcess
 from tests.waiting import free_port, wait_for
 
+NAMES = ("modbus", "plc", "mqtt", "webhook")
+
 
 class Block:
     """The station's block in a PLC, read by a client of its own."""
@@ -223,3 +225,16 @@ def test_a_line_whose_parts_are_all_faults_is_an_alarm_everywhere(
         assert 'ast_edge_alarm{kind="faults"} 1.0' in metrics
         assert 'ast_edge_alarm{kind="rejects"} 0.0' in metrics
         wait_for(lambda: "alarm warning=faults change=begin" in station.log)
+
+
+def test_counterparts_that_never_were_there_are_in_the_log(tmp_path: Path, tiny_rgb: Path) -> None:
+    toml = (
+        f"{trigger(free_port())}{output(free_port())}"
+        f'[[output]]\nkind = "mqtt"\nhost = "127.0.0.1"\nport = {free_port()}\n'
+        f'[[output]]\nkind = "webhook"\nurl = "http://127.0.0.1:{free_port()}/"\nspool = "spool"\n'
+    )
+    with StationProcess(tmp_path / "station", tiny_rgb, toml) as station:
+        wait_for(lambda: all(f"={name} connected=False" in station.log for name in NAMES), 60)
+        station.wait_until("ready", False)
+        assert all(station.log.count(f"={name} connected=False") == 1 for name in NAMES)
+        assert all("refused" in line for line in station.log.splitlines() if "connected=False" in line)

@@ -259,6 +259,8 @@ def test_a_broker_that_dies_and_forgets_is_taken_again(tmp_path: Path) -> None:
 CONNACK = b"\x20\x03\x00\x00\x00"
 COUNTERPARTS = {
     "silence": (b"", "did not answer in time"),
+    # What a broker that speaks 3.1.1 alone answers to a CONNECT of MQTT 5, by section 3.1.2.2 of 3.1.1.
+    "3.1.1 alone": (b"\x20\x02\x00\x01", 'set protocol = "3.1.1"'),
     "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is it an MQTT broker?"),
     "a refused subscription": (CONNACK + b"\x90\x04\x00\x01\x00\x87", "Not authorized"),
     "a subscription with QoS 0": (CONNACK + b"\x90\x04\x00\x01\x00\x00", "Granted QoS 0"),
@@ -275,6 +277,14 @@ def test_a_counterpart_that_talks_rubbish_is_left(bytes_: bytes, error: str) -> 
     ):
         wait_for(lambda: source.status.last_error)
         wait_for(lambda: error in source.status.last_error)
+
+
+def test_a_broker_that_hangs_up_on_mqtt_5_is_told_with_what_to_set() -> None:
+    with (
+        raw_server(lambda client: client.recv(1000)) as port,
+        mqtt_trigger(port, sink_of_mqtt(), connected=False) as source,
+    ):
+        wait_for(lambda: 'set protocol = "3.1.1"' in source.status.last_error)
 
 
 def test_a_packet_of_256_megabytes_is_a_part_that_nobody_reads() -> None:
