@@ -1,7 +1,7 @@
 """AST edge: train on good parts, export one ONNX model, inspect beside the conveyor.
 
-Importing the package loads nothing but this file; `Inspector` brings NumPy, Pillow and pydantic when it is
-first asked for, and never torch.
+Importing the package loads nothing heavy; `Inspector` brings NumPy, Pillow and pydantic when it is first
+asked for, and never torch. The import switches the telemetry of ONNX Runtime off for the whole process.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from ast_edge.telemetry import switch_off
+
 if TYPE_CHECKING:
     from ast_edge.inspector import Inspection, Inspector
 
 __version__ = "0.2.0"
 __all__ = ["Inspection", "Inspector", "__version__"]
+
+switch_off()
 
 
 def __getattr__(name: str) -> object:

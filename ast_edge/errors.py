@@ -9,6 +9,12 @@ class AstEdgeError(Exception):
     exit_code = 1
 
 
+class InterruptedWorkError(AstEdgeError):
+    """Ctrl-C in the middle of work that can be continued; the message says how."""
+
+    exit_code = 130
+
+
 class UsageError(AstEdgeError):
     """Options or arguments that cannot be used together or hold an impossible value."""
 

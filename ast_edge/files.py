@@ -4,21 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
+import secrets
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
+
+from ast_edge.errors import UsageError
 
 _BLOCK = 1 << 20
 
 
 def cache_root() -> Path:
-    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder."""
+    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder, else a folder for temporary files.
+
+    The last is for a user without a home folder that can be written, as in many containers; one sentence on
+    stderr says so. Raises UsageError where that folder is not the user's own.
+    """
     if own := os.environ.get("AST_EDGE_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ast-edge"
+        root.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: neither HOME nor an entry in the list of users
+        return _temporary_cache(str(exc))
+    return root if os.access(root, os.W_OK) else _temporary_cache(f"{root} cannot be written")
+
+
+@functools.cache
+def _temporary_cache(why: str) -> Path:
+    folder = Path(tempfile.gettempdir()) / f"ast-edge-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise UsageError(f"{folder}: is not a folder of this user alone; name a cache with AST_EDGE_CACHE.")
+    sys.stderr.write(
+        f"ast-edge: the cache is kept in {folder} ({why}); AST_EDGE_CACHE names another folder.\n"
+    )
+    return folder
+
+
+def printable(path: Path) -> str:
+    """A file's name as text that can be printed and stored: what is not UTF-8 is shown as an escape."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -53,24 +86,43 @@ def claim(lock: Path, *, wait: bool = False) -> IO[bytes]:
 def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path in `target`'s folder; rename it to `target` on success, delete it on error.
 
-    Without `sync` the system writes to the disk when it likes: whole after a crash of the process, perhaps
-    not after a power failure.
+    A link is followed: the file that it names is replaced. A file that is there keeps its mode and, where
+    that is allowed, its owner; a new one gets the mode that the process's umask leaves. Without `sync` the
+    system writes to the disk when it likes: whole after a crash of the process, perhaps not after a power
+    failure.
     """
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary.touch(0o666, exist_ok=False)
     try:
         with named_errors(target):
             yield temporary
             if sync:
                 with temporary.open("rb") as stream:
                     os.fsync(stream.fileno())
-            temporary.chmod(0o644)
+            _take_over(temporary, target)
             temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _take_over(temporary: Path, target: Path) -> None:
+    """Give `temporary` mode and owner of the file that it is to replace."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(PermissionError):  # only root gives files away
+        os.chown(temporary, old.st_uid, old.st_gid)
+    temporary.chmod(stat.S_IMODE(old.st_mode))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of `atomic_path` that a kill left in `folder`, which nothing else writes to."""
+    for left_behind in folder.glob(".*.tmp"):
+        left_behind.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
@@ -91,3 +143,8 @@ def sha256_file(path: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def part_sha256(files: Iterable[Path]) -> str:
+    """SHA-256 that stands for a part: over the digests of its files' contents, whatever their names are."""
+    return hashlib.sha256(" ".join(map(sha256_file, files)).encode()).hexdigest()

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ast_edge.wording import escaped
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -38,6 +40,11 @@ class Stage:
         if now - self._told_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
             self._told_at = now
             self._console.print(f"{self._name}: {self._done}/{self._total} {note}".rstrip(), highlight=False)
+
+
+def say(sentence: str) -> None:
+    """Tell the user something on stderr, where the stages are shown."""
+    Console(stderr=True, soft_wrap=True).print(escaped(sentence), highlight=False, markup=False)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,14 @@ def small_model(factory: pytest.TempPathFactory, mode: Mode) -> Path:
     return model
 
 
+def unsealed(run: Path) -> Path:
+    """A complete run made as those of version 0.1, which have no seal: what is in a file decides alone."""
+    (run / "seal.json").unlink()
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"sealed": true', '"sealed": false'))
+    return run
+
+
 def calibration_scores(run: Path) -> list[tuple[float, float]]:
     """Score and largest map value of every held-out good part, as JSON keeps them: to the last bit."""
     rows = json.loads((run / "calibration.json").read_text())["held_out_parts"]

@@ -12,7 +12,14 @@ from tests.paths import ROOT
 
 # From the ground up: a room imports rooms named before it, and nothing else of this project.
 FLOORS = (
-    *("ast_edge.errors", "ast_edge.files", "ast_edge.progress", "ast_edge.backoff"),
+    *(
+        "ast_edge.errors",
+        "ast_edge.files",
+        "ast_edge.wording",
+        "ast_edge.progress",
+        "ast_edge.backoff",
+        "ast_edge.telemetry",
+    ),
     *("ast_edge.model", "ast_edge.frames", "ast_edge.verdict"),
     *(
         "ast_edge.cuda",

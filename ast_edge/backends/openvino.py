@@ -12,6 +12,7 @@ from ast_edge.errors import BackendError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.model.onnx_file import ModelFile
+from ast_edge.telemetry import without_openvino_telemetry
 
 _OUTPUTS = ("score", "anomaly_map")
 
@@ -60,7 +61,8 @@ class OpenVinoBackend(Backend):
 
 def _library() -> Any:
     try:
-        import openvino  # noqa: PLC0415 (the engine library is needed here and nowhere else)
+        with without_openvino_telemetry():
+            import openvino  # noqa: PLC0415 (the engine library is needed here and nowhere else)
     except ImportError as exc:
         raise BackendError(
             f"OpenVINO is not usable on this machine ({one_line(exc)}); install it with: "

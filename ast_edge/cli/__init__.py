@@ -18,6 +18,8 @@ import typer
 from ast_edge import __version__
 from ast_edge.cli import archiving, auditing, benchmarking, doctoring, runtime, training
 from ast_edge.cli import line as line_command
+from ast_edge.cli.help import App, every_help
+from ast_edge.cli.saying import echo
 from ast_edge.errors import AstEdgeError, sentence
 
 INTERRUPTED = 130
@@ -26,17 +28,17 @@ _EXTRA_OF = {
     **dict.fromkeys(("cv2", "onnxruntime"), "cpu"),
     **dict.fromkeys(
         (
-            *("FrEIA", "filelock", "huggingface_hub", "jinja2", "onnx", "onnxsim"),
+            *("FrEIA", "huggingface_hub", "jinja2", "onnx", "onnxsim"),
             *("safetensors", "scipy", "sklearn", "timm", "torch"),
         ),
         "train",
     ),
 }
 
-app = typer.Typer(
+app = App(
     name="ast-edge",
     help="Train on pictures of good parts, export one ONNX model, inspect beside the conveyor.",
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -44,7 +46,14 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ast-edge {__version__}")
+        echo(f"ast-edge {__version__}")
+        raise typer.Exit
+
+
+def _print_every_help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        for page in every_help(context):
+            typer.echo(page)
         raise typer.Exit
 
 
@@ -54,6 +63,12 @@ def _start(
     _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+    _help_all: Annotated[
+        bool,
+        typer.Option(
+            "--help-all", callback=_print_every_help, is_eager=True, help="Show the help of every command."
+        ),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -121,7 +136,7 @@ def _how_to_install(module: str | None) -> str:
 
 def _fail(sentence: str, code: int) -> int:
     one_line = " ".join(line.strip() for line in sentence.splitlines())
-    typer.echo(f"ast-edge: error: {one_line}", err=True)
+    echo(f"ast-edge: error: {one_line}", err=True)
     return code
 
 

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ast_edge.errors import LineError, UsageError, reason
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.pictures import PICTURES, part_file
 from ast_edge.line.archive.reading import ArchivedPart
+from ast_edge.wording import escaped
 
 _KEYS = [
     *("part_id", "run", "number", "time", "external_id", "encoder", "trigger", "recipe", "verdict", "reason"),
     *("score", "threshold", "latency_ms", "source", "picture_state"),
 ]
-_FOLDERS = {"picture": "rgb", "depth": "xyz", "overlay": "overlay"}
+# Where parts go by verdict, as training and evaluation take them; a fault was not judged, so it is neither.
+_PLACES = {"pass": "train/good", "reject": "test/reject", "fault": "unjudged"}
+_KINDS = ("picture", "depth", "overlay")
+MISSING = "missing.csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass
 class Exported:
-    """Parts in parts.csv, files copied, and files that the archive does not have any more."""
+    """Parts in parts.csv, files copied, and files (part, kind) that the archive does not have any more."""
 
     parts: int = 0
     files: int = 0
-    gone: int = 0
+    gone: list[tuple[str, str]] = field(default_factory=list)
 
 
 def printable(value: object) -> str:
     """As text for a terminal: what could command it is shown as an escape, nothing as a dash."""
     text = "-" if value is None or value == "" else str(value)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return escaped(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def part_json(part: ArchivedPart) -> str:
@@ -112,37 +117,48 @@ def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, 
 
 
 def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, overlays: bool) -> Exported:
-    exported, text = Exported(), io.StringIO()
-    kinds = [kind for kind in _FOLDERS if overlays or kind != "overlay"]
-    writer = csv.writer(text)
-    writer.writerow([*_KEYS, *kinds])
+    exported, rows = Exported(), []
+    kinds = [kind for kind in _KINDS if overlays or kind != "overlay"]
+    # With depth maps the layout of MVTec 3D-AD, which has them beside the pictures, else that of MVTec AD.
+    folders = {"picture": "rgb", "depth": "xyz"} if any(part.files.depth for part in parts) else {}
     for part in parts:
-        copied = [_copy(archive, getattr(part.files, kind), target, kind, exported) for kind in kinds]
+        place = Path(_PLACES.get(part.verdict, "unjudged"))
+        copied = []
+        for kind in kinds:
+            folder = Path("overlay") if kind == "overlay" else place / folders.get(kind, "")
+            copied.append(_copy(archive, part, kind, target / folder, exported))
         facts = part.as_dict()
-        writer.writerow([*(_cell(facts[name]) for name in _KEYS), *copied])
+        names = (path.relative_to(target).as_posix() if path else "" for path in copied)
+        rows.append([*(_cell(facts[name]) for name in _KEYS), *names])
         exported.parts += 1
-    (target / "parts.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
+    _write_csv(target / "parts.csv", [[*_KEYS, *kinds], *rows])
+    if exported.gone:
+        _write_csv(target / MISSING, [["part_id", "file"], *exported.gone])
     return exported
 
 
-def _copy(archive: Path, relative: str | None, target: Path, kind: str, exported: Exported) -> str:
-    """Copy one file; its path in the export, empty where there is none."""
-    path = _source(archive, relative)
+def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: Exported) -> Path | None:
+    """Copy one file of a part; where it lies in the export, None where there is none."""
+    relative: str | None = getattr(part.files, kind)
     if relative is None:
-        return ""
+        return None
+    path = _source(archive, relative)
     file = part_file(path.name) if path is not None else None
-    if path is None or file is None or not path.is_file():
-        exported.gone += 1
-        return ""
-    place = target / _FOLDERS[kind] / f"{file.stem}{path.suffix}"
-    place.parent.mkdir(exist_ok=True)
-    try:
-        shutil.copyfile(path, place)
-    except FileNotFoundError:  # removed by the limits this moment
-        exported.gone += 1
-        return ""
-    exported.files += 1
-    return f"{_FOLDERS[kind]}/{place.name}"
+    if path is not None and file is not None and path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{file.stem}{path.suffix}"
+        with contextlib.suppress(FileNotFoundError):  # removed by the limits this moment
+            shutil.copyfile(path, place)
+            exported.files += 1
+            return place
+    exported.gone.append((part.part_id, kind))
+    return None
 
 
 def _source(archive: Path, relative: str | None) -> Path | None:

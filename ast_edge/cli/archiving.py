@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ast_edge.cli.help import App
 from ast_edge.cli.runtime import JsonOption
+from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ PictureOption = Annotated[
     bool, typer.Option("--with-picture", help="Only parts whose picture is in the archive.")
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")]
+_NAMED = 5  # missing files that are named on the terminal
 _VERDICTS = ("pass", "reject", "fault")
 _AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -43,7 +46,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 def register(app: typer.Typer) -> None:
     """Add the commands about archives to `app`."""
-    archive = typer.Typer(help="What a station kept of its parts.")
+    archive = App(help="What a station kept of its parts.")
     archive.command("list")(list_parts)
     archive.command()(show)
     archive.command()(export)
@@ -71,8 +74,8 @@ def list_parts(
         parts = reader.newest(query, limit)
         total = len(parts) if len(parts) < limit else reader.count(query)
     for line in map(part_json, parts) if as_json else parts_table(parts):
-        typer.echo(line)
-    typer.echo(f"{len(parts)} of {total} parts", err=True)
+        echo(line)
+    echo(f"{len(parts)} of {total} parts", err=True)
 
 
 def show(
@@ -86,7 +89,7 @@ def show(
 
     with ArchiveReader(archive) as reader:
         part = reader.get(part_id)
-    typer.echo((whole_part_json if as_json else whole_part_text)(archive, part))
+    echo((whole_part_json if as_json else whole_part_text)(archive, part))
 
 
 def export(
@@ -102,11 +105,13 @@ def export(
     limit: LimitOption = 10_000,
     overlays: Annotated[bool, typer.Option("--overlays", help="Copy the overlays too.")] = False,
 ) -> None:
-    """Copy parts into a folder: parts.csv, pictures in rgb/, depth maps in xyz/, as training takes them.
+    """Copy parts into a data folder that train, evaluate, calibrate and inspect take.
 
-    The archive stays as it is. A picture that its limits removed meanwhile is left out and told.
+    Parts that passed go to train/good, rejects to test/reject, faults, which were not judged, to unjudged:
+    look through them before you train. parts.csv has every part. The archive stays as it is. Pictures that
+    its limits removed meanwhile are counted, and listed in missing.csv.
     """
-    from ast_edge.cli.archive_text import export_parts
+    from ast_edge.cli.archive_text import MISSING, export_parts
     from ast_edge.line.archive.reading import ArchiveReader
 
     query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
@@ -114,9 +119,12 @@ def export(
         parts = reader.newest(query, limit)
         total = len(parts) if len(parts) < limit else reader.count(query)
     exported = export_parts(archive, parts[::-1], folder, overlays=overlays)
-    typer.echo(f"{exported.parts} of {total} parts, {exported.files} files, in {folder}")
+    echo(f"{exported.parts} of {total} parts, {exported.files} files, in {folder}")
     if exported.gone:
-        typer.echo(f"files that are not in the archive any more: {exported.gone}", err=True)
+        named = ", ".join(f"{kind} of {part_id}" for part_id, kind in exported.gone[:_NAMED])
+        more = f" and {len(exported.gone) - _NAMED} more" if len(exported.gone) > _NAMED else ""
+        said = f"files that are not in the archive any more: {len(exported.gone)} ({named}{more})"
+        echo(f"{said}, listed in {folder / MISSING}", err=True)
 
 
 def _query(

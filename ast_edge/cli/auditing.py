@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ast_edge.cli.help import App
 from ast_edge.cli.runtime import JsonOption
+from ast_edge.cli.saying import echo
 from ast_edge.errors import LineError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 def register(app: typer.Typer) -> None:
     """Add the commands about the audit log to `app`."""
-    audit = typer.Typer(help="The audit log of a station.")
+    audit = App(help="The audit log of a station.")
     audit.command()(verify)
     audit.callback()(_group)
     app.add_typer(audit, name="audit")
@@ -51,7 +53,7 @@ def verify(
     if head is not None and not _DIGEST.fullmatch(head):
         raise UsageError("--head: expected 64 hexadecimal digits in small letters, as this command prints.")
     report = prove(log, head)
-    typer.echo(_as_json(log, report) if as_json else _as_text(log, report))
+    echo(_as_json(log, report) if as_json else _as_text(log, report))
     if not report.ok:
         raise LineError(
             f"{log}: the audit log is not as it was written (findings: {len(report.findings)}, the first: "

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ast_edge.cli.runtime import BackendOption
+from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 
@@ -75,7 +76,7 @@ def benchmark(
         if model is not None:
             raise UsageError("--compare shows two result files; leave out MODEL.")
         first, second = map(read_result, compare)
-        typer.echo(compared_text(first, second, (str(compare[0]), str(compare[1]))))
+        echo(compared_text(first, second, (str(compare[0]), str(compare[1]))))
         return
     if model is None:
         raise UsageError("give a MODEL to measure, or --compare with two results.")
@@ -86,7 +87,7 @@ def benchmark(
     limits = USUAL_LIMITS if iterations is None and duration is None else Limits(iterations, duration)
     asked = Asked(backend, frame, picture, limits, concurrency, threads)
     result = measured(model if precision is None else in_precision(model, precision), against, asked)
-    typer.echo(result_text(result))  # first, lest a path that cannot be written cost the figures
+    echo(result_text(result))  # first, lest a path that cannot be written cost the figures
     if json_file is not None:
         write_result(json_file, result)
     if html is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ast_edge.backends import BackendName
 from ast_edge.cli.inspecting import find_pictures, read_part
 from ast_edge.errors import DataError, FrameError, reason
 from ast_edge.files import sha256_file
@@ -30,6 +31,7 @@ class Asked:
     confidence: float | None
     operator: str | None
     threads: int | None
+    backend: BackendName | None = None
 
 
 def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:
@@ -37,8 +39,8 @@ def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *,
     if restore is not None:
         return restored(model.manifest, restore, _origin(f"revision {restore} restored", asked.operator))
     old = model.manifest.threshold
-    with Inspector.open(model.path, threads=asked.threads) as inspector:
-        parts = judge_good_parts(inspector, find_pictures(paths))
+    with Inspector.open(model.path, threads=asked.threads, backend=asked.backend) as inspector:
+        parts = judge_good_parts(inspector, find_pictures(paths, good_only=True))
     new = calibrate(
         parts,
         _origin("ast-edge calibrate", asked.operator),
@@ -92,6 +94,7 @@ def _judged(inspector: Inspector, picture: Path) -> Inspection:
 def _digest(pictures: Sequence[Path], spec: ModelSpec) -> str:
     """SHA-256 over the parts' contents in their order; a part given twice would count twice."""
     seen: dict[str, Path] = {}
+    trained_on: list[Path] = []
     for picture in pictures:
         files = [] if spec.mode == "depth" else [picture]
         files += [] if spec.mode == "rgb" else [xyz_beside(picture)]
@@ -101,6 +104,13 @@ def _digest(pictures: Sequence[Path], spec: ModelSpec) -> str:
                 f"{picture}: is the same part as {seen[content]}; a part counts once: leave one of them out."
             )
         seen[content] = picture
+        if spec.training_data.has_seen(hashlib.sha256(content.encode()).hexdigest()):
+            trained_on.append(picture)
+    if trained_on:
+        raise DataError(
+            f"{len(trained_on)} of {len(pictures)} parts are among those that the model was trained on (as "
+            f"{trained_on[0]}): these score too well for a threshold to rest on; leave them out."
+        )
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError, WeightsError
 from ast_edge.files import write_text
 
@@ -43,7 +44,7 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
     if weights == "seeded":
         warning = RANDOM_BACKBONE
     if warning:
-        typer.echo(warning)
+        echo(warning)
     product, run, model = folder / "product", folder / "run", folder / "model.onnx"
     _make_product(product, seed)
     training = ("--mode", MODE, "--preset", PRESET, "--seed", seed, "--false-reject-rate", FALSE_REJECT_RATE)
@@ -53,7 +54,7 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
     _call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
     _call("verify", model)
     _call("inspect", model, "--overlay", folder / "overlays", pictures=_pictures(product, seed))
-    typer.echo(f"\nThe whole way took {time.monotonic() - started:.0f} s. Look at:")
+    echo(f"\nThe whole way took {time.monotonic() - started:.0f} s. Look at:")
     for path, what in (
         (folder / "overlays", "pictures with heat map, outline and score"),
         (report, "what a quality engineer reads, in a browser"),
@@ -61,9 +62,9 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
         (model, "the model: try `ast-edge info` on it"),
         (product, "the product's pictures, depth maps and masks"),
     ):
-        typer.echo(f"  {path}  {what}")
+        echo(f"  {path}  {what}")
     if warning:
-        typer.echo(warning)
+        echo(warning)
 
 
 def _clear(folder: Path) -> None:
@@ -96,7 +97,7 @@ def _make_product(product: Path, seed: int) -> None:
     from ast_edge.synthetic import PartCounts, write_product
 
     counts = PartCounts(train=96, validation=99, test_good=24, test_per_defect=8)
-    typer.echo(f"making a product in {product}")
+    echo(f"making a product in {product}")
     write_product(product, counts, seed=seed)
 
 
@@ -111,7 +112,7 @@ def _call(*arguments: Any, pictures: Sequence[Path] = ()) -> None:
 
     words = [str(argument) for argument in arguments]
     shown = [*words, f"{pictures[0]} ... ({len(pictures)} pictures)"] if pictures else words
-    typer.echo(f"\n$ ast-edge {' '.join(shown)}")
+    echo(f"\n$ ast-edge {' '.join(shown)}")
     sys.stdout.flush()
     if code := app([*words, *map(str, pictures)], prog_name="ast-edge", standalone_mode=False):
         raise typer.Exit(code)

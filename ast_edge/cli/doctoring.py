@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ast_edge.cli.runtime import JsonOption
+from ast_edge.cli.saying import echo
 from ast_edge.errors import BackendError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def doctor(as_json: JsonOption = False) -> None:
     from ast_edge.doctor.examining import examine
 
     findings = examine()
-    typer.echo(_as_json(findings) if as_json else _as_text(findings))
+    echo(_as_json(findings) if as_json else _as_text(findings))
     if findings[-1].level != "ok":
         raise BackendError(f"{findings[-1].what}: {findings[-1].found}. {findings[-1].fix}")
 

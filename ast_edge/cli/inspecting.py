@@ -51,16 +51,29 @@ class Result:
         return json.dumps(content, allow_nan=False)
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
+def find_pictures(paths: Sequence[Path], *, good_only: bool = False) -> list[Path]:
     """The pictures that `paths` name, folders replaced by the pictures directly in them.
 
-    A file that is missing or unreadable stays in the list, to become a fault of its own. Raises DataError for
-    a folder without pictures.
+    A data folder, as training takes it and `ast-edge archive export` writes it, stands for all its pictures,
+    or for those of good parts. A file that is missing or unreadable stays in the list, to become a fault of
+    its own. Raises DataError for a folder without pictures.
     """
     pictures: list[Path] = []
     for path in paths:
-        pictures += _pictures_in(path) if path.is_dir() else [path]
+        for folder in _data_folders(path, good_only=good_only) or [path]:
+            pictures += _pictures_in(folder) if folder.is_dir() else [folder]
     return pictures
+
+
+def _data_folders(root: Path, *, good_only: bool) -> list[Path]:
+    """The folders with pictures of a data folder in the layout of MVTec; none where it is none."""
+    if not (root / "train" / "good").is_dir():
+        return []
+    kinds = [path for path in (root / "train" / "good", root / "validation" / "good") if path.is_dir()]
+    if (root / "test").is_dir():
+        kinds += sorted(path for path in (root / "test").iterdir() if path.is_dir())
+    chosen = [path for path in kinds if not good_only or path.name == "good"]
+    return [path / "rgb" if (path / "rgb").is_dir() else path for path in chosen]
 
 
 def _pictures_in(folder: Path) -> list[Path]:

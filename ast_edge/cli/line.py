@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "service"]
@@ -39,7 +40,7 @@ def run(
     if example is not None:
         from ast_edge.line.examples import read_example
 
-        typer.echo(read_example(example), nl=False)
+        echo(read_example(example), nl=False)
         return
     if config is None:
         raise UsageError("give the line's configuration, or --example to see one.")
@@ -51,7 +52,7 @@ def run(
 
     books = run_until_told(read_config(config), parts)
     told = ", ".join(f"{books.verdicts.get(name, 0)} {name}" for name in ("pass", "reject", "fault"))
-    typer.echo(f"{books.triggers} parts: {told}")
+    echo(f"{books.triggers} parts: {told}")
     if not books.balanced or books.open:
         raise typer.Exit(1)
 
@@ -63,8 +64,8 @@ def _check(path: Path) -> None:
 
     bad = 0
     for finding in check(read_config(path)):
-        typer.echo(f"{'ok     ' if finding.ok else 'problem'}  {finding.what}: {finding.found}")
+        echo(f"{'ok     ' if finding.ok else 'problem'}  {finding.what}: {finding.found}")
         bad += not finding.ok
-    typer.echo(f"{path}: " + (f"{bad} problems" if bad else "the line can run"))
+    echo(f"{path}: " + (f"{bad} problems" if bad else "the line can run"))
     if bad:
         raise typer.Exit(1)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from ast_edge.backends.proof import Parity
 from ast_edge.errors import ParityError
 from ast_edge.model.engine_file import AnyModel
-from ast_edge.model.manifest import Manifest, PastCalibration, Range, TensorSpec, TrainedRange
-from ast_edge.verdict.scoring import statement
 
 if TYPE_CHECKING:
     from ast_edge.train.evaluate import Evaluation
     from ast_edge_export import Exported
+
+
+_FAULTS = 10  # named one by one
 
 
 def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
@@ -59,98 +60,9 @@ def failed_parity(model: AnyModel, engine: str, parity: Parity) -> ParityError:
     )
 
 
-def info_json(model: AnyModel) -> str:
-    """The manifest with path, size in bytes and the threshold's statement, as one JSON object."""
-    content = {
-        "path": str(model.path),
-        "size_bytes": model.size,
-        "threshold_statement": statement(model.manifest.threshold),
-        "manifest": model.manifest.model_dump(mode="json"),
-    }
-    return json.dumps(content, allow_nan=False)
-
-
-def info_text(model: AnyModel) -> str:
-    """The manifest in readable lines."""
-    manifest = model.manifest
-    data, threshold = manifest.training_data, manifest.threshold
-    rows = [
-        ("model", f"{model.path} ({model.size / 1e6:.1f} MB, format {manifest.format_version})"),
-        ("id", manifest.model_id),
-        (
-            "network",
-            f"mode {manifest.mode}, preset {manifest.preset}, {manifest.backbone}, {manifest.precision}",
-        ),
-        ("inputs", _tensors(manifest.inputs)),
-        ("outputs", _tensors(manifest.outputs)),
-        ("frame", _frame(manifest)),
-        *((("good parts", _seen(manifest.trained)),) if manifest.trained is not None else ()),
-        ("score", f"{manifest.aggregation} of the anomaly map"),
-        ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
-        ("", statement(threshold)),
-        *_calibrations(manifest),
-        ("trained on", f"{data.train_parts} good parts, {data.holdout_parts} held out ({data.layout})"),
-        ("data", f"fingerprint {data.fingerprint}"),
-        ("created", f"{manifest.created} with {_versions(manifest.versions)}"),
-    ]
-    return table(rows)
-
-
-def _calibrations(manifest: Manifest) -> list[tuple[str, str]]:
-    """Every threshold that the model has had, the one in force first."""
-    if manifest.calibration is None:
-        return []
-    current = PastCalibration(threshold=manifest.threshold, calibration=manifest.calibration)
-    rows = []
-    for past in (current, *reversed(manifest.earlier)):
-        calibration, threshold = past.calibration, past.threshold
-        who = f", {calibration.operator}" if calibration.operator else ""
-        when = f", {calibration.made}" if calibration.made else ""
-        text = (
-            f"{threshold.value:.6g} from {threshold.good_parts} good parts ({calibration.origin}{who}{when})"
-        )
-        rows.append((f"revision {calibration.revision}", text))
-    return rows
-
-
 def table(rows: Iterable[tuple[str, str]]) -> str:
     """Names and values in two columns."""
     return "\n".join(f"{name:<15}{value}" for name, value in rows)
-
-
-def _tensors(specs: Iterable[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name} {spec.dtype} {_shape(spec)}" for spec in specs)
-
-
-def _shape(spec: TensorSpec) -> str:
-    return "[" + ",".join("N" if size == -1 else str(size) for size in spec.shape) + "]"
-
-
-def _frame(manifest: Manifest) -> str:
-    settings = manifest.preprocessing
-    crop = settings.crop
-    area = "whole frame" if crop is None else f"crop {crop.width}x{crop.height} at x {crop.x}, y {crop.y}"
-    text = f"{area}, resized to {settings.image_size}x{settings.image_size} ({settings.resize})"
-    if settings.depth is None:
-        return text
-    depth = settings.depth
-    return f"{text}; part: {1000 * depth.foreground_min_m:g} mm from the background, {depth.mask} mask"
-
-
-def _seen(trained: TrainedRange) -> str:
-    """What good parts' frames were like; one that is not like them is a fault."""
-    text = f"{_range(trained.width)} x {_range(trained.height)} pixels"
-    for name, found in (("brightness", trained.brightness), ("contrast", trained.contrast)):
-        text += "" if found is None else f", {name} {_range(found)}"
-    return f"{text}; a frame unlike that is a fault"
-
-
-def _range(found: Range) -> str:
-    return f"{found.low:.4g}" if found.low == found.high else f"{found.low:.4g} to {found.high:.4g}"
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "unknown versions"
 
 
 def _finite(value: float) -> float | None:
@@ -170,10 +82,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
         ),
         ("image AP", _fraction(evaluation.image_ap)),
         ("image F1max", _fraction(evaluation.image_f1max)),
-        ("pixel AUROC", _fraction(evaluation.pixel_auroc)),
-        ("pixel AP", _fraction(evaluation.pixel_ap)),
-        ("AUPRO 30 %", _fraction(evaluation.aupro_30)),
-        ("AUPRO 5 %", _fraction(evaluation.aupro_05)),
+        *_pixel_rows(evaluation),
         ("threshold", f"{evaluation.threshold:.6g}"),
         ("false rejects", _fraction(evaluation.false_reject_rate)),
         ("escapes", _fraction(evaluation.escape_rate)),
@@ -189,7 +98,26 @@ def evaluation_text(evaluation: Evaluation) -> str:
         f"{kind:<16}{f.count:>6}{_fraction(f.image_auroc):>9}{_fraction(f.escape_rate):>9}"
         for kind, f in evaluation.per_defect.items()
     ]
-    return "\n".join([table(rows), *(kinds if evaluation.per_defect else [])])
+    unread = [f"fault: {part.name}: {part.reason}" for part in evaluation.parts if part.verdict == "fault"]
+    more = [f"and {len(unread) - _FAULTS} more faults"] if len(unread) > _FAULTS else []
+    return "\n".join([table(rows), *(kinds if evaluation.per_defect else []), *unread[:_FAULTS], *more])
+
+
+def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    if evaluation.without_mask:
+        return [
+            (
+                "pixel figures",
+                f"left out: {evaluation.without_mask} of {evaluation.defective_parts} defective parts have "
+                "no mask",
+            )
+        ]
+    return [
+        ("pixel AUROC", _fraction(evaluation.pixel_auroc)),
+        ("pixel AP", _fraction(evaluation.pixel_ap)),
+        ("AUPRO 30 %", _fraction(evaluation.aupro_30)),
+        ("AUPRO 5 %", _fraction(evaluation.aupro_05)),
+    ]
 
 
 def export_text(exported: Exported) -> str:

@@ -7,12 +7,33 @@ from typing import Annotated, Literal
 
 import typer
 
+from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
 BackendOption = Annotated[
     Literal["onnxruntime", "openvino", "tensorrt"] | None,
     typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
+]
+
+
+def _limit_pixels(count: int | None) -> int | None:
+    if count is not None:
+        from ast_edge.frames.reading import set_max_pixels
+
+        set_max_pixels(count)
+    return count
+
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        callback=_limit_pixels,
+        help="Take pictures of up to N pixels [178956970].",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -45,9 +66,11 @@ def inspect(
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="Exit with 1 when a part is rejected.")
     ] = False,
+    _max_pixels: MaxPixels = None,
 ) -> None:
     """Judge pictures: pass, reject or fault.
 
+    Folders are those of pictures, or data folders as training takes them, of which every picture is judged.
     Models with depth read the xyz file beside the picture (rgb/000.png, xyz/000.tiff). A picture that cannot
     be judged is a fault: the others are still judged, and the exit code is 1. A reject is a result, not an
     error, unless --fail-on-reject is given.
@@ -61,8 +84,8 @@ def inspect(
         report = Report(inspector.spec.threshold.value, pictures, overlay)
         for result in inspect_pictures(inspector, pictures, overlays):
             report.add(result)
-            typer.echo(result.as_json() if as_json else report.line(result))
-    typer.echo(report.summary(), err=as_json)
+            echo(result.as_json() if as_json else report.line(result))
+    echo(report.summary(), err=as_json)
     if report.counts["fault"] or (fail_on_reject and report.counts["reject"]):
         raise typer.Exit(1)
 
@@ -91,13 +114,15 @@ def calibrate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
+    backend: BackendOption = None,
+    _max_pixels: MaxPixels = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a model's threshold anew from good parts, on the machine and under the light of the line.
+    """Set a model's threshold again from good parts, on the machine and under the light of the line.
 
-    The parts must not be among those that were trained on: these score too well. The new threshold goes into
-    the model file as a new revision; the earlier ones stay in it, with who set them and when, and come back
-    with --restore. The network stays as it is.
+    Parts that were trained on score too well and are refused. The new threshold goes into the model file as a
+    new revision; the earlier ones stay in it, with who set them and when, and come back with --restore. The
+    network stays as it is.
     """
     from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
     from ast_edge.model.engine_file import read_any, rewrite_any
@@ -105,11 +130,11 @@ def calibrate(
     file = read_any(model)
     if (restore is None) == (not good_parts):
         raise UsageError("give either good parts or --restore REVISION.")
-    asked = Asked(false_reject_rate, confidence, operator, threads)
+    asked = Asked(false_reject_rate, confidence, operator, threads, backend)
     new = new_revision(file, good_parts or [], restore, asked=asked)
     if not dry_run:
         rewrite_any(file, new)
-    typer.echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
+    echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
 
 
 def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOption = False) -> None:
@@ -126,17 +151,29 @@ def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOpt
     with engine:
         references, source = load_references(file)
         parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
-    typer.echo((parity_json if as_json else parity_text)(file, engine.name, source, parity))
+    echo((parity_json if as_json else parity_text)(file, engine.name, source, parity))
     if not parity.ok:
         raise failed_parity(file, engine.name, parity)
 
 
-def info(model: ModelArgument, as_json: JsonOption = False) -> None:
+def info(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Model, engine, or run folder of `ast-edge train`.")
+    ],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="OTHER", help="Another one: only what differs is shown.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what a model says about itself: mode, sizes, threshold and what that rests on."""
-    from ast_edge.cli.reporting import info_json, info_text
-    from ast_edge.model.engine_file import read_any
+    from ast_edge.cli.describing import describe, differences_text, info_json, info_text
 
-    typer.echo((info_json if as_json else info_text)(read_any(model)))
+    found = [describe(path) for path in (model, *(() if other is None else (other,)))]
+    if as_json:
+        texts = [info_json(one) for one in found]
+        echo(texts[0] if other is None else f"[{', '.join(texts)}]")
+    else:
+        echo(info_text(found[0]) if other is None else differences_text(found[0], found[1]))
 
 
 def build_engine(
@@ -204,7 +241,7 @@ def build_engine(
         dla_core=dla,
         verify=not no_verify,
         report=report,
-        say=lambda text: typer.echo(text, err=True),
+        say=lambda text: echo(text, err=True),
     )
     engine = shown_build(model, output, options)
-    typer.echo((built_json if as_json else built_text)(engine))
+    echo((built_json if as_json else built_text)(engine))

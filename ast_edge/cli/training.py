@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from ast_edge.errors import BackendError, UsageError
+from ast_edge.cli.runtime import BackendOption, MaxPixels
+from ast_edge.cli.saying import echo
+from ast_edge.errors import BackendError, InterruptedWorkError, UsageError
+
+if TYPE_CHECKING:
+    from ast_edge.train.run import Run
 
 LARGEST_SEED = 2**63 - 1  # PyTorch's generators take no more
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -102,11 +110,19 @@ def train(
     mixed_precision: Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16.")] = False,
     device: DeviceOption = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used, and record them.")
+    ] = False,
+    mixed_sizes: Annotated[
+        bool, typer.Option("--mixed-sizes", help="Take pictures of several sizes.")
+    ] = False,
+    _max_pixels: MaxPixels = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
 ) -> None:
     """Train on pictures of good parts and leave a run folder.
 
-    A run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
+    Every picture is opened and checked first: one that is damaged, blank or of another size costs seconds. A
+    run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
     """
     _need_training()
     from ast_edge.train.options import AUTO, configured, parse_settings, resumable
@@ -137,14 +153,36 @@ def train(
     }
     given = {name: value for name, value in changes.items() if value is not None}
     given |= parse_settings(setting or ())
-    if resume:
-        run = resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
-        continue_run(run, data, device=device, workers=workers)
-    else:
-        source = "seeded" if weights == "seeded" else None if weights is None else Path(weights)
-        config, around = configured(given), crop == AUTO
-        start_run(TrainRequest(data, output, config, source, device, workers, around))  # type: ignore[arg-type]
+    with _continuable(Run(output), data):
+        if resume:
+            run = resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
+            continue_run(run, data, device=device, workers=workers)
+        else:
+            request = TrainRequest(
+                data,
+                output,
+                configured(given),
+                "seeded" if weights == "seeded" else None if weights is None else Path(weights),
+                device,
+                workers,
+                crop_around_parts=crop == AUTO,
+                skip_bad=skip_bad,
+                mixed_sizes=mixed_sizes,
+            )
+            start_run(request)
     _print_run(Run(output))
+
+
+@contextlib.contextmanager
+def _continuable(run: Run, data: Path) -> Iterator[None]:
+    """Say on Ctrl-C, and after a failure in the middle, how a run that has begun goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        if not run.started or run.complete:
+            raise
+        words = shlex.join(["ast-edge", "train", str(data), "-o", str(run.path), "--resume"])
+        raise InterruptedWorkError(f"interrupted; `{words}` continues the run.") from exc
 
 
 def evaluate(
@@ -161,9 +199,14 @@ def evaluate(
         typer.Option(metavar="FILE", help="Write a report to read in a browser, as one HTML file."),
     ] = None,
     device: DeviceOption = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of ONNX Runtime.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    backend: BackendOption = None,
+    _max_pixels: MaxPixels = None,
 ) -> None:
-    """Judge labelled parts and print AUROC, false-reject and escape rates."""
+    """Judge labelled parts and print AUROC, false-reject and escape rates.
+
+    Without masks there are no pixel figures. A part that cannot be read or judged is a fault, as on the line.
+    """
     _need_training()
     from ast_edge.cli.reporting import evaluation_text
     from ast_edge.files import write_text
@@ -172,11 +215,12 @@ def evaluate(
     for option, target in (("--json", json_file), ("--report", report)):
         if target is not None and target.is_dir():
             raise UsageError(f"{option} {target}: is a folder; name a file to write.")
-    if model.is_dir() and threads is not None:
-        raise UsageError("--threads is for a model file; a run folder is evaluated by PyTorch.")
+    for option, value in (("--threads", threads), ("--backend", backend)):
+        if model.is_dir() and value is not None:
+            raise UsageError(f"{option} is for a model file; a run folder is evaluated by PyTorch.")
     if model.is_file() and device not in {"auto", "cpu"}:
         raise UsageError(f"--device {device} is for a run folder; a model file is evaluated on the CPU.")
-    with open_model(model, device=device, threads=threads) as inspector:
+    with open_model(model, device=device, threads=threads, backend=backend) as inspector:
         dataset = parts_to_test(data, inspector, defective)
         judged = judge(inspector, dataset)
         evaluation = figures(judged, inspector, dataset)
@@ -187,7 +231,7 @@ def evaluate(
             write_text(report, report_html(judged, evaluation, inspector, command))
     if json_file is not None:
         write_text(json_file, evaluation.model_dump_json(indent=1) + "\n")
-    typer.echo(evaluation_text(evaluation))
+    echo(evaluation_text(evaluation))
 
 
 def export(
@@ -231,7 +275,7 @@ def export(
         raise UsageError("--data is for --precision int8; leave it out.")
     size = -1 if dynamic_batch else batch or 1
     for exported in export_run(run, output, batch=size, precisions=wanted, data=data):
-        typer.echo(export_text(exported))
+        echo(export_text(exported))
 
 
 def demo(
@@ -267,11 +311,9 @@ def _print_run(run: Any) -> None:
     from ast_edge.verdict.scoring import statement
 
     spec = run.spec()
-    typer.echo(
-        f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)"
-    )
+    echo(f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)")
     if crop := spec.preprocessing.crop:
-        typer.echo(f"crop       {crop.width}x{crop.height} pixels at x {crop.x}, y {crop.y}")
-    typer.echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
-    typer.echo(statement(spec.threshold))
-    typer.echo(f"next: ast-edge export {run.path} -o model.onnx")
+        echo(f"crop       {crop.width}x{crop.height} pixels at x {crop.x}, y {crop.y}")
+    echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
+    echo(statement(spec.threshold))
+    echo(f"next: ast-edge export {run.path} -o model.onnx")

@@ -1,25 +1,57 @@
-"""Reading pictures, depth maps and masks from files. What cannot be read whole is refused."""
+"""Reading pictures, depth maps and masks from files. What cannot be read whole is refused.
+
+A picture whose file asks to be turned (EXIF orientation, as cameras and phones write it) is turned, as every
+viewer and OpenCV show it; so are masks. A depth map that asks for it is refused.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ast_edge.errors import BackendError, DataError, reason
+from ast_edge.errors import BackendError, DataError, UsageError, reason
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _COLOUR_MODES = frozenset({"L", "LA", "P", "PA", "RGB", "RGBA"})
 _MASK_MODES = _COLOUR_MODES | {"1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
-_BITS, _SAMPLES, _PLANAR, _SAMPLE_FORMAT, _ORIENTATION = 258, 277, 284, 339, 274  # TIFF tag numbers
+# TIFF tag numbers
+_WIDTH, _HEIGHT, _BITS, _SAMPLES, _PLANAR, _SAMPLE_FORMAT, _ORIENTATION = 256, 257, 258, 277, 284, 339, 274
 _IEEE_FLOAT = 3
+UPRIGHT = 1
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; a file of a few bytes can claim any size
+_LIMIT = "AST_EDGE_MAX_PIXELS"  # in the environment, so that processes that read pictures have it too
+_opening = threading.Lock()
+
+
+def set_max_pixels(count: int) -> None:
+    """Take pictures of up to `count` pixels in this process and those that it starts."""
+    os.environ[_LIMIT] = str(count)
+
+
+def _max_pixels() -> int:
+    text = os.environ.get(_LIMIT, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"{_LIMIT}={text}: expected a number of pixels; correct or unset the variable.")
+    return int(text or MAX_PIXELS)
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > (limit := _max_pixels()):
+        raise DataError(
+            f"{path}: {width}x{height} pixels are {width * height / 1e6:.0f} megapixels, more than the limit "
+            f"of {limit / 1e6:.0f}; where the picture is right, raise the limit with --max-pixels or "
+            f"{_LIMIT}."
+        )
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -57,10 +89,11 @@ def xyz_beside(image: Path) -> Path:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 RGB [H,W,3], pixels where the file has them (no EXIF orientation is applied).
+    """A picture as uint8 RGB [H,W,3], turned as its EXIF orientation says.
 
     8-bit grey is repeated in three channels, palettes are resolved, alpha must be opaque everywhere.
-    Raises DataError for a file that is damaged, cut off, deeper than 8 bits or not a single picture.
+    Raises DataError for a file that is damaged, cut off, deeper than 8 bits, too large or not a single
+    picture.
     """
     picture = _decoded(path, _COLOUR_MODES)
     if picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info:
@@ -73,19 +106,24 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels from a picture's header. Raises DataError like `read_image`."""
-    try:
-        with Image.open(path) as picture:
-            return int(picture.width), int(picture.height)
-    except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: is no readable picture ({exc}); replace or remove it.") from exc
+    """Width and height of the turned picture in pixels, from its header. Raises DataError as `read_image`."""
+    picture, orientation = _opened(path, _COLOUR_MODES)
+    # Of a TIFF, Pillow gives the size before or after the turn, depending on its version; the tags do not.
+    tags = getattr(picture, "tag_v2", {})
+    width, height = tags.get(_WIDTH, picture.width), tags.get(_HEIGHT, picture.height)
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def orientation_of(path: Path) -> int:
+    """The EXIF orientation of a picture, 1 to 8; `UPRIGHT` where it is not to be turned."""
+    return _opened(path, _COLOUR_MODES)[1]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """A mask as bool [H,W]: True where the value, in any colour channel, is above zero.
 
-    Integer masks of any depth are read, colour ones with 8 bits per channel; alpha is not looked at.
-    Raises DataError as `read_image` does.
+    Integer masks of any depth are read, colour ones with 8 bits per channel; alpha is not looked at. Turned
+    as its EXIF orientation says. Raises DataError as `read_image` does.
     """
     picture = _decoded(path, _MASK_MODES)
     # Pillow would weigh colours when it makes them grey, and round a faint one down to zero.
@@ -130,13 +168,16 @@ def _check_xyz_header(data: bytes, path: Path) -> None:
         tags.load(stream)
         samples, planes = tags.get(_SAMPLES, 1), tags.get(_PLANAR, 1)
         bits, formats = set(tags[_BITS]), set(tags.get(_SAMPLE_FORMAT, (1,)))
+        width, height, turned = int(tags[_WIDTH]), int(tags[_HEIGHT]), tags.get(_ORIENTATION, UPRIGHT)
     except Exception as exc:  # a damaged header can make Pillow raise nearly anything
         raise DataError(f"{path}: is not a TIFF file, or its header is damaged; replace the file.") from exc
+    _check_size(path, width, height)
     _expect_xyz(path, samples == 3, f"{samples} channels")
     _expect_xyz(path, formats == {_IEEE_FLOAT}, "integers")
     _expect_xyz(path, bits == {32}, f"{max(bits)} bits per channel")
     _expect_xyz(path, planes == 1, "one plane per channel")
     _expect_xyz(path, tags.next == 0, "several pages")
+    _expect_xyz(path, turned == UPRIGHT, f"one to be turned (orientation {turned})")
 
 
 def _expect_xyz(path: Path, fits: bool, found: str) -> None:  # noqa: FBT001  private, always called by position
@@ -172,20 +213,38 @@ def _bytes(path: Path) -> bytes:
 
 def _decoded(path: Path, modes: frozenset[str]) -> Image.Image:
     """Decode completely with Pillow, which refuses a file that is cut off where OpenCV fills it with grey."""
+    picture, orientation = _opened(path, modes)
+    try:
+        picture.load()
+        # Pillow itself turns a TIFF while it loads it.
+        return picture if orientation == UPRIGHT else ImageOps.exif_transpose(picture)
+    except Exception as exc:  # a damaged file can make Pillow raise nearly anything
+        raise DataError(f"{path}: the picture is damaged or cut off ({exc}); replace the file.") from exc
+
+
+def _opened(path: Path, modes: frozenset[str]) -> tuple[Image.Image, int]:
+    """A picture with its header read and checked, and its orientation."""
     data = _bytes(path)
     try:
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        with _opening:
+            # Pillow's own limit says nothing of what to do; ours is checked below.
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        _check_size(path, picture.width, picture.height)
         _check_header(picture, path, modes)
-        picture.load()
-    except DataError:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    except (DataError, UsageError):
         raise
     except UnidentifiedImageError as exc:
         raise DataError(
             f"{path}: is not a PNG, JPEG, BMP, TIFF or WebP picture, or it is damaged; replace it."
         ) from exc
-    except Exception as exc:  # a damaged file can make Pillow raise nearly anything
+    except Exception as exc:
         raise DataError(f"{path}: the picture is damaged or cut off ({exc}); replace the file.") from exc
-    return picture
+    return picture, orientation if orientation in range(1, 9) else UPRIGHT
 
 
 def _check_header(picture: Image.Image, path: Path, modes: frozenset[str]) -> None:
@@ -201,12 +260,6 @@ def _check_header(picture: Image.Image, path: Path, modes: frozenset[str]) -> No
     frames = getattr(picture, "n_frames", 1)
     if frames != 1:
         raise DataError(f"{path}: expected one picture, found {frames} in the file; save them one by one.")
-    # Pillow turns a TIFF by this tag while loading, other formats it leaves alone.
-    turned = getattr(picture, "tag_v2", {}).get(_ORIENTATION, 1)
-    if turned != 1:
-        raise DataError(
-            f"{path}: the TIFF asks to be turned (orientation {turned}); save it upright without the tag."
-        )
 
 
 def _is_deep(picture: Image.Image) -> bool:

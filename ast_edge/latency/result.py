@@ -14,6 +14,7 @@ from ast_edge.latency.figures import Figures, Histogram
 from ast_edge.latency.frames import FrameKind
 from ast_edge.machine.record import Strict
 from ast_edge.machine.watch import Surroundings
+from ast_edge.wording import first_problem
 
 SCHEMA_VERSION = 1
 # The engine's own stages; everything else is the way to it and back.
@@ -100,7 +101,7 @@ def write_result(path: Path, result: Result) -> None:
 def read_result(path: Path) -> Result:
     """Raises DataError for a file that is none, or is of another version."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as exc:
         raise DataError(f"{path}: cannot be read as a result of `ast-edge benchmark` ({exc}).") from exc
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -112,8 +113,7 @@ def read_result(path: Path) -> Result:
     try:
         return Result.model_validate(content)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        key, said = first_problem(exc)
         raise DataError(
-            f"{path}: is no result of `ast-edge benchmark`: {where}: {first['msg']}; measure again."
+            f"{path}: is no result of `ast-edge benchmark`: {key or 'the file'}: {said}; measure again."
         ) from exc

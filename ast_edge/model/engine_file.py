@@ -29,6 +29,7 @@ from ast_edge.errors import ModelError, reason
 from ast_edge.files import sha256_file, write_bytes, write_text
 from ast_edge.model.manifest import Manifest, Positive, Precision, Sha256, digest_of
 from ast_edge.model.onnx_file import ModelFile, read_model_file, rewrite_manifest
+from ast_edge.wording import first_problem
 
 FORMAT_VERSION = 1
 MAX_SIDECAR_BYTES = 32 << 20
@@ -289,9 +290,8 @@ def _read_sidecar(path: Path) -> EngineInfo:
     try:
         return EngineInfo.model_validate({**content, "manifest": manifest})
     except ValidationError as exc:
-        first = exc.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise _refused(sidecar, f"key '{key}': {first['msg']}") from exc
+        key, said = first_problem(exc)
+        raise _refused(sidecar, f"key '{key}': {said}") from exc
 
 
 def _check_version(content: dict[str, object], sidecar: Path) -> None:

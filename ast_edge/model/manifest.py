@@ -8,18 +8,24 @@ is an error.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import ModelError
+from ast_edge.wording import first_problem
 
 FORMAT_VERSION = 2
 MANIFEST_KEY = "ast_edge.manifest"
 REFERENCE_KEY = "ast_edge.reference"
+
+_SEEN_BYTES = 8  # of a digest: two parts of a million are taken for each other once in 10^8 models
 
 Mode = Literal["rgb", "depth", "rgbd"]
 MaskWeights = Literal["binary", "fractional"]
@@ -143,12 +149,28 @@ class TrainedRange(_Strict):
 
 
 class TrainingData(_Strict):
-    """Which pictures the model has seen."""
+    """Which pictures the model has seen; `seen` tells single ones (see `seen_text`), where that is known."""
 
     fingerprint: Sha256
     layout: str
     train_parts: Positive
     holdout_parts: Positive
+    seen: Annotated[str, Field(max_length=8_000_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
+
+    def has_seen(self, digest: str) -> bool:
+        """Whether the part of this SHA-256 (`ast_edge.files.part_sha256`) was trained on."""
+        return bytes.fromhex(digest)[:_SEEN_BYTES] in self._seen
+
+    @cached_property
+    def _seen(self) -> frozenset[bytes]:
+        data = base64.b64decode(self.seen or "")
+        return frozenset(data[start : start + _SEEN_BYTES] for start in range(0, len(data), _SEEN_BYTES))
+
+
+def seen_text(digests: Iterable[str]) -> str:
+    """Parts that were trained on, by the first 8 bytes of each one's SHA-256, sorted, in base64."""
+    short = sorted({bytes.fromhex(digest)[:_SEEN_BYTES] for digest in digests})
+    return base64.b64encode(b"".join(short)).decode()
 
 
 class TensorSpec(_Strict):
@@ -280,9 +302,10 @@ class Manifest(ModelSpec):
         try:
             return cls.model_validate(content)
         except ValidationError as exc:
-            first = exc.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "manifest"
-            raise ModelError(f"{where}: manifest key '{key}': {first['msg']}; export it again.") from exc
+            key, said = first_problem(exc)
+            raise ModelError(
+                f"{where}: manifest key '{key or 'manifest'}': {said}; export it again."
+            ) from exc
 
 
 def _parse_object(text: str, where: str) -> dict[str, object]:

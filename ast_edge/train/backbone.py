@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ast_edge.errors import UsageError, WeightsError
 from ast_edge.train.config import BackboneConfig
+from ast_edge.wording import meant
 
 AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes EfficientNet-B5's padding
 
@@ -108,6 +109,7 @@ def _create(config: BackboneConfig) -> nn.Module:
     except (RuntimeError, IndexError, AssertionError, TypeError, AttributeError, ValueError) as exc:
         raise UsageError(
             f"backbone {config.describe()}: timm cannot build it ({exc}); timm.list_models() has the names."
+            f"{meant(config.name, timm.list_models())}"
         ) from exc
 
 
@@ -180,12 +182,12 @@ def _check_grid(trunk: Trunk, config: BackboneConfig, image_size: int) -> None:
 def load_weights(trunk: Trunk, path: Path) -> None:
     """Load a safetensors file with timm's names into `trunk`; every parameter must be in the file."""
     from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
 
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file; give a safetensors file of the backbone.")
     try:
-        state = load_file(path)
+        state = load(path.read_bytes())
     except (SafetensorError, OSError) as exc:
         raise WeightsError(f"weights {path}: not a readable safetensors file ({exc}).") from exc
     load_state(trunk, state, str(path))

@@ -1,20 +1,26 @@
-"""Weights and training state as safetensors files, written atomically; nothing is pickled."""
+"""Weights and training state as safetensors files, written atomically; nothing is pickled.
+
+Each file carries a digest of its own tensors, so that a flipped bit is not trained on.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ast_edge.errors import RunError
-from ast_edge.files import atomic_path
+from ast_edge.files import write_bytes
 
 _MODEL, _OPTIMISER = "model.", "optimiser."
+_DIGEST, _POSITION = "sha256", "position"
 
 
 @dataclass(frozen=True)
@@ -25,22 +31,49 @@ class Position:
     epoch: int
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors to `path` atomically."""
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and values of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors to `path` atomically. Raises the OSError of a disk that is full or refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata=metadata)
+    about = {**(metadata or {}), _DIGEST: _file_digest(plain, metadata or {})}
+    write_bytes(path, save(plain, metadata=about))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; RunError when it is missing or damaged."""
+    """Tensors and metadata of a file of `save_tensors`; RunError when it is missing or damaged.
+
+    A file of an earlier version, which has no digest, is taken as it is.
+    """
     try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+        # Through the descriptor: safetensors takes no path that is not UTF-8.
+        with path.open("rb") as file, safe_open(f"/proc/self/fd/{file.fileno()}", framework="pt") as stream:
+            metadata: dict[str, str] = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as exc:
         raise RunError(
             f"{path}: cannot be read ({exc}); the run is incomplete or damaged, train it again."
         ) from exc
+    expected = metadata.pop(_DIGEST, None)
+    earlier = expected is None and metadata.keys() <= {_POSITION}
+    if not earlier and expected != _file_digest(tensors, metadata):
+        raise RunError(
+            f"{path}: is damaged (its digest does not match); restore it from a copy or train again in "
+            "another folder."
+        )
+    return tensors, metadata
+
+
+def _file_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    about = json.dumps(dict(metadata), sort_keys=True)
+    return hashlib.sha256(f"{about}\n{state_digest(tensors)}".encode()).hexdigest()
 
 
 def load_module(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -58,7 +91,7 @@ def save_checkpoint(
     tensors = {_MODEL + name: tensor for name, tensor in module.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}{index}.{name}": tensor for name, tensor in state.items()}
-    save_tensors(path, tensors, {"position": json.dumps({"phase": position.phase, "epoch": position.epoch})})
+    save_tensors(path, tensors, {_POSITION: json.dumps({"phase": position.phase, "epoch": position.epoch})})
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, phase: str) -> int:
@@ -66,7 +99,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimi
     if not path.exists():
         return 0
     tensors, metadata = read_tensors(path)
-    position = json.loads(metadata.get("position", "{}"))
+    position = json.loads(metadata.get(_POSITION, "{}"))
     if position.get("phase") != phase:
         return 0
     model = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}

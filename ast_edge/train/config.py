@@ -21,6 +21,7 @@ from ast_edge.model.manifest import (
     Preprocessing,
     check_aggregation,
 )
+from ast_edge.wording import first_problem
 
 PresetName = Literal["paper", "balanced", "nano"]
 Padding = Literal["authors", "dynamic"]
@@ -212,7 +213,6 @@ def changed(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
         return TrainConfig.model_validate(content)
     except ValidationError as exc:
         first = exc.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        text = first["msg"].removeprefix("Value error, ")
+        key, text = first_problem(exc)
         # A rule about several keys concerns the whole configuration: its sentence says what was found.
         raise UsageError(f"{key}: {text} (given: {first['input']!r:.80})." if key else f"{text}.") from exc

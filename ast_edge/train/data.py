@@ -6,7 +6,8 @@ The three layouts that `open_dataset` tells apart, in this order:
     mvtec-ad  train/good            test/KIND                  ground_truth/KIND/STEM_mask.png
     folder    pictures of good parts directly in the folder; defective ones in a folder of their own
 
-Opening a dataset looks at names only; the content of a file is judged when it is loaded.
+Masks may be missing: pixel figures are left out then. Opening a dataset looks at names only; the content of
+a file is judged when it is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError, reason
-from ast_edge.files import sha256_file
+from ast_edge.files import part_sha256, sha256_file
 from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, xyz_beside
 from ast_edge.model.manifest import Mode
 
@@ -68,6 +69,13 @@ class LoadedSample:
 
     image: NDArray[np.uint8] | None
     depth_m: NDArray[np.float32] | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        picture = self.image if self.image is not None else self.depth_m
+        assert picture is not None  # noqa: S101  # a loaded sample has one or the other
+        return picture.shape[0], picture.shape[1]
 
 
 def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None, with_test: bool = True) -> Dataset:
@@ -120,6 +128,17 @@ def split_holdout(
     )
 
 
+def digest_of_part(sample: Sample, mode: Mode) -> str:
+    """SHA-256 that stands for the content of what `mode` uses of a part. Raises DataError like `load`."""
+    files = [path for path in (sample.image, sample.xyz) if path is not None]
+    if mode == "depth" and sample.xyz is not None:
+        files = [sample.xyz]
+    try:
+        return part_sha256(files)
+    except OSError as exc:
+        raise _unreadable(sample.name, exc) from exc
+
+
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     """SHA-256 over names relative to `root` and contents of pictures and xyz files, in the order given.
 
@@ -130,8 +149,8 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
         for role, path in (("image", sample.image), ("xyz", sample.xyz)):
             if path is None:
                 continue
-            name = Path(os.path.relpath(path, root)).as_posix()
-            digest.update(f"{role}\0{name}\0{_content(path)}\n".encode())
+            name = os.fsencode(os.path.relpath(path, root))  # file names are bytes, not always UTF-8
+            digest.update(b"%s\0%s\0%s\n" % (role.encode(), name, _content(path).encode()))
     return digest.hexdigest()
 
 
@@ -182,7 +201,11 @@ def _content(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as exc:
-        raise DataError(f"{path}: cannot be read ({reason(exc)}); check the file and its rights.") from exc
+        raise _unreadable(path, exc) from exc
+
+
+def _unreadable(path: Path, exc: OSError) -> DataError:
+    return DataError(f"{path}: cannot be read ({reason(exc)}); check the file and its rights.")
 
 
 def _open_mvtec_3d(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
@@ -247,19 +270,15 @@ def _samples(
         Sample(
             image,
             None if mode == "rgb" else xyz_beside(image),
-            None if masks is None else _mask(masks / f"{image.stem}{mask_suffix}.png", defect, image),
+            None if masks is None else _mask(masks / f"{image.stem}{mask_suffix}.png"),
             defect,
         )
         for image in images
     )
 
 
-def _mask(path: Path, defect: str, image: Path) -> Path | None:
-    if path.is_file():
-        return path
-    if defect == GOOD:
-        return None
-    raise DataError(f"{path}: the mask of {image} is missing; add it or remove the defective picture.")
+def _mask(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _kinds(test: Path) -> Iterator[Path]:

@@ -5,8 +5,10 @@ Every part goes through the `Inspector` that the line uses, so the figures are t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from ast_edge.backends import BackendName
 from ast_edge.errors import DataError, FrameError, UsageError
+from ast_edge.files import printable
 from ast_edge.frames.depth import depth_input
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.model.manifest import Aggregation, Crop
@@ -24,8 +28,8 @@ from ast_edge.train import metrics
 from ast_edge.train.data import (
     GOOD,
     Dataset,
-    LoadedSample,
     Sample,
+    digest_of_part,
     fingerprint,
     load,
     load_mask,
@@ -59,13 +63,14 @@ class AggregationFigures(BaseModel):
 
 
 class PartFigures(BaseModel):
-    """One part: its picture's path in the data folder, what it is and how it was judged."""
+    """One part: its picture's path in the data folder, what it is, how it was judged, why it is a fault."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     defect: str
     verdict: Verdict
+    reason: str = ""
     score: float | None
 
 
@@ -77,6 +82,7 @@ class Evaluation(BaseModel):
     `false_reject_at_escape` has the smallest false-reject rate of any threshold that lets at most that share
     of the defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the opposite. Pixel
     figures are those of the whole frame: what lies outside the crop was not looked at and has no anomaly.
+    They are None where one of the defective parts, `without_mask` of them, has no mask.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,6 +105,7 @@ class Evaluation(BaseModel):
     good_parts: int
     defective_parts: int
     faults: int
+    without_mask: int = 0
     engine: str
     data: str
     parts: list[PartFigures]
@@ -117,10 +124,12 @@ class Judged:
     shape: tuple[int, int]
 
 
-def open_model(path: Path, *, device: str = "auto", threads: int | None = None) -> Inspector:
-    """An inspector for a run folder (PyTorch) or a model file (ONNX Runtime)."""
+def open_model(
+    path: Path, *, device: str = "auto", threads: int | None = None, backend: BackendName | None = None
+) -> Inspector:
+    """An inspector for a run folder (PyTorch), or for a model or engine file on `backend`."""
     if not path.is_dir():
-        return Inspector.open(path, threads=threads)
+        return Inspector.open(path, threads=threads, backend=backend)
     run = Run(path)
     spec, config = run.spec(), run.config().train
     return Inspector(spec, TorchBackend(run.load_network(), config, pick_device(device)))
@@ -129,8 +138,8 @@ def open_model(path: Path, *, device: str = "auto", threads: int | None = None) 
 def parts_to_test(data: Path, inspector: Inspector, defective: Path | None = None) -> Dataset:
     """The dataset whose test parts are to be judged.
 
-    In a plain folder the pictures directly in it are the good ones; UsageError when they are those that the
-    model was trained on. DataError when there is nothing to test.
+    In a plain folder the pictures directly in it are the good ones. UsageError names parts that the model was
+    trained on: it knows them too well. DataError when there is nothing to test.
     """
     dataset = open_dataset(data, mode=inspector.spec.mode, defective=defective)
     if dataset.layout != "folder":
@@ -138,12 +147,30 @@ def parts_to_test(data: Path, inspector: Inspector, defective: Path | None = Non
             raise DataError(
                 f"{data}: has no test pictures; add test/good and a folder for each kind of defect."
             )
+        _refuse_seen(dataset.test, inspector)
         return dataset
     if fingerprint(dataset.train, dataset.root) == inspector.spec.training_data.fingerprint:
         raise UsageError(
             f"{data}: these are the parts the model was trained on; give good parts it has not seen."
         )
-    return Dataset(dataset.root, dataset.layout, (), (), dataset.train + dataset.test)
+    parts = dataset.train + dataset.test
+    _refuse_seen(parts, inspector)
+    return Dataset(dataset.root, dataset.layout, (), (), parts)
+
+
+def _refuse_seen(parts: Sequence[Sample], inspector: Inspector) -> None:
+    data, mode = inspector.spec.training_data, inspector.spec.mode
+    seen = []
+    for part in parts if data.seen else ():
+        with contextlib.suppress(DataError):  # a file that cannot be read becomes a fault
+            if data.has_seen(digest_of_part(part, mode)):
+                seen.append(printable(part.name))
+    if seen:
+        more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        raise UsageError(
+            f"{seen[0]}{more} of {len(parts)} parts: the model was trained on them, so their figures would "
+            "be too good; leave them out."
+        )
 
 
 def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:
@@ -152,7 +179,7 @@ def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:
 
 
 def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
-    """Judge every test part of `dataset`. DataError names a file that cannot be judged."""
+    """Judge every test part of `dataset`; one that cannot be read or does not fit is a fault."""
     judged = []
     with stage("evaluating", len(dataset.test)) as shown:
         for sample in dataset.test:
@@ -162,22 +189,22 @@ def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
 
 
 def _judge(inspector: Inspector, sample: Sample) -> Judged:
-    loaded = load(sample, inspector.spec.mode)
-    colour = None if loaded.image is None else "rgb"
     foreground = None
     try:
+        loaded = load(sample, inspector.spec.mode)
+        colour = None if loaded.image is None else "rgb"
         inspection = inspector.inspect(loaded.image, colour=colour, depth_m=loaded.depth_m)  # type: ignore[arg-type]
         if loaded.depth_m is not None:
             foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
-    except FrameError as exc:
-        raise DataError(f"{sample.name}: {exc}") from exc
-    return Judged(sample, inspection, foreground, _shape(loaded))
+    except (DataError, FrameError) as exc:
+        return Judged(sample, _fault(inspector, str(exc)), None, (0, 0))
+    return Judged(sample, inspection, foreground, loaded.shape)
 
 
-def _shape(loaded: LoadedSample) -> tuple[int, int]:
-    picture = loaded.image if loaded.image is not None else loaded.depth_m
-    assert picture is not None  # noqa: S101  # a loaded sample has one or the other
-    return picture.shape[0], picture.shape[1]
+def _fault(inspector: Inspector, reason: str) -> Inspection:
+    grid = inspector.spec.preprocessing.map_size
+    unknown = np.full((grid, grid), np.nan, np.float32)
+    return Inspection("fault", math.nan, inspector.spec.threshold.value, reason, unknown, {}, None, None)
 
 
 def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Evaluation:
@@ -213,8 +240,9 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
         good_parts=int((~defective).sum()),
         defective_parts=int(defective.sum()),
         faults=int(faults.sum()),
+        without_mask=sum(part.sample.defect != GOOD and part.sample.mask is None for part in judged),
         engine=inspector.engine,
-        data=dataset.root.name,
+        data=printable(Path(dataset.root.name)),
         parts=[_part_figures(part, dataset.root) for part in judged],
     )
 
@@ -222,9 +250,11 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
 def _part_figures(part: Judged, root: Path) -> PartFigures:
     score = part.inspection.score
     return PartFigures(
-        name=os.path.relpath(part.sample.name, root),  # defective parts may lie in a folder of their own
+        # Defective parts may lie in a folder of their own.
+        name=printable(Path(os.path.relpath(part.sample.name, root))),
         defect=part.sample.defect,
         verdict=part.inspection.verdict,
+        reason=part.inspection.reason if part.inspection.verdict == "fault" else "",
         score=score if math.isfinite(score) else None,
     )
 

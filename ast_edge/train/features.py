@@ -2,13 +2,18 @@
 
 A cache is a folder named by everything that decides its content: the data's fingerprint, the trunk with its
 weights, the mode and the preprocessing. It fills batch by batch and says how far it got, so that a run that
-was killed goes on where it stopped and reads the same numbers.
+was killed goes on where it stopped and reads the same numbers. Its blocks are allocated before they are
+mapped: writing to a mapped hole on a full disk would kill the process. The caches that were used longest ago
+are removed when all of them take more than `AST_EDGE_CACHE_GB` (20).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +21,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError
-from ast_edge.files import write_text
+from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError, UsageError, reason
+from ast_edge.files import claim, remove_leftovers, write_text
 from ast_edge.frames.depth import depth_input
 from ast_edge.frames.preprocess import image_input
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, Preprocessing
 from ast_edge.train.backbone import Trunk
+from ast_edge.train.checkpoint import state_digest
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Sample, load
+from ast_edge.train.data import LoadedSample, Sample, load
 from ast_edge.train.network import extract, feature_channels
 
 CACHE_FORMAT = 1
@@ -60,7 +65,11 @@ class Features:
 
 def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str, Array]:
     """The network's inputs for one part, without batch dimension. DataError names a file that is unfit."""
-    loaded = load(sample, mode)
+    return inputs_of(load(sample, mode), sample, spec)
+
+
+def inputs_of(loaded: LoadedSample, sample: Sample, spec: Preprocessing) -> dict[str, Array]:
+    """The same for a part that was read; `sample` is named in errors."""
     inputs: dict[str, Array] = {}
     try:
         if loaded.image is not None:
@@ -121,15 +130,6 @@ def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, hel
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def state_digest(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes and values of a state dict."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Extraction:
     """One job: which parts, with which trunk, on which device, into which cache folder."""
@@ -146,23 +146,24 @@ class Extraction:
 
         Raises DataError for a file that cannot be used, RunError when another process fills the same cache.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
-        try:
-            with lock.acquire(timeout=0):
-                return self._fill(advance)
-        except Timeout as exc:
-            raise RunError(
-                f"{self.folder}: another run is extracting the same features; wait for it, then start again."
-            ) from exc
+        with _claimed(self.folder):
+            remove_leftovers(self.folder)
+            return self._fill(advance)
 
     def _fill(self, advance: Callable[[int], None]) -> Features:
         done = self._done()
+        if not done:
+            prune(self.folder.parent, keep=self.folder)
         maps = self._open("r+") if done else self._create()
         advance(done)
         batches = input_batches(self.samples[done:], self.config, workers=self.workers)
         for inputs in batches if done < len(self.samples) else ():
             features = self._extract(inputs)
+            if not np.isfinite(features).all():
+                raise RunError(
+                    "the backbone gives NaN or infinity for these pictures: its weights are damaged or of "
+                    "another network; give others with --weights."
+                )
             maps["features"][done : done + len(features)] = features
             if "mask" in maps:
                 maps["mask"][done : done + len(features)] = inputs["foreground"].numpy()
@@ -201,15 +202,82 @@ class Extraction:
     def _create(self) -> dict[str, Any]:
         count, grid = len(self.samples), self.config.map_size
         channels = {"features": feature_channels(self.trunk, self.config), "mask": 1}
-        return {
-            name: np.lib.format.open_memmap(
-                path, mode="w+", dtype=np.float32, shape=(count, channels[name], grid, grid)
-            )
-            for name, path in self._paths().items()
-        }
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        for name, path in self._paths().items():
+            shape = (count, channels[name], grid, grid)
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        return self._open("r+")
 
     def _open(self, mode: Literal["r", "r+"]) -> dict[str, Any]:
+        if mode == "r+":
+            self._allocate()
         return {name: np.lib.format.open_memmap(path, mode=mode) for name, path in self._paths().items()}
+
+    def _allocate(self) -> None:
+        """Take the blocks of the disk now. RunError, and no cache, where it has not enough of them."""
+        sizes = {path: path.stat().st_size for path in self._paths().values()}
+        try:
+            for path, size in sizes.items():
+                with path.open("rb+") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as exc:
+            for path in sizes:
+                path.unlink(missing_ok=True)
+            raise RunError(
+                f"{self.folder}: the features take {_size(sum(sizes.values()))}, which this disk does not "
+                f"have ({reason(exc)}; {_size(shutil.disk_usage(self.folder).free)} are free); free some or "
+                "name a cache on another disk with AST_EDGE_CACHE."
+            ) from exc
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """The cache `folder`, locked. RunError while another process fills it."""
+    lock = folder / "lock"
+    while True:
+        try:
+            stream = claim(lock)
+        except BlockingIOError as exc:
+            raise RunError(
+                f"{folder}: another run is extracting the same features; wait for it, then start again."
+            ) from exc
+        with stream:
+            # Pruned by another run between opening and locking: then this is a lock on nothing.
+            if os.fstat(stream.fileno()).st_nlink:
+                os.utime(lock)  # used now
+                yield
+                return
+
+
+def prune(folder: Path, *, keep: Path) -> None:
+    """Remove the caches in `folder` that were used longest ago, but `keep`, beyond the limit in gigabytes."""
+    limit = _limit_bytes()
+    used = sorted(
+        ((lock.stat().st_mtime, lock.parent) for lock in folder.glob("*/lock") if lock.parent != keep),
+        reverse=True,
+    )
+    total = 0
+    for _, cache in used:
+        total += sum(path.stat().st_blocks * 512 for path in cache.iterdir())
+        if total > limit:
+            # One that is being filled or read is left alone.
+            with contextlib.suppress(RunError, FileNotFoundError), _claimed(cache):
+                shutil.rmtree(cache)
+
+
+def _limit_bytes() -> float:
+    text = os.environ.get("AST_EDGE_CACHE_GB", "20")
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise UsageError(f"AST_EDGE_CACHE_GB={text}: expected gigabytes as a number, 0 or more.")
+    return limit * 1e9
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,7 @@ def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> No
         shown.advance(done * steps)
         for epoch in range(done + 1, phase.epochs + 1):
             loss = _epoch(phase, parts, config, _Epoch(epoch, optimiser, place.device, shown))
-            held_out = _held_out_loss(phase, parts, config, place.device)
+            held_out = _finite(_held_out_loss(phase, parts, config, place.device), phase, epoch)
             history.append({"phase": phase.name, "epoch": epoch, "loss": loss, "holdout_loss": held_out})
             logger.info("%s epoch %d loss %.6g held-out %.6g", phase.name, epoch, loss, held_out)
             # History first: rows beyond the checkpoint are dropped when the run is resumed.
@@ -148,7 +148,7 @@ def _epoch(phase: Phase, parts: Parts, config: TrainConfig, epoch: _Epoch) -> fl
             loss = phase.loss(features, mask)
         loss.backward()  # type: ignore[no-untyped-call]
         epoch.optimiser.step()
-        total += _finite(loss, phase, epoch.number)
+        total += _finite(loss.item(), phase, epoch.number)
         epoch.shown.advance(1, f"epoch {epoch.number}/{phase.epochs} loss {total / (step + 1):.4g}")
     return total / steps
 
@@ -168,8 +168,7 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.mixed_precision)
 
 
-def _finite(loss: Tensor, phase: Phase, epoch: int) -> float:
-    value = loss.item()
+def _finite(value: float, phase: Phase, epoch: int) -> float:
     if not math.isfinite(value):
         raise RunError(
             f"the {phase.name}'s loss became {value} in epoch {epoch}; start again with a smaller --lr "

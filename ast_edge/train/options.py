@@ -10,6 +10,7 @@ from typing import Any
 from ast_edge.errors import UsageError
 from ast_edge.train.backbone import describe_timm
 from ast_edge.train.config import B5, TrainConfig, changed, preset
+from ast_edge.wording import meant
 
 AUTO = "auto"
 
@@ -35,7 +36,10 @@ def parse_settings(texts: Iterable[str]) -> dict[str, object]:
         if not equals or not key:
             raise UsageError(f"--set {text}: expected KEY=VALUE, as in student.width=64.")
         if key not in SETTINGS:
-            raise UsageError(f"--set {text}: there is no setting '{key}'; there are {', '.join(SETTINGS)}.")
+            raise UsageError(
+                f"--set {text}: there is no setting '{key}'; there are {', '.join(SETTINGS)}."
+                f"{meant(key, SETTINGS)}"
+            )
         try:
             settings[key] = json.loads(value)
         except ValueError:

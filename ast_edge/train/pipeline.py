@@ -15,17 +15,26 @@ from typing import Literal
 import torch
 
 import ast_edge
-from ast_edge.errors import DataError, RunError, UsageError, reason
-from ast_edge.files import cache_root, write_bytes, write_text
+from ast_edge.errors import RunError, UsageError
+from ast_edge.files import cache_root, printable, remove_leftovers, write_bytes, write_text
 from ast_edge.frames.levels import GreyLevels, grey_levels, span
 from ast_edge.frames.reading import picture_size, read_xyz
-from ast_edge.model.manifest import Mode, ModelSpec, PastCalibration, TrainedRange, TrainingData
-from ast_edge.progress import stage
+from ast_edge.model.manifest import (
+    Mode,
+    ModelSpec,
+    PastCalibration,
+    TrainedRange,
+)
+from ast_edge.progress import say, stage
 from ast_edge.train.area import crop_around_parts
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
+from ast_edge.train.checking import check_parts
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Dataset, Sample, fingerprint, open_dataset, split_holdout
+from ast_edge.train.data import (
+    Sample,
+    fingerprint,
+)
 from ast_edge.train.features import (
     Extraction,
     Features,
@@ -34,10 +43,12 @@ from ast_edge.train.features import (
     input_batches,
 )
 from ast_edge.train.fit import Parts, Workplace, fit, student_phase, teacher_phase
+from ast_edge.train.folder import already_there, claimed, new_folder
 from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.references import reference_vectors
 from ast_edge.train.run import Run, RunConfig, pick_device
+from ast_edge.train.split import Split, same_parts, split_parts
 from ast_edge.verdict import scoring
 from ast_edge.verdict.calibration import GoodParts, Origin, calibrate
 
@@ -49,7 +60,9 @@ _CALIBRATION_PARTS = 64
 class TrainRequest:
     """A training job. `weights` is a safetensors file, `seeded` for random ones, or None to download them.
 
-    With `crop_around_parts` the configuration's crop is replaced by one found from the good parts.
+    With `crop_around_parts` the configuration's crop is replaced by one found from the good parts. Parts that
+    cannot be used are refused unless `skip_bad` leaves them out, frames of several sizes unless `mixed_sizes`
+    takes them.
     """
 
     data: Path
@@ -59,88 +72,84 @@ class TrainRequest:
     device: str = "auto"
     workers: int = 0
     crop_around_parts: bool = False
-
-
-@dataclass(frozen=True)
-class Split:
-    """A dataset with its good parts divided into those to train on and those held out."""
-
-    dataset: Dataset
-    train: tuple[Sample, ...]
-    holdout: tuple[Sample, ...]
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """All good parts, those to train on first."""
-        return self.train + self.holdout
-
-    @property
-    def held_out(self) -> list[str]:
-        """Names of the held-out parts in the data folder."""
-        return [sample.name.relative_to(self.dataset.root).as_posix() for sample in self.holdout]
-
-    def describe(self) -> TrainingData:
-        """What the manifest says of them."""
-        # In order of name, as the folder lists them: evaluation knows the parts again whatever was held out.
-        samples = sorted(self.samples, key=lambda sample: sample.name.as_posix())
-        return TrainingData(
-            fingerprint=fingerprint(samples, self.dataset.root),
-            layout=self.dataset.layout,
-            train_parts=len(self.train),
-            holdout_parts=len(self.holdout),
-        )
+    skip_bad: bool = False
+    mixed_sizes: bool = False
 
 
 def train(request: TrainRequest) -> Run:
-    """Start a run in a new folder. UsageError when the folder already holds one; see `resume`."""
+    """Start a run in a new folder; where it ends before it has begun to train, nothing of it is left.
+
+    Raises UsageError when the folder already holds a run (see `resume`), RunError while another process
+    trains in it, DataError for parts that cannot be used.
+    """
     run = Run(request.run)
-    if run.started:
-        raise UsageError(
-            f"{run.path}: already holds a run; continue it with --resume or name another folder."
-        )
     config, device = request.config, pick_device(request.device)
     if config.mode == "depth" and isinstance(request.weights, Path):
         raise UsageError("--weights: mode depth has no backbone; leave the option out.")
-    split = split_parts(request.data, config)
-    if request.crop_around_parts:
-        config = config.model_copy(update={"crop": crop_around_parts(split.samples, config)})
-    _make_folder(run.path)
-    with log_to(run.log), _deterministic():
+    if run.started:
+        raise already_there(run)
+    split, skipped = _checked_split(request)
+    with new_folder(run), log_to(run.log), _deterministic():
         if request.crop_around_parts:
+            config = config.model_copy(update={"crop": crop_around_parts(split.samples, config)})
             logger.info("crop around the parts: %s", config.crop or "the whole frame")
+        for name, why in skipped.items():
+            logger.warning("left out: %s (%s)", name, why)
         weights = _prepare_trunk(run, replace(request, config=config), split.train)
         about = RunConfig(
             train=config,
             data=split.describe(),
-            data_path=str(request.data.resolve()),
+            data_path=os.fsencode(request.data.resolve()).decode("utf-8", "backslashreplace"),
             weights=weights,
             versions=versions(),
+            skipped=skipped,
+            sealed=True,
         )
         write_text(run.config_file, about.model_dump_json(indent=1))
         _work(run, about, split, device, request.workers)
     return run
 
 
+def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
+    """The parts to train on and to hold out, each opened and looked at, and why others are left out."""
+    config = request.config
+    split = split_parts(request.data, config)
+    checked = check_parts(split.samples, config, workers=request.workers)
+    if not request.skip_bad:
+        checked.require_all()
+    if not request.mixed_sizes:
+        checked.require_one_shape()
+    if said := checked.turned():
+        say(said)
+    skipped = {split.name(sample): why for sample, why in checked.bad.items()}
+    if skipped:
+        say(f"{len(skipped)} good parts that cannot be used are left out; the run's log names them.")
+        split = split_parts(request.data, config, skipped)
+    return split, skipped
+
+
 def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> Run:
     """Continue a run that was stopped, to the result that it would have had; a complete run is left alone.
 
-    Raises RunError when there is no run or `data` is not what it was started with.
+    Raises RunError when there is no run, another process is training it, or `data` is not what it was
+    started with.
     """
     if not run.started:
         raise RunError(f"{run.path}: holds no run to resume; start one without --resume.")
     if run.complete:
+        run.spec()
         return run
-    about = run.config()
-    split = split_parts(data, about.train)
-    if split.describe() != about.data:
-        raise RunError(
-            f"{data}: is not the data that {run.path} was started with; give that folder unchanged."
-        )
-    for left_behind in run.path.glob(".*.tmp"):  # by a write that a kill cut off
-        left_behind.unlink()
-    with log_to(run.log), _deterministic():
-        logger.info("resumed")
-        _work(run, about, split, pick_device(device), workers)
+    with claimed(run):
+        about = run.config()
+        split = split_parts(data, about.train, about.skipped)
+        if not same_parts(split.describe(), about.data):
+            raise RunError(
+                f"{data}: is not the data that {run.path} was started with; give that folder unchanged."
+            )
+        remove_leftovers(run.path)
+        with log_to(run.log), _deterministic():
+            logger.info("resumed")
+            _work(run, about, split, pick_device(device), workers)
     return run
 
 
@@ -152,23 +161,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise UsageError(f"{path}: cannot become a run folder ({reason(exc)}); name another.") from exc
-
-
-def split_parts(data: Path, config: TrainConfig) -> Split:
-    """The good parts of `data` as a run with `config` divides them. DataError for data that is unfit."""
-    dataset = open_dataset(data, mode=config.mode, with_test=False)
-    if len(dataset.validation) == 1:
-        raise DataError(f"{dataset.validation[0].name}: is the only validation part; expected 2 or more.")
-    if dataset.validation:
-        return Split(dataset, dataset.train, dataset.validation)
-    return Split(dataset, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed))
 
 
 def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, ...]) -> str:
@@ -279,7 +271,7 @@ def _calibrate(
             levels += [grey_levels(image) for image in inputs["image"].numpy()] if "image" in inputs else []
             shown.advance(len(outputs.score))
     rows = [
-        {"part": str(sample.name), "score": score, "map_maximum": maximum}
+        {"part": printable(sample.name), "score": score, "map_maximum": maximum}
         for sample, score, maximum in zip(holdout, scores, maxima, strict=True)
     ]
     digest = fingerprint(holdout, split.dataset.root)

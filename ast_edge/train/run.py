@@ -8,28 +8,32 @@ checkpoint.safetensors  the phase in progress; gone when the run is complete
 teacher.safetensors     the finished teacher, while the student is trained
 weights.safetensors     the finished network
 calibration.json        score and largest map value of every held-out good part
-spec.json               what decides a verdict: preprocessing, threshold and its origin
 references.npz          inputs with the score and map that PyTorch gave
+seal.json               SHA-256 of the files of a complete run, so that an edit or a flipped bit does not pass
+spec.json               what decides a verdict: preprocessing, threshold and its origin; written last
+.lock                   locked by the process that trains
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ast_edge.errors import RunError, reason
-from ast_edge.files import write_text
+from ast_edge.files import sha256_file, write_text
 from ast_edge.model.manifest import ModelSpec, TrainingData
 from ast_edge.model.references import References
 from ast_edge.train.backbone import Trunk, build_trunk
 from ast_edge.train.checkpoint import load_module, read_tensors
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.network import AstNetwork
+from ast_edge.wording import first_problem
 
 FORMAT_VERSION: Literal[1] = 1
 M = TypeVar("M", bound=BaseModel)
@@ -46,6 +50,8 @@ class RunConfig(BaseModel):
     data_path: str
     weights: str  # where the trunk's weights came from
     versions: dict[str, str]
+    skipped: dict[str, str] = Field(default_factory=dict)  # good parts left out by --skip-bad, and why
+    sealed: bool = False  # complete runs of versions up to 0.1 have no seal
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,16 @@ class Run:
         return self.path / "spec.json"
 
     @property
+    def seal_file(self) -> Path:
+        """Digests of a complete run's files."""
+        return self.path / "seal.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that trains."""
+        return self.path / ".lock"
+
+    @property
     def references_file(self) -> Path:
         """Reference vectors from PyTorch."""
         return self.path / "references.npz"
@@ -116,10 +132,10 @@ class Run:
 
     def config(self) -> RunConfig:
         """The configuration; RunError when it is missing or damaged."""
-        return _validated(RunConfig, self.config_file)
+        return _validated(RunConfig, self.config_file, self._sealed(self.config_file))
 
     def spec(self) -> ModelSpec:
-        """What decides a verdict; RunError when the run is not complete."""
+        """What decides a verdict; RunError when the run is not complete, or was changed since."""
         if not self.complete:
             if self.started:
                 raise RunError(
@@ -128,16 +144,42 @@ class Run:
             raise RunError(
                 f"{self.path}: is not a run folder of `ast-edge train` (there is no config.json in it)."
             )
-        return _validated(ModelSpec, self.spec_file)
+        return _validated(ModelSpec, self.spec_file, self._sealed(self.spec_file))
 
     def write_spec(self, spec: ModelSpec) -> None:
-        """Complete the run."""
-        write_text(self.spec_file, spec.model_dump_json(indent=1))
+        """Complete the run: seal its files, then write what decides a verdict."""
+        text = spec.model_dump_json(indent=1)
+        files = (self.config_file, self.trunk_file, self.weights, self.calibration, self.references_file)
+        seal = {path.name: sha256_file(path) for path in files if path.exists()}
+        seal[self.spec_file.name] = hashlib.sha256(text.encode()).hexdigest()
+        write_text(self.seal_file, json.dumps(seal, indent=1))
+        write_text(self.spec_file, text)
+
+    def _sealed(self, path: Path) -> str | None:
+        """The SHA-256 that the seal of a complete run has for a file; None where it needs none."""
+        if not self.complete:
+            return None
+        if not self.seal_file.exists() and not _validated(RunConfig, self.config_file, None).sealed:
+            return None
+        try:
+            seal = json.loads(self.seal_file.read_text(encoding="utf-8"))
+            return str(seal[path.name])
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise RunError(
+                f"{self.seal_file}: is missing or damaged, so the run cannot be trusted; restore it from a "
+                "copy or train again."
+            ) from exc
+
+    def _require_sealed(self, path: Path) -> None:
+        expected = self._sealed(path)
+        if expected is not None and sha256_file(path) != expected:
+            raise _broken_seal(path)
 
     def references(self) -> References:
         """Reference vectors from PyTorch; RunError when they are missing."""
         if not self.references_file.is_file():
             raise RunError(f"{self.references_file}: is missing; the run is damaged, train it again.")
+        self._require_sealed(self.references_file)
         references = References.from_bytes(self.references_file.read_bytes(), str(self.references_file))
         references.check(self.spec(), str(self.references_file))
         return references
@@ -156,25 +198,38 @@ class Run:
         config = self.config().train
         trunk = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
         network = AstNetwork(config, trunk)
-        load_module(network, read_tensors(self.weights)[0], self.weights)
+        tensors, _ = read_tensors(self.weights)
+        self._require_sealed(self.weights)
+        load_module(network, tensors, self.weights)
         return network.eval().requires_grad_(requires_grad=False)
 
 
-def _validated(model: type[M], path: Path) -> M:
+def _validated(model: type[M], path: Path, sha256: str | None) -> M:
+    """A file's content; RunError where it is not what the seal has of it."""
     try:
-        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        data = path.read_bytes()
     except OSError as exc:
         raise RunError(
             f"{path}: cannot be read ({reason(exc)}); is {path.parent} a run of `ast-edge train`?"
         ) from exc
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise _broken_seal(path)
+    try:
+        return model.model_validate(json.loads(data))
     except ValidationError as exc:
-        first = exc.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "content"
+        key, said = first_problem(exc)
         raise RunError(
-            f"{path}: is damaged or from another version (key '{key}': {first['msg']}); train again."
+            f"{path}: is damaged or from another version (key '{key or 'content'}': {said}); train again."
         ) from exc
     except ValueError as exc:
         raise RunError(f"{path}: is damaged ({exc}); train again.") from exc
+
+
+def _broken_seal(path: Path) -> RunError:
+    return RunError(
+        f"{path}: was changed after the run was complete (its digest does not match); restore it from a copy "
+        "or train again."
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -75,8 +75,10 @@ def _onnxruntime(model: Path, threads: int) -> Run:
 
 
 def _openvino(model: Path, threads: int) -> Run:
-    import openvino  # noqa: PLC0415  # each worker loads one engine
+    from ast_edge.telemetry import without_openvino_telemetry  # noqa: PLC0415
 
+    with without_openvino_telemetry():
+        import openvino  # noqa: PLC0415  # each worker loads one engine
     settings: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",

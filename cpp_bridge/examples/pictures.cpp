@@ -19,8 +19,8 @@ bool is_picture(const fs::path& path) {
 }
 
 cv::Mat read_frame(const std::string& path) {
-    // As the pixels lie in the file: no EXIF orientation is applied.
-    cv::Mat frame = cv::imread(path, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+    // Turned as its EXIF orientation says, as training and the Python runtime turn it.
+    cv::Mat frame = cv::imread(path, cv::IMREAD_COLOR);
     if (frame.empty()) throw std::runtime_error(path + ": is no picture, or it is damaged; replace it.");
     return frame;
 }

@@ -95,6 +95,7 @@ void check_training_data(Reader reader) {
     reader.text("layout");
     reader.integer("train_parts", 1);
     reader.integer("holdout_parts", 1);
+    if (reader.has("seen")) reader.text("seen");
     reader.done();
 }
 

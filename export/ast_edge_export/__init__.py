@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ast_edge  # noqa: F401  (it switches ONNX Runtime's telemetry off before that is loaded)
+
 if TYPE_CHECKING:
     from ast_edge_export.export import Exported as Exported
     from ast_edge_export.export import export_run as export_run

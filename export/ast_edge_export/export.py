@@ -25,8 +25,9 @@ from ast_edge.model.references import References, reference_path
 from ast_edge.progress import stage
 from ast_edge.train.data import GOOD, Sample, open_dataset
 from ast_edge.train.features import network_inputs
-from ast_edge.train.pipeline import split_parts, versions
+from ast_edge.train.pipeline import versions
 from ast_edge.train.run import Run
+from ast_edge.train.split import same_parts, split_parts
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.int8_gate import Evidence, Int8Report, Proof, quantise
 from ast_edge_export.quantise import Inputs
@@ -158,8 +159,8 @@ def _evidence(run: Run, data: Path | None, copies: int) -> Evidence:
     """Inputs from the folder that was trained on, unchanged since; `copies` of a part fill a batch."""
     about = run.config()
     folder = data or Path(about.data_path)
-    split = split_parts(folder, about.train)
-    if split.describe() != about.data:
+    split = split_parts(folder, about.train, about.skipped)
+    if not same_parts(split.describe(), about.data):
         raise RunError(f"{folder}: is not the data that {run.path} was trained on; name it with --data.")
     dataset = open_dataset(folder, mode=about.train.mode)
     step = max(1, len(split.train) // RANGE_PARTS)

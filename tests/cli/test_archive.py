@@ -133,13 +133,13 @@ def test_export(cli: Cli, archive: Path, tmp_path: Path) -> None:
         ("6", "reject", "E6"),
     ]
     for row in rows:
-        name = row["picture"].removeprefix("rgb/")
+        name = row["picture"].removeprefix("test/reject/rgb/")
         (original,) = (archive / "pictures").rglob(name)
         assert np.array_equal(read_image(target / row["picture"]), read_image(original))
         assert (target / row["overlay"]).is_file()
     assert rows[0]["depth"] == ""
     # As the layout of the training data has it: xyz beside rgb, by the same name.
-    assert rows[1]["depth"] == "xyz/run-0000006.tiff"
+    assert rows[1]["depth"] == "test/reject/xyz/run-0000006.tiff"
     assert (read_xyz(target / rows[1]["depth"]) == 0.5).all()
     assert not list(tmp_path.glob(".*"))
 
@@ -148,14 +148,18 @@ def test_export_leaves_overlays_out_and_takes_an_empty_folder(
     cli: Cli, archive: Path, tmp_path: Path
 ) -> None:
     assert cli("archive", "export", archive, tmp_path, "--limit", 1).out.startswith("1 of 6 parts, 2 files")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.csv", "rgb", "xyz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.csv", "test"]
 
 
 def test_an_exported_folder_can_be_inspected(cli: Cli, archive: Path, tmp_path: Path, tiny_rgb: Path) -> None:
+    """As one folder, like the product that a model was trained on."""
     cli("archive", "export", archive, tmp_path / "out", "--with-picture")
-    done = cli("inspect", tiny_rgb, tmp_path / "out" / "rgb")
+    with (tmp_path / "out" / "parts.csv").open(newline="", encoding="utf-8") as stream:
+        judged = [row for row in csv.DictReader(stream) if row["verdict"] != "fault"]
+    done = cli("inspect", tiny_rgb, tmp_path / "out")
     assert done.code == 0
-    assert "5 pictures" in done.out
+    assert {row["verdict"] for row in judged} == {"pass", "reject"}
+    assert f"{len(judged)} pictures" in done.out
 
 
 def test_export_never_overwrites(cli: Cli, archive: Path, tmp_path: Path) -> None:
@@ -177,8 +181,11 @@ def test_files_that_are_gone_are_told(cli: Cli, tmp_path: Path) -> None:
     picture.unlink()
     assert f"{picture} (gone)" in cli("archive", "show", tmp_path / "archive", "run-0000001").out
     done = cli("archive", "export", tmp_path / "archive", tmp_path / "out")
-    assert (done.code, done.err) == (0, "files that are not in the archive any more: 1\n")
-    assert [path.name for path in (tmp_path / "out" / "rgb").iterdir()] == ["run-0000002.png"]
+    out = tmp_path / "out"
+    said = "files that are not in the archive any more: 1 (picture of run-0000001), listed in"
+    assert (done.code, done.err) == (0, f"{said} {out / 'missing.csv'}\n")
+    assert (out / "missing.csv").read_text().splitlines() == ["part_id,file", "run-0000001,picture"]
+    assert [path.name for path in (out / "test" / "reject").iterdir()] == ["run-0000002.png"]
 
 
 def test_nothing_in_an_archive_is_trusted(cli: Cli, tmp_path: Path) -> None:
@@ -206,7 +213,7 @@ def test_nothing_in_an_archive_is_trusted(cli: Cli, tmp_path: Path) -> None:
     assert all(one.isprintable() or one == "\n" for one in done.out)
     assert cli("archive", "show", folder, "run-0000001").code == 0
     assert cli("archive", "export", folder, tmp_path / "out").code == 0
-    assert not (tmp_path / "out" / "rgb").exists()
+    assert not list((tmp_path / "out").rglob("*.png"))
     with (tmp_path / "out" / "parts.csv").open(newline="", encoding="utf-8") as stream:
         assert {row["external_id"] for row in csv.DictReader(stream)} == {"'=1+1"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_edge.cli.reporting import info_text
+from ast_edge.cli.describing import Described, info_text
 from ast_edge.model.manifest import Manifest, Mode, Range, TrainedRange
 from ast_edge.model.onnx_file import read_model_file
 from ast_edge.verdict.scoring import statement
@@ -30,9 +30,11 @@ def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:
     model = read_model_file(tiny_rgb)
     size, levels = Range(low=48, high=48), Range(low=100, high=120.25)
     trained = TrainedRange(width=size, height=size, brightness=levels, contrast=levels)
-    text = info_text(replace(model, manifest=model.manifest.model_copy(update={"trained": trained})))
+    text = info_text(
+        Described.of_file(replace(model, manifest=model.manifest.model_copy(update={"trained": trained})))
+    )
     assert "48 x 48 pixels, brightness 100 to 120.2, contrast 100 to 120.2; a frame unlike" in text
-    assert "good parts     " not in info_text(model)
+    assert "good parts     " not in info_text(Described.of_file(model))
 
 
 def test_free_batch_is_shown_as_n(cli: Cli, tmp_path: Path) -> None:

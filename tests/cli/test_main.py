@@ -47,6 +47,62 @@ def test_without_a_command_the_help_is_shown_and_the_code_tells_wrong_usage(cli:
     assert "inspect" in done.out
 
 
+def test_a_switch_shows_no_type(cli: Cli) -> None:
+    for words in (("--help",), ("train", "--help"), ("archive", "--help"), ("archive", "list", "--help")):
+        assert "<bool>" not in cli(*words).out
+
+
+def test_the_help_of_all_commands_at_once(cli: Cli) -> None:
+    done = cli("--help-all")
+    assert done.code == 0
+    for usage in (
+        "train [OPTIONS]",
+        "archive export [OPTIONS]",
+        "audit verify [OPTIONS]",
+        "doctor [OPTIONS]",
+    ):
+        assert f"Usage: ast-edge {usage}" in done.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_generated(process: Cli, shell: str) -> None:
+    done = process(
+        "--show-completion", shell, environment={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    )
+    assert done.code == 0, done.err
+    assert f"complete_{shell}" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "guess"),
+    [
+        (["inspct"], "Did you mean 'inspect'?"),
+        (["info", "model.onnx", "--jsn"], "--json"),
+        (["train", "x", "-o", "y", "--set", "studnt.width=3"], "Did you mean 'student.width'?"),
+        (["train", "x", "-o", "y", "--backbone", "resnt18:1"], "Did you mean 'resnet18'?"),
+    ],
+)
+def test_a_word_that_is_nearly_right_is_guessed(cli: Cli, words: list[str], guess: str) -> None:
+    done = cli(*words)
+    assert done.code == 2
+    assert guess in done.error
+
+
+def test_names_of_files_cannot_command_a_terminal(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> None:
+    evil = "\x1b]0;title\x07\x1b[2J\u202e.png"
+    (tmp_path / evil).write_bytes(b"no picture")
+    for words in (
+        ("inspect", tiny_rgb, tmp_path),
+        ("info", tmp_path / evil),
+        ("inspect", tmp_path / evil, "x"),
+    ):
+        done = cli(*words)
+        assert done.code != 0
+        for text in (done.out, done.err):
+            assert all(one.isprintable() or one == "\n" for one in text)
+        assert "\\x1b[2J" in done.out + done.err
+
+
 def test_version(cli: Cli) -> None:
     done = cli("--version")
     assert (done.code, done.out) == (0, f"ast-edge {ast_edge.__version__}\n")

@@ -11,7 +11,7 @@ from ast_edge.train.area import crop_around_parts
 from ast_edge.train.data import open_dataset
 from ast_edge.train.run import Run
 from tests.cli.conftest import Cli, refusal
-from tests.small import COUNTS, OPTIONS, PARTS
+from tests.small import COUNTS, OPTIONS, PARTS, unsealed
 
 SMALL = ("--preset", "nano", "--weights", "seeded", "--image-size", "64")
 pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
@@ -42,7 +42,13 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     assert out[3] == f"next: ast-edge export {run} -o model.onnx"
     # The last line of each stage; a slow machine prints others in between.
     said = dict(line.split(": ") for line in done.err.splitlines())
-    assert list(said) == ["extracting features", "training teacher", "training student", "calibrating"]
+    assert list(said) == [
+        "checking pictures",
+        "extracting features",
+        "training teacher",
+        "training student",
+        "calibrating",
+    ]
     assert said["extracting features"] == f"{PARTS}/{PARTS}"
     assert " epoch 2/2 loss " in said["training teacher"]
 
@@ -128,21 +134,21 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         ("--backbone tf_efficientnet_b5.aa_in1k:blocks5 --image-size 80", "stride, 32"),
         ("--crop 1,2,3", "--crop 1,2,3: expected 4 whole numbers with commas between them"),
         ("--crop a", "--crop a: expected 4 whole numbers"),
-        ("--crop 0,0,0,10", "crop.width: Input should be greater than 0 (given: 0)"),
-        ("--crop=-1,0,10,10", "crop.x: Input should be greater than or equal to 0 (given: -1)"),
-        ("--epochs 0", "teacher.epochs: Input should be greater than 0 (given: 0)"),
-        ("--epochs 1,0", "student.epochs: Input should be greater than 0 (given: 0)"),
+        ("--crop 0,0,0,10", "crop.width: must be greater than 0 (given: 0)"),
+        ("--crop=-1,0,10,10", "crop.x: must be at least 0 (given: -1)"),
+        ("--epochs 0", "teacher.epochs: must be greater than 0 (given: 0)"),
+        ("--epochs 1,0", "student.epochs: must be greater than 0 (given: 0)"),
         ("--epochs 1,2,3", "--epochs 1,2,3: expected 1 to 2 whole numbers"),
         ("--epochs many", "--epochs many: expected 1 to 2 whole numbers"),
         ("--batch-size 0", "--batch-size"),
-        ("--lr 0", "lr: Input should be greater than 0 (given: 0.0)"),
-        ("--lr nan", "lr: Input should be a finite number (given: nan)"),
+        ("--lr 0", "lr: must be greater than 0 (given: 0.0)"),
+        ("--lr nan", "lr: must be a finite number (given: nan)"),
         ("--lr fast", "--lr"),
         ("--seed -1", "--seed"),
         ("--seed 9223372036854775808", "--seed"),
         ("--noise -1", "--noise"),
-        ("--holdout 1", "holdout: Input should be less than 1"),
-        ("--false-reject-rate 0", "false_reject_rate: Input should be greater than 0"),
+        ("--holdout 1", "holdout: must be less than 1"),
+        ("--false-reject-rate 0", "false_reject_rate: must be greater than 0"),
         ("--mode xyz", "--mode"),
         ("--preset large", "--preset"),
         ("--aggregation median", "aggregation: expected mean, max or topK"),
@@ -151,8 +157,8 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         ("--set width", "--set width: expected KEY=VALUE"),
         ("--set width=3", "--set width=3: there is no setting 'width'; there are backbone.name, "),
         ("--set mode=depth", "there is no setting 'mode'"),
-        ("--set student.width=wide", "student.width: Input should be a valid integer"),
-        ("--set student.width=0", "student.width: Input should be greater than 0 (given: 0)"),
+        ("--set student.width=wide", "student.width: must be a whole number"),
+        ("--set student.width=0", "student.width: must be greater than 0 (given: 0)"),
         ("--set teacher.kernels=[2]", "a kernel has an odd size"),
         ("--workers -1", "--workers"),
         ("--no-such-option", "--no-such-option"),
@@ -307,7 +313,7 @@ def test_export_refuses_in_one_sentence(cli: Cli, depth_run: Path, tmp_path: Pat
     assert "--batch" in refusal(cli, 2, "export", depth_run, "-o", model, "--batch", 0)
     assert "must end with .onnx" in refusal(cli, 2, "export", depth_run, "-o", tmp_path / "model")
     assert "is not a run folder" in refusal(cli, 1, "export", tmp_path, "-o", model)
-    damaged = Path(shutil.copytree(depth_run, tmp_path / "damaged"))
+    damaged = unsealed(Path(shutil.copytree(depth_run, tmp_path / "damaged")))
     (damaged / "references.npz").write_bytes(b"PK")
     assert "the reference vectors are damaged" in refusal(cli, 1, "export", damaged, "-o", model)
     (damaged / "weights.safetensors").write_bytes(b"")
@@ -317,7 +323,7 @@ def test_export_refuses_in_one_sentence(cli: Cli, depth_run: Path, tmp_path: Pat
 
 
 def test_a_model_that_does_not_prove_itself_is_not_written(cli: Cli, depth_run: Path, tmp_path: Path) -> None:
-    run = Run(Path(shutil.copytree(depth_run, tmp_path / "run")))
+    run = Run(unsealed(Path(shutil.copytree(depth_run, tmp_path / "run"))))
     references = run.references()
     references.score[2] *= 1.01
     run.references_file.write_bytes(references.to_bytes())

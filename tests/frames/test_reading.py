@@ -17,8 +17,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from ast_edge.errors import BackendError, DataError
-from ast_edge.frames.reading import IMAGE_SUFFIXES, list_images, read_image, read_mask, read_xyz, xyz_beside
+from ast_edge.errors import BackendError, DataError, UsageError
+from ast_edge.frames.reading import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    list_images,
+    orientation_of,
+    picture_size,
+    read_image,
+    read_mask,
+    read_xyz,
+    set_max_pixels,
+    xyz_beside,
+)
 from tests.real_data import cable_gland
 
 RGB: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -169,13 +180,73 @@ def test_several_pictures_in_one_file_are_refused(tmp_path: Path, kind: str) -> 
     refused(read_image, saved(tmp_path, encoded(Image.fromarray(RGB), kind, **pages)), "found 2 in the file")
 
 
-def test_orientation_is_not_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_orientation_says(tmp_path: Path, kind: str, orientation: int) -> None:
+    """All four formats alike, and as OpenCV turns them, which the C++ example reads with."""
+    upright = np.full((20, 30, 3), 40, np.uint8)
+    upright[:8, :8] = 200
     exif = Image.Exif()
-    exif[274] = 6
-    turned = encoded(Image.fromarray(RGB), "PNG", exif=exif)
-    np.testing.assert_array_equal(read_image(saved(tmp_path, turned)), RGB)
-    turned = encoded(Image.fromarray(RGB), "TIFF", tiffinfo={274: 6})
-    refused(read_image, saved(tmp_path, turned), r"asks to be turned \(orientation 6\)")
+    exif[274] = orientation
+    exact: dict[str, Any] = {"quality": 100, "lossless": True}
+    path = saved(tmp_path, encoded(Image.fromarray(upright), kind, exif=exif, **exact), f"a.{kind.lower()}")
+    turned = {
+        **{1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1]},
+        **{5: upright.swapaxes(0, 1), 6: np.rot90(upright, -1)},
+        **{7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright)},
+    }[orientation]
+    found = read_image(path)
+    assert np.abs(found.astype(int) - turned).max() <= 3
+    assert picture_size(path) == turned.shape[1::-1]
+    assert orientation_of(path) == orientation
+    if kind in {"PNG", "JPEG"}:
+        seen = cv2.imread(str(path))
+        assert seen is not None
+        assert np.array_equal(seen, found[..., ::-1])
+    mask = read_mask(path)
+    assert mask.shape == turned.shape[:2]
+
+
+def test_a_depth_map_that_asks_to_be_turned_is_refused(tmp_path: Path) -> None:
+    xyz = np.zeros((4, 6, 3), np.float32)
+    path = tmp_path / "000.tiff"
+    tifffile.imwrite(path, xyz, photometric="rgb", extratags=[(274, 3, 1, 6, False)])
+    refused(read_xyz, path, r"found one to be turned \(orientation 6\)")
+
+
+@pytest.mark.parametrize("size", [(10_000, 9_500), (13_500, 13_400)])
+def test_a_large_picture_is_read_or_refused_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """Pillow alone warns from 90 megapixels on and calls more than 179 an attack."""
+    path = tmp_path / "large.png"
+    Image.new("L", size).save(path, compress_level=1)
+    megapixels = round(size[0] * size[1] / 1e6)
+    assert megapixels > 90
+    if size[0] * size[1] > MAX_PIXELS:
+        refused(
+            picture_size, path, f"are {megapixels} megapixels, more than the limit of 179; .*--max-pixels"
+        )
+        monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "1")
+        set_max_pixels(size[0] * size[1])
+    assert picture_size(path) == size
+    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "1000000")
+    refused(read_image, path, "more than the limit of 1; ")
+
+
+def test_a_depth_map_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "000.tiff"
+    tifffile.imwrite(path, np.zeros((40, 60, 3), np.float32), photometric="rgb")
+    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "2399")
+    refused(read_xyz, path, "--max-pixels")
+    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "2400")
+    assert read_xyz(path).shape == (40, 60)
+
+
+def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "many")
+    with pytest.raises(UsageError, match="AST_EDGE_MAX_PIXELS=many: expected a number of pixels"):
+        read_image(saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")))
 
 
 # --- masks

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
+from ast_edge.cli.reporting import evaluation_text
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.model.arrays import Array
@@ -192,6 +193,10 @@ def test_the_parts_trained_on_are_refused_whatever_was_held_out(tmp_path: Path, 
 
     good = tmp_path / "good"
     write(good, range(20, 200, 20), (64, 64))
+    for path in good.iterdir():
+        with Image.open(path) as picture:
+            picture.putpixel((3, 4), (255, 0, 0))  # no picture of a part is of one colour
+            picture.save(path)
     small: dict[str, object] = {
         "backbone.stages": (1,),
         "backbone.stride": 4,
@@ -206,8 +211,14 @@ def test_the_parts_trained_on_are_refused_whatever_was_held_out(tmp_path: Path, 
     with open_model(run.path) as inspector:
         with pytest.raises(UsageError, match=r"elsewhere: these are the parts the model was trained on"):
             parts_to_test(moved, inspector)
+        # One more: the others are known one by one.
         Image.new("RGB", (64, 64), "white").save(moved / "new.png")
-        assert len(parts_to_test(moved, inspector).test) == 10
+        with pytest.raises(UsageError, match=r"and 6 more of 10 parts: the model was trained on them"):
+            parts_to_test(moved, inspector)
+        fresh = tmp_path / "fresh"
+        fresh.mkdir()
+        shutil.copy(moved / "new.png", fresh)
+        assert len(parts_to_test(fresh, inspector).test) == 1
 
 
 def test_a_dataset_without_test_parts_is_refused(tmp_path: Path) -> None:
@@ -216,10 +227,26 @@ def test_a_dataset_without_test_parts_is_refused(tmp_path: Path) -> None:
         judged(tmp_path)
 
 
-def test_a_part_that_cannot_be_judged_is_named(labelled: Path) -> None:
+def test_a_part_that_cannot_be_read_is_a_fault_as_on_the_line(labelled: Path) -> None:
+    before = judged(labelled)
     (labelled / "test" / "dent" / "001.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"dent/001\.png"):
-        judged(labelled)
+    found = judged(labelled)
+    assert found.faults == before.faults + 1
+    (fault,) = (part for part in found.parts if part.name == "test/dent/001.png")
+    assert (fault.verdict, fault.score) == ("fault", None)
+    assert "is not a PNG, JPEG, BMP, TIFF or WebP picture" in fault.reason
+    assert found.pixel_auroc is not None
+
+
+def test_without_masks_there_are_image_figures(labelled: Path) -> None:
+    before = judged(labelled)
+    next((labelled / "ground_truth").rglob("*.png")).unlink()
+    found = judged(labelled)
+    assert (found.image_auroc, found.escape_rate) == (before.image_auroc, before.escape_rate)
+    assert (found.pixel_auroc, found.aupro_30, found.without_mask) == (None, None, 1)
+    text = evaluation_text(found)
+    assert f"left out: 1 of {found.defective_parts} defective parts have no mask" in text
+    assert "pixel AUROC" not in text
 
 
 def test_a_run_that_is_not_complete_is_refused(rgb_run: Path, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from PIL import Image
 
 from ast_edge.errors import DataError, RunError
-from ast_edge.files import cache_root
+from ast_edge.files import cache_root, claim
 from ast_edge.model.manifest import Mode
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig, changed, preset
@@ -231,7 +230,7 @@ def test_damaged_arrays_mean_from_the_beginning(
 
 
 def test_a_cache_in_use_is_refused(product: Path, tmp_path: Path) -> None:
-    with FileLock(tmp_path / "lock"), pytest.raises(RunError, match="another run is extracting the same"):
+    with claim(tmp_path / "lock"), pytest.raises(RunError, match="another run is extracting the same"):
         extraction(product, tmp_path).run(nothing)
     assert len(extraction(product, tmp_path).run(nothing)) == COUNTS.train
 

@@ -55,8 +55,11 @@ def test_ctrl_c_says_one_line_and_can_be_resumed(
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
     *talk, last = err.splitlines()
-    assert last == "ast-edge: error: interrupted."
-    assert {line.split(":")[0] for line in talk} <= {"extracting features", "training teacher"}
+    words = f"ast-edge train {product} -o {tmp_path / 'stopped' / 'run'} --resume"
+    assert last == f"ast-edge: error: interrupted; `{words}` continues the run."
+    assert {line.split(":")[0] for line in talk} <= {
+        *("checking pictures", "extracting features", "training teacher"),
+    }
     log = (tmp_path / "stopped" / "run" / "train.log").read_text()
     assert log.splitlines()[-1].endswith("ERROR stopped: KeyboardInterrupt")
     monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / "stopped" / "cache"))

@@ -19,13 +19,15 @@ from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode
 from ast_edge.train.references import disturbed
 from ast_edge.train.run import Run, RunConfig, pick_device
-from tests.small import COUNTS, EPOCHS, MODES
+from tests.small import COUNTS, EPOCHS, MODES, unsealed
 
 FILES = {
+    ".lock",
     "calibration.json",
     "config.json",
     "history.json",
     "references.npz",
+    "seal.json",
     "spec.json",
     "train.log",
     "weights.safetensors",
@@ -34,7 +36,8 @@ FILES = {
 
 @pytest.fixture
 def copied(rgb_run: Path, tmp_path: Path) -> Run:
-    return Run(Path(shutil.copytree(rgb_run, tmp_path / "run")))
+    """Without a seal, which would refuse any other content before it is looked at."""
+    return Run(unsealed(Path(shutil.copytree(rgb_run, tmp_path / "run"))))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -69,6 +72,7 @@ CHECKS: dict[str, Callable[[bytes], bool]] = {
     ".npz": is_plain_npz,
     ".json": is_json,
     ".log": is_log,
+    "": lambda data: not data,  # the lock
 }
 
 

@@ -59,7 +59,7 @@ class Secret(Options):
         assert self.file is not None  # noqa: S101 (checked by the validator)
         try:
             with self.file.open("rb") as stream:
-                return stream.read(_SECRET_BYTES).decode().strip(), f"the file {self.file}"
+                return stream.read(_SECRET_BYTES).decode("utf-8-sig").strip(), f"the file {self.file}"
         except (OSError, UnicodeDecodeError) as exc:
             raise LineError(
                 f"{what}: {self.file} cannot be read ({reason(exc)}); check path and rights."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ast_edge.errors import LineError, reason
+from ast_edge.wording import meant, problem
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +35,7 @@ def read_toml(path: Path, model: type[_Model]) -> _Model:
         return model.model_validate(content)
     except ValidationError as exc:
         problems = [
-            _problem(path, text, content, error["loc"], error["msg"], error["type"])
+            _problem(path, text, content, error, model)
             for error in exc.errors(include_url=False, include_input=False)
         ]
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -69,19 +71,41 @@ def _text(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise LineError(f"{path}: larger than {MAX_BYTES} bytes; this is not a station's configuration.")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # some editors put a byte-order mark before it
     except UnicodeDecodeError as exc:
         raise LineError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start}).") from exc
 
 
-def _problem(path: Path, text: str, content: object, where: Sequence[_Key], message: str, kind: str) -> str:
+def _problem(path: Path, text: str, content: object, error: ErrorDetails, model: type[BaseModel]) -> str:
+    where, kind = error["loc"], error["type"]
     known = _known(content, where)
-    missing = kind == "missing"
-    name = _dotted([*known, where[-1]] if missing else known) or "the file"
-    said = "is missing" if missing else message.removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        said = "there is no such key"
+    name = _dotted([*known, where[-1]] if kind == "missing" else known) or "the file"
+    said = problem(error)
+    if kind == "extra_forbidden" and (guess := meant(str(where[-1]), _keys_at(model, where[:-1]))):
+        said += f".{guess}"
     return f"{path}:{line_of(text, known)}: {name}: {said}"
+
+
+def _keys_at(model: type[BaseModel], where: Sequence[_Key]) -> set[str]:
+    """The keys that the section at `where` may have."""
+    models = {model}
+    for key in where:
+        inner = {
+            found
+            for one in models
+            if str(key) in one.model_fields
+            for found in _models_in(one.model_fields[str(key)].annotation)
+        }
+        models = (
+            inner or models
+        )  # pydantic puts the kind of a section, or a place in a list, between the keys
+    return {name for one in models for name in one.model_fields}
+
+
+def _models_in(annotation: object) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {found for part in get_args(annotation) for found in _models_in(part)}
 
 
 def _known(content: object, where: Sequence[_Key]) -> list[_Key]:

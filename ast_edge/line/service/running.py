@@ -52,12 +52,16 @@ def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
 
 @contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP set `stop`; the handlers of before come back at the end."""
+    """SIGTERM, SIGINT and SIGHUP set `stop`; the earlier handlers come back at the end.
+
+    One that is ignored from the start, as `nohup` ignores SIGHUP, stays ignored.
+    """
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, asked) for number in _SIGNALS}
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, asked) for number in heeded}
     try:
         yield
     finally:

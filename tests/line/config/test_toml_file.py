@@ -50,15 +50,24 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('name = "x"\ncolour = 1\n', "FILE:2: colour: there is no such key."),
+        ('name = "x"\nmny = [1]\n', "FILE:2: mny: there is no such key. Did you mean 'many'?"),
+        (
+            'name = "x"\n[inner]\nkind = "a"\nprot = 1\n',
+            "FILE:4: inner.prot: there is no such key. Did you mean 'port'?",
+        ),
+        ("\ufeffname = 1", "FILE:1: name: must be a text"),
         ("\n# nothing\n[inner]\nkind='a'\n", "FILE:1: name: is missing."),
         (
             'name = "x"\n\n[inner]\nkind = "a"\n# high\nport = "high"\n',
-            "FILE:6: inner.port: Input should be a valid integer",
+            "FILE:6: inner.port: must be a whole number",
         ),
         ('name = "x"\n[[output]]\nkind="a"\n\n[[output]]\nkind="b"\n', "FILE:5: output[1].host: is missing."),
-        ('name = "x"\n[[output]]\nkind="c"\n', "FILE:2: output[0]: Input tag 'c'"),
-        ('name = "x"\nmany = [\n  1,\n  "two",\n]\n', "FILE:2: many[1]: Input should be a valid integer"),
-        ("name = 1\nmany = 2\nother = 3", "FILE:1: name: Input should be a valid string; FILE:2: many:"),
+        (
+            'name = "x"\n[[output]]\nkind="c"\n',
+            "FILE:2: output[0]: its 'kind' must be one of 'a', 'b', not 'c'",
+        ),
+        ('name = "x"\nmany = [\n  1,\n  "two",\n]\n', "FILE:2: many[1]: must be a whole number"),
+        ("name = 1\nmany = 2\nother = 3", "FILE:1: name: must be a text; FILE:2: many:"),
         ("name = [", "FILE: this is not TOML:"),
         ("name = 'x'\nname = 'y'", "FILE: this is not TOML:"),
     ],

@@ -1,0 +1,163 @@
+"""What `ast-edge info` prints: what a model, an engine or a training run says about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ast_edge.cli.reporting import table
+from ast_edge.model.engine_file import AnyModel, read_any
+from ast_edge.model.manifest import Manifest, ModelSpec, PastCalibration, Range, TensorSpec, TrainedRange
+from ast_edge.verdict.scoring import statement
+
+
+@dataclass(frozen=True)
+class Described:
+    """A file or run folder with what decides its verdicts; `size` in bytes, 0 for a folder."""
+
+    path: Path
+    size: int
+    spec: ModelSpec
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_file(cls, model: AnyModel) -> Described:
+        """A model or an engine."""
+        return cls(model.path, model.size, model.manifest, model.manifest.versions)
+
+
+def describe(path: Path) -> Described:
+    """What `path` is. Raises ModelError or RunError when it is refused."""
+    if not path.is_dir():
+        return Described.of_file(read_any(path))
+    from ast_edge.train.run import Run  # needs torch, which models do not
+
+    run = Run(path)
+    return Described(path, 0, run.spec(), run.config().versions)
+
+
+def info_json(found: Described) -> str:
+    """The manifest with path, size in bytes and the threshold's statement, as one JSON object."""
+    content = {
+        "path": str(found.path),
+        "size_bytes": found.size,
+        "threshold_statement": statement(found.spec.threshold),
+        "manifest": found.spec.model_dump(mode="json"),
+    }
+    return json.dumps(content, allow_nan=False)
+
+
+def info_text(found: Described) -> str:
+    """The manifest in readable lines."""
+    return table(_rows(found))
+
+
+def differences_text(first: Described, second: Described) -> str:
+    """What two of them say differently, one below the other."""
+    ones, others = _by_name(first), _by_name(second)
+    lines = []
+    for name in dict.fromkeys([*ones, *others]):
+        one, other = ones.get(name, "-"), others.get(name, "-")
+        if one != other:
+            lines += [(name, one), ("", other)]
+    return table(lines)
+
+
+def _by_name(found: Described) -> dict[str, str]:
+    rows: dict[str, str] = {}
+    above = ""
+    for name, text in _rows(found):
+        above = name or above  # a row without a name goes on with the one above
+        rows[above] = f"{rows[above]}; {text}" if above in rows else text
+    return rows
+
+
+def _rows(found: Described) -> list[tuple[str, str]]:
+    spec = found.spec
+    data, threshold = spec.training_data, spec.threshold
+    return [
+        *_identity(found),
+        ("frame", _frame(spec)),
+        ("pictures", "from files are turned as their EXIF orientation says"),
+        *((("good parts", _seen(spec.trained)),) if spec.trained is not None else ()),
+        ("score", f"{spec.aggregation} of the anomaly map"),
+        ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
+        ("", statement(threshold)),
+        *_calibrations(spec),
+        ("trained on", f"{data.train_parts} good parts, {data.holdout_parts} held out ({data.layout})"),
+        ("data", f"fingerprint {data.fingerprint}"),
+        ("created", f"{_made(spec)}with {_versions(found.versions)}"),
+    ]
+
+
+def _identity(found: Described) -> list[tuple[str, str]]:
+    spec = found.spec
+    network = f"mode {spec.mode}, preset {spec.preset}, {spec.backbone}"
+    if not isinstance(spec, Manifest):
+        return [("run", str(found.path)), ("network", network)]
+    return [
+        ("model", f"{found.path} ({found.size / 1e6:.1f} MB, format {spec.format_version})"),
+        ("id", spec.model_id),
+        ("network", f"{network}, {spec.precision}"),
+        ("inputs", _tensors(spec.inputs)),
+        ("outputs", _tensors(spec.outputs)),
+    ]
+
+
+def _made(spec: ModelSpec) -> str:
+    return f"{spec.created} " if isinstance(spec, Manifest) else ""
+
+
+def _calibrations(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Every threshold that the model has had, the one in force first."""
+    if spec.calibration is None:
+        return []
+    current = PastCalibration(threshold=spec.threshold, calibration=spec.calibration)
+    earlier = spec.earlier if isinstance(spec, Manifest) else ()
+    rows = []
+    for past in (current, *reversed(earlier)):
+        calibration, threshold = past.calibration, past.threshold
+        who = f", {calibration.operator}" if calibration.operator else ""
+        when = f", {calibration.made}" if calibration.made else ""
+        text = (
+            f"{threshold.value:.6g} from {threshold.good_parts} good parts ({calibration.origin}{who}{when})"
+        )
+        rows.append((f"revision {calibration.revision}", text))
+    return rows
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype} {_shape(spec)}" for spec in specs)
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "[" + ",".join("N" if size == -1 else str(size) for size in spec.shape) + "]"
+
+
+def _frame(spec: ModelSpec) -> str:
+    settings = spec.preprocessing
+    crop = settings.crop
+    area = "whole frame" if crop is None else f"crop {crop.width}x{crop.height} at x {crop.x}, y {crop.y}"
+    text = f"{area}, resized to {settings.image_size}x{settings.image_size} ({settings.resize})"
+    if settings.depth is None:
+        return text
+    depth = settings.depth
+    return f"{text}; part: {1000 * depth.foreground_min_m:g} mm from the background, {depth.mask} mask"
+
+
+def _seen(trained: TrainedRange) -> str:
+    """What good parts' frames were like; one that is not like them is a fault."""
+    text = f"{_range(trained.width)} x {_range(trained.height)} pixels"
+    for name, found in (("brightness", trained.brightness), ("contrast", trained.contrast)):
+        text += "" if found is None else f", {name} {_range(found)}"
+    return f"{text}; a frame unlike that is a fault"
+
+
+def _range(found: Range) -> str:
+    return f"{found.low:.4g}" if found.low == found.high else f"{found.low:.4g} to {found.high:.4g}"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "unknown versions"

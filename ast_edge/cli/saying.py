@@ -1,0 +1,12 @@
+"""The one way to print: nothing that a file or a device gave can command the terminal."""
+
+from __future__ import annotations
+
+import typer
+
+from ast_edge.wording import escaped
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print `text` on stdout, or on stderr, with control characters shown as escapes."""
+    typer.echo(escaped(text), err=err, nl=nl)

@@ -1,0 +1,81 @@
+"""The good parts of a data folder, divided into those to train on and those held out for the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ast_edge.errors import DataError
+from ast_edge.files import printable
+from ast_edge.model.manifest import Mode, TrainingData, seen_text
+from ast_edge.train.config import TrainConfig
+from ast_edge.train.data import Dataset, Sample, digest_of_part, fingerprint, open_dataset, split_holdout
+
+
+@dataclass(frozen=True)
+class Split:
+    """A dataset with its good parts divided into those to train on and those held out."""
+
+    dataset: Dataset
+    mode: Mode
+    train: tuple[Sample, ...]
+    holdout: tuple[Sample, ...]
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All good parts, those to train on first."""
+        return self.train + self.holdout
+
+    @property
+    def held_out(self) -> list[str]:
+        """Names of the held-out parts in the data folder."""
+        return [self.name(sample) for sample in self.holdout]
+
+    def name(self, sample: Sample) -> str:
+        """The name of a part in the data folder, as text."""
+        return printable(sample.name.relative_to(self.dataset.root))
+
+    def without(self, names: Collection[str]) -> Dataset:
+        """The dataset without the parts of these names."""
+        return replace(
+            self.dataset,
+            train=tuple(sample for sample in self.dataset.train if self.name(sample) not in names),
+            validation=tuple(sample for sample in self.dataset.validation if self.name(sample) not in names),
+        )
+
+    def describe(self) -> TrainingData:
+        """What the manifest says of them. Raises DataError for a file that cannot be read."""
+        # In order of name, as the folder lists them: evaluation knows the parts again whatever was held out.
+        samples = sorted(self.samples, key=lambda sample: sample.name.as_posix())
+        return TrainingData(
+            fingerprint=fingerprint(samples, self.dataset.root),
+            layout=self.dataset.layout,
+            train_parts=len(self.train),
+            holdout_parts=len(self.holdout),
+            seen=seen_text(digest_of_part(sample, self.mode) for sample in self.train),
+        )
+
+
+def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) -> Split:
+    """The good parts of `data` but those `skipped`, as a run with `config` divides them.
+
+    Raises DataError for data that is unfit.
+    """
+    dataset = open_dataset(data, mode=config.mode, with_test=False)
+    everything = Split(dataset, config.mode, dataset.train, dataset.validation)
+    dataset = everything.without(skipped)
+    if not dataset.train:
+        raise DataError(f"{data}: none of its good parts can be used; give others.")
+    if len(dataset.validation) == 1:
+        raise DataError(f"{dataset.validation[0].name}: is the only validation part; expected 2 or more.")
+    if dataset.validation:
+        return Split(dataset, config.mode, dataset.train, dataset.validation)
+    return Split(
+        dataset, config.mode, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed)
+    )
+
+
+def same_parts(found: TrainingData, started: TrainingData) -> bool:
+    """Whether these are the parts that a run was started with, perhaps by a version without `seen`."""
+    return found.model_copy(update={"seen": started.seen}) == started and started.seen in (None, found.seen)

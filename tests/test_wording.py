@@ -1,0 +1,66 @@
+"""Words for people: pydantic's findings, guesses, and text that cannot command a terminal."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ast_edge.wording import escaped, first_problem, meant
+
+
+class Inner(BaseModel):
+    size: int = Field(1, ge=1, le=9)
+
+
+class Sample(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = "x"
+    rate: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
+    kind: Literal["a", "b"] = "a"
+    on: bool = True
+    inner: Inner = Inner(size=1)
+    many: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "words"),
+    [
+        ({"nam": 1}, "nam", "there is no such key"),
+        ({"name": 1}, "name", "must be a text"),
+        ({"rate": "fast"}, "rate", "must be a number"),
+        ({"rate": 0}, "rate", "must be greater than 0"),
+        ({"rate": 1.5}, "rate", "must be less than 1"),
+        ({"rate": float("nan")}, "rate", "must be a finite number"),
+        ({"kind": "c"}, "kind", "must be 'a' or 'b'"),
+        ({"on": "perhaps"}, "on", "must be true or false"),
+        ({"inner": {"size": 0}}, "inner.size", "must be at least 1"),
+        ({"inner": {"size": 10}}, "inner.size", "must be at most 9"),
+        ({"inner": 3}, "inner", "must be a table of keys and values"),
+        ({"many": 3}, "many", "must be a list"),
+        ({"many": [1, 2.5]}, "many.1", "must be a whole number"),
+    ],
+)
+def test_findings_are_in_plain_words(content: dict[str, object], key: str, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Sample.model_validate(content)
+    assert first_problem(caught.value) == (key, words)
+
+
+def test_a_guess_is_made_only_where_a_word_is_close() -> None:
+    assert meant("balancd", ["paper", "balanced", "nano"]) == " Did you mean 'balanced'?"
+    assert not meant("giraffe", ["paper", "balanced", "nano"])
+
+
+@given(st.text())
+def test_no_text_commands_a_terminal(text: str) -> None:
+    assert all(one.isprintable() or one in "\n\t" for one in escaped(text))
+
+
+def test_what_can_be_printed_stays() -> None:
+    assert escaped("größer → 5 µm\n\tnext") == "größer → 5 µm\n\tnext"
+    assert escaped("\x1b[2J\u202e\udcfc") == "\\x1b[2J\\u202e\\udcfc"
