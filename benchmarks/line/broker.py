@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -46,6 +47,12 @@ class Broker:
             time.sleep(0.02)
         self._ear.connect("127.0.0.1", self.port)
         self._ear.loop_start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP for a broker that takes and gives nothing, SIGCONT for one that does again."""
+        if self._process is None:
+            raise RuntimeError("the broker does not run")
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """As a power cut; a second call does nothing."""

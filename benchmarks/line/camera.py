@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,11 +18,21 @@ SERIAL = "LINE"
 class FakeCamera:
     """Aravis' fake camera on loopback; the standard fixes its port, so one machine has one.
 
-    Of its packets `lost_share` are never sent.
+    Of its packets `lost_share` are never sent. It shows the `scene` of this file, in which a part stays for
+    `stay_ms`, or else a pattern that moves.
     """
 
-    def __init__(self, address: str = "127.0.0.1", *, lost_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        *,
+        lost_share: float = 0.0,
+        scene: Path | None = None,
+        stay_ms: float | None = None,
+    ) -> None:
         self.address, self.lost_share = address, lost_share
+        self._view = [] if scene is None else ["--scene", str(scene)]
+        self._view += [] if stay_ms is None else ["--stay-ms", str(stay_ms)]
         self._process: subprocess.Popen[str] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -43,6 +54,7 @@ class FakeCamera:
             [
                 *(*module("line.camera_server"), "--address", self.address, "--serial", SERIAL),
                 *("--lost-share", str(self.lost_share)),
+                *self._view,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,6 +66,20 @@ class FakeCamera:
         if process.stdout.readline().strip() != "serving":
             self.close()  # the lock, too: the next one in this very process would wait for it for ever
             raise RuntimeError("the fake camera did not start: does another one run, is Aravis installed?")
+
+    def late(self, milliseconds: float) -> None:
+        """From now on every frame leaves so long after its exposure."""
+        process = self._process
+        if process is None or process.stdin is None:
+            raise RuntimeError("the camera does not run")
+        process.stdin.write(f"late {milliseconds}\n")
+        process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP for a camera that answers nothing, SIGCONT for one that answers again."""
+        if self._process is None:
+            raise RuntimeError("the camera does not run")
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """As a pulled plug; a second call does nothing."""

@@ -6,14 +6,62 @@ The camera looks for a software trigger so many times a second, by default 25, w
 ships cannot change: a frame would come up to 40 ms after its trigger, by the camera's doing and not the
 line's. It sleeps whole milliseconds and spins for what is left until its next look: every 1.1 ms it hardly
 spins, every 1 or 2 ms it takes two or three times as much of a processor.
+
+With `--scene FILE` it shows what lies before it (`benchmarks.line.scene`): the number that is there when it
+exposes is in the pixels of the frame, which leaves `late_ms` after that. A line `late 330` on standard input
+changes it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ast_edge.cameras.gi_bindings import load
+from benchmarks.line.scene import Scene, draw
+
+_SIDE = 512  # of the fake camera's pictures, unless another is asked for
+_LIBRARY = "libaravis-0.8.so.0"
+_PATTERN = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32
+)
+
+
+class View:
+    """What the camera sees: draws frames into the buffers of Aravis' fake camera."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.late_s = 0.0
+        self._scene = scene
+        self._frames = 0
+        self._grey = np.add.outer(np.arange(_SIDE), np.arange(_SIDE)).astype(np.uint16)
+        # Only through its C interface can a buffer be written to.
+        self._library = ctypes.CDLL(_LIBRARY)
+        self._library.arv_buffer_get_data.restype = ctypes.c_void_p
+        self._library.arv_buffer_get_data.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
+        self._library.arv_fake_camera_set_fill_pattern.argtypes = [ctypes.c_void_p, _PATTERN, ctypes.c_void_p]
+        self._pattern = _PATTERN(self._fill)
+
+    def before(self, camera: Any) -> None:
+        """From now on this camera shows the scene; PyGObject's hash of an object is its address."""
+        self._library.arv_fake_camera_set_fill_pattern(hash(camera), self._pattern, None)
+
+    def _fill(self, buffer: int, _data: int, _exposure: int, _gain: int, _format: int) -> None:
+        number = self._scene.look()
+        # The size it tells is that of what has arrived: nothing yet. There is room for a picture.
+        address = self._library.arv_buffer_get_data(buffer, ctypes.byref(ctypes.c_size_t()))
+        pixels = (ctypes.c_uint8 * (_SIDE * _SIDE)).from_address(address)
+        picture = np.ctypeslib.as_array(pixels).reshape(_SIDE, _SIDE)
+        self._frames += 1
+        picture[:] = (self._grey + self._frames) % 255
+        draw(picture, number)
+        time.sleep(self.late_s)
 
 
 def main() -> None:
@@ -23,13 +71,22 @@ def main() -> None:
     parser.add_argument("--serial", default="LINE")
     parser.add_argument("--looks-per-s", type=float, default=909.0)
     parser.add_argument("--lost-share", type=float, default=0.0, help="of its packets, never sent")
+    parser.add_argument("--scene", type=Path)
+    parser.add_argument("--stay-ms", type=float, help="how long a part stays before the camera")
     arguments = parser.parse_args()
     aravis = load("Aravis", "0.8")
     camera = aravis.GvFakeCamera.new(arguments.address, arguments.serial)
     camera.set_property("gvsp-lost-ratio", arguments.lost_share)
-    camera.get_fake_camera().set_trigger_frequency(arguments.looks_per_s)
+    fake = camera.get_fake_camera()
+    fake.set_trigger_frequency(arguments.looks_per_s)
+    view = None if arguments.scene is None else View(Scene(arguments.scene, arguments.stay_ms))
+    if view is not None:
+        view.before(fake)
     print("serving" if camera.is_running() else "no", flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        what, _, value = line.partition(" ")
+        if what == "late" and view is not None:
+            view.late_s = float(value) / 1e3
 
 
 if __name__ == "__main__":

@@ -46,9 +46,13 @@ class Written:
 
 
 class Plc:
-    """One PLC in `folder`, which keeps its journal over restarts. Not for several threads at once."""
+    """One PLC in `folder`, which keeps its journal over restarts. Not for several threads at once.
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    Its parts lie before the camera of `scene`, where that file is given.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, *, scene: Path | None = None) -> None:
+        self._view = [] if scene is None else ["--scene", str(scene)]
         self.journal = folder / "plc.jsonl"
         self.port = port or free_port()
         self._process: subprocess.Popen[str] | None = None
@@ -69,7 +73,14 @@ class Plc:
         if forget:
             self.journal.unlink(missing_ok=True)
         self._process = subprocess.Popen(
-            [*module("line.plc_server"), "--port", str(self.port), "--journal", str(self.journal)],
+            [
+                *module("line.plc_server"),
+                "--port",
+                str(self.port),
+                "--journal",
+                str(self.journal),
+                *self._view,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -27,6 +27,8 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from benchmarks.line.scene import Scene
+
 # Where things are. 32-bit values: high word first. The sensor is coil 1 and discrete input 0.
 COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
 SENSOR_COIL, SENSOR_INPUT = 1, 0
@@ -48,7 +50,8 @@ _SPOILERS: dict[str, Callable[[bytes], bytes]] = {
 class Conveyor:
     """Counter, encoder and sensor, and the journal."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, scene: Scene | None = None) -> None:
+        self._scene = scene
         self.counter, self.registers, self.coils = 0, [0] * HOLDING, [False] * 16
         self.sensor = False
         self._counts, self._speed, self._since_ns = 0.0, 0.0, time.monotonic_ns()
@@ -81,6 +84,8 @@ class Conveyor:
         """So many parts pass the sensor."""
         for _ in range(count):
             self.counter = (self.counter + 1) % (1 << 32)
+            if self._scene is not None:
+                self._scene.put(self.counter)
             self.note("trigger", counter=self.counter, encoder=self.encoder)
 
     def note(self, kind: str, **details: object) -> None:
@@ -217,8 +222,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument(
+        "--scene", type=Path, help="where parts lie before a camera, see benchmarks.line.scene"
+    )
     arguments = parser.parse_args()
-    plc, ending = Plc(Conveyor(arguments.journal), arguments.port), asyncio.Event()
+    scene = None if arguments.scene is None else Scene(arguments.scene)
+    plc, ending = Plc(Conveyor(arguments.journal, scene), arguments.port), asyncio.Event()
     loop = asyncio.get_running_loop()
     threading.Thread(target=_listen, args=(plc, loop, ending), daemon=True).start()
     serving = asyncio.ensure_future(plc.serve())

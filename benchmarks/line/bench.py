@@ -1,0 +1,236 @@
+"""A whole line for one experiment: the station as its own process, a GigE Vision camera, a PLC, a broker.
+
+All of them share one scene (`benchmarks.line.scene`), and the station's witness writes down which number was
+in the picture that a verdict came from.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks.common.command import environment, module
+from benchmarks.line.broker import Broker
+from benchmarks.line.camera import SERIAL, FakeCamera
+from benchmarks.line.plc import COUNTER, Plc, free_port
+from benchmarks.line.scene import Scene
+
+TOKEN = "of one experiment only"  # noqa: S105 (of a station that lives for one experiment)
+TOPIC = "bench/trigger"
+_START_S = 120.0
+_POLL_S = 0.01
+LINE = """
+[station]
+name = "bench"
+[camera]
+uri = "gige://{serial}?{camera}&packet_size=9000"
+[recipes]
+first = "first"
+models = {{ first = "{model}" }}
+threads = 1
+[trigger]
+{trigger}
+[timing]
+{timing}
+[web]
+port = {web}
+token = {{ env = "BENCH_TOKEN" }}
+[log]
+format = "json"
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A line.toml's sections that differ, and how long a part stays before the camera."""
+
+    trigger: str
+    timing: str
+    camera: str = "trigger=software"
+    stay_ms: float = 100.0
+
+    @property
+    def kind(self) -> str:
+        """Of trigger."""
+        return self.trigger.partition('kind = "')[2].partition('"')[0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the witness saw of a part."""
+
+    part: int
+    verdict: str
+    reason: str
+    picture: int | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the part was judged by a picture that is not its own."""
+        return self.verdict != "fault" and self.picture != self.part
+
+
+class Bench:
+    """Everything that runs, up while the block does, and ended by its own ids."""
+
+    def __init__(self, folder: Path, model: Path, plan: Plan) -> None:
+        self.folder, self.plan, self._model = folder, plan, model
+        folder.mkdir(parents=True)
+        self.web_port = free_port()
+        self._stack = ExitStack()
+        self._parts = 0
+        self._journal = folder / "witness.jsonl"
+        self._seen: dict[int, Verdict] = {}
+        self._at = 0
+
+    def __enter__(self) -> Bench:
+        scene, kind = self.folder / "scene", self.plan.kind
+        self.scene = self._stack.enter_context(Scene(scene))
+        try:
+            self.camera = self._stack.enter_context(FakeCamera(scene=scene, stay_ms=self.plan.stay_ms))
+            if kind == "modbus":
+                self.plc = self._stack.enter_context(Plc(self.folder, scene=scene))
+            if kind == "mqtt":
+                self.broker = Broker(self.folder)
+                self.broker.start()
+                self._stack.callback(self.broker.close)
+                self._publisher = self._connected()
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # ---- parts ---------------------------------------------------------------------------------------------
+
+    def part(self) -> int:
+        """A part comes before the camera and is told to the station; its number. Does not wait."""
+        if self.plan.kind == "modbus":
+            return self.plc.trigger()
+        self._parts += 1
+        self.scene.put(self._parts)
+        told = {"id": str(self._parts), "sent_ms": time.time() * 1e3}
+        if self.plan.kind == "mqtt":
+            self._publisher.publish(TOPIC, json.dumps(told), qos=1)
+        else:
+            self._post(told)
+        return self._parts
+
+    def verdict(self, part: int, within_s: float = 20.0) -> Verdict:
+        """What became of it. Raises RuntimeError where nothing does."""
+        wait_for(lambda: part in self.verdicts(), within_s, f"part {part} has no verdict")
+        return self._seen[part]
+
+    def verdicts(self) -> dict[int, Verdict]:
+        """Of every part until now."""
+        if not self._journal.exists():
+            return self._seen
+        with self._journal.open(encoding="ascii") as stream:
+            stream.seek(self._at)
+            text = stream.read()
+        lines = text[: text.rfind("\n") + 1]
+        self._at += len(lines)
+        for line in lines.splitlines():
+            found = json.loads(line)
+            if found["part"] is not None:
+                seen = Verdict(found["part"], found["verdict"], found["reason"], found["picture"])
+                self._seen[seen.part] = seen
+        return self._seen
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP and SIGCONT for the station."""
+        self.station.send_signal(number)
+
+    # ---- pieces --------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        file = self.folder / "line.toml"
+        trigger = self.plan.trigger
+        if self.plan.kind == "modbus":
+            where = f'host = "127.0.0.1"\nport = {self.plc.port}\ncounter_register = {COUNTER}'
+            trigger = f"{trigger}\n{where}"
+        if self.plan.kind == "mqtt":
+            trigger = f'{trigger}\nhost = "127.0.0.1"\nport = {self.broker.port}\ntopic = "{TOPIC}"'
+        text = LINE.format(
+            serial=SERIAL,
+            camera=self.plan.camera,
+            model=self._model,
+            trigger=trigger,
+            timing=self.plan.timing,
+            web=self.web_port,
+        )
+        file.write_text(text, encoding="utf-8")
+        with (self.folder / "station.log").open("ab") as log:
+            command = [*module("line.witness"), str(self._journal), str(file)]
+            variables = environment(BENCH_TOKEN=TOKEN, OMP_NUM_THREADS="1")
+            self.station = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        self._stack.callback(self._end)
+        wait_for(self._ready, _START_S, f"the station is not ready, see {self.folder / 'station.log'}")
+
+    def _end(self) -> None:
+        self.station.send_signal(signal.SIGCONT)
+        self.station.kill()
+        self.station.wait()
+
+    def _ready(self) -> bool:
+        if self.station.poll() is not None:
+            said = (self.folder / "station.log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"the station ended with {self.station.returncode}: {said}")
+        return self.ready()
+
+    def ready(self) -> bool:
+        """Whether /readyz says so."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _connected(self) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", self.broker.port, keepalive=600)
+        client.loop_start()
+        self._stack.callback(client.loop_stop)
+        self._stack.callback(client.disconnect)
+        return client
+
+    def _post(self, told: dict[str, object]) -> None:
+        """The request is in the kernel's hands when this returns; the answer is not waited for."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=60)
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        connection.request("POST", "/trigger", json.dumps(told), headers)
+        self._stack.callback(connection.close)
+
+
+def wait_for(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Until it holds. Raises RuntimeError with `what` where it does not in time."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError(what)
+        time.sleep(_POLL_S)
+
+
+def loads() -> list[float]:
+    """How busy the machine is: runnable processes over the last 1, 5, 15 minutes."""
+    return [round(load, 1) for load in os.getloadavg()]

@@ -1,0 +1,163 @@
+"""What makes a station see a part too late, or a picture too early: each done once, with times by chance."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.line.bench import Bench, Plan
+
+Drawn = dict[str, float]  # milliseconds
+_MODBUS = 'kind = "modbus"'
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Draws times; a `long` run may take its time."""
+
+    rng: random.Random
+    long: bool
+
+    def wait(self, low_ms: float, high_ms: float) -> float:
+        """Sleep so long, by chance; how long it was, in milliseconds."""
+        drawn_ms = self.rng.uniform(low_ms, high_ms)
+        time.sleep(drawn_ms / 1e3)
+        return round(drawn_ms, 1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`do` happens in a line of this plan and says what times it drew."""
+
+    what: str
+    plan: Plan
+    do: Callable[[Bench, Chance], Drawn]
+
+
+def _judged(bench: Bench, part: int) -> None:
+    bench.verdict(part)
+
+
+def _calm(bench: Bench) -> None:
+    """A part that nothing disturbs, so that a line that judges nothing is seen."""
+    _judged(bench, bench.part())
+
+
+def _stopped(bench: Bench, chance: Chance) -> Drawn:
+    """The station stands still while a part passes."""
+    _calm(bench)
+    bench.signal(signal.SIGSTOP)
+    before_ms = chance.wait(0, 50)
+    part = bench.part()
+    after_ms = chance.wait(9_900, 10_000) if chance.long else chance.wait(110, 400)
+    bench.signal(signal.SIGCONT)
+    _judged(bench, part)
+    if chance.long:
+        time.sleep(1.0)  # the camera may have given the station up
+    return {"stopped_before_part": before_ms, "stopped_after_part": after_ms}
+
+
+def _starved(bench: Bench, chance: Chance) -> Drawn:
+    """The station runs now and then for a moment, as under a quota of processor time, while parts pass."""
+    _calm(bench)
+    parts, rests = [], []
+    for _ in range(6 if chance.long else 3):
+        parts.append(bench.part())
+        for _ in range(3):
+            bench.signal(signal.SIGSTOP)
+            rests.append(chance.wait(40, 150))
+            bench.signal(signal.SIGCONT)
+            chance.wait(5, 30)
+    for part in parts:
+        _judged(bench, part)
+    return {"longest_stop": max(rests), "shortest_stop": min(rests)}
+
+
+def _slow_plc(delay_ms: float) -> Callable[[Bench, Chance], Drawn]:
+    def do(bench: Bench, chance: Chance) -> Drawn:
+        """The PLC answers late, and the camera has shown an empty belt meanwhile."""
+        bench.plc.spoil("ok", delay_s=delay_ms / 1e3)
+        phase_ms = chance.wait(0, 2 * delay_ms)
+        _judged(bench, bench.part())
+        gone_ms = chance.wait(bench.plan.stay_ms, bench.plan.stay_ms + 200)
+        return {"answer": delay_ms, "phase": phase_ms, "apart": gone_ms}
+
+    return do
+
+
+def _late_camera(bench: Bench, chance: Chance) -> Drawn:
+    """Frames leave the camera after their parts' deadline, just when the next part is there."""
+    late_ms = 330.0
+    bench.camera.late(late_ms)
+    parts, gaps = [], []
+    for _ in range(6 if chance.long else 3):
+        parts.append(bench.part())
+        gaps.append(chance.wait(late_ms - 5, late_ms + 15))
+    for part in parts:
+        _judged(bench, part)
+    time.sleep(late_ms / 1e3)
+    bench.camera.late(0)
+    _calm(bench)
+    return {"late": late_ms, "shortest_period": min(gaps), "longest_period": max(gaps)}
+
+
+def _silent_camera(bench: Bench, chance: Chance) -> Drawn:
+    """The camera takes no request for a while: its library holds the station's thread up."""
+    _calm(bench)
+    bench.camera.signal(signal.SIGSTOP)
+    part = bench.part()
+    silent_ms = chance.wait(150, 700)
+    bench.camera.signal(signal.SIGCONT)
+    _judged(bench, part)
+    time.sleep(0.2)
+    return {"silent": silent_ms}
+
+
+def _stalled_broker(bench: Bench, chance: Chance) -> Drawn:
+    """Messages lie in the network while their parts pass; the connection lives."""
+    _calm(bench)
+    bench.broker.signal(signal.SIGSTOP)
+    part = bench.part()
+    stalled_ms = chance.wait(4_500, 4_600) if chance.long else chance.wait(200, 600)
+    bench.broker.signal(signal.SIGCONT)
+    _judged(bench, part)
+    return {"stalled": stalled_ms}
+
+
+_PROMPT = "deadline_ms = 2000"
+SCENARIOS: dict[str, Scenario] = {
+    "stopped": Scenario("SIGSTOP while a part passes, Modbus", Plan(_MODBUS, _PROMPT), _stopped),
+    "starved": Scenario("a station that runs now and then", Plan(_MODBUS, _PROMPT), _starved),
+    "stopped_http": Scenario(
+        "SIGSTOP while a part is told by HTTP",
+        Plan('kind = "software"\nmax_age_ms = 100', _PROMPT),
+        _stopped,
+    ),
+    "stalled_broker": Scenario(
+        "a broker that stands still, MQTT", Plan('kind = "mqtt"\nmax_age_ms = 100', _PROMPT), _stalled_broker
+    ),
+    **{
+        f"slow_plc_{delay_ms}": Scenario(
+            f"a PLC that answers in {delay_ms} ms, a camera that runs freely",
+            Plan(
+                f"{_MODBUS}\nmax_gap_ms = 500\ntimeout_ms = 1000",
+                f"{_PROMPT}\nsettle_ms = 0",
+                "trigger=off&rate=30",
+                stay_ms=800.0,
+            ),
+            _slow_plc(delay_ms),
+        )
+        for delay_ms in (50, 150)
+    },
+    "late_camera": Scenario(
+        "frames 330 ms late, 300 ms allowed, parts as often",
+        Plan(_MODBUS, "deadline_ms = 300"),
+        _late_camera,
+    ),
+    "silent_camera": Scenario(
+        "a camera that takes no request", Plan(_MODBUS, "deadline_ms = 5000"), _silent_camera
+    ),
+}

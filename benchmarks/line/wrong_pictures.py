@@ -1,0 +1,92 @@
+"""Which picture a verdict came from, while everything conspires that it be another part's.
+
+    python -m benchmarks.line.wrong_pictures --runs 40 -o benchmarks/results/wrong_pictures.json
+
+The station is its own process, the PLC a pymodbus server, the camera Aravis' fake one over GigE Vision, the
+broker mosquitto. What lies before the camera is a fact (`benchmarks.line.scene`) that the camera draws into
+its pixels, and a verdict is wrong when the number in its picture is not the part's. A fault is never wrong;
+parts that nothing disturbs must be judged all the same. Exit code 1 where a verdict is wrong, or a line
+judged nothing. `--dry-run` does everything once and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.common import machine
+from benchmarks.common.command import keep
+from benchmarks.common.paths import RESULTS
+from benchmarks.line.bench import Bench, loads
+from benchmarks.line.camera import SERIAL, FakeCamera
+from benchmarks.line.model import train
+from benchmarks.line.scenarios import SCENARIOS, Chance, Drawn, Scenario
+
+_LONG_EVERY = 10  # of the runs, one takes long
+
+
+def main() -> int:
+    """Run every scenario, write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--model", type=Path, help="a model for the camera's pictures instead of a new one")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "wrong_pictures.json")
+    arguments = parser.parse_args()
+    runs = 1 if arguments.dry_run else arguments.runs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = arguments.model or new_model(folder)
+        found = {}
+        for scenario in arguments.only:
+            found[scenario] = run(
+                SCENARIOS[scenario], folder / scenario, model.resolve(), (runs, arguments.seed)
+            )
+            print(
+                scenario, {key: found[scenario][key] for key in ("parts", "wrong", "judged")}, file=sys.stderr
+            )
+    command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
+    result = {"command": command, "machine": machine.facts(), "load": loads(), "scenarios": found}
+    keep(result, arguments.output, dry_run=arguments.dry_run)
+    return int(any(one["wrong"] or not one["judged"] for one in found.values()))
+
+
+def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> dict[str, object]:
+    """So many runs of a scenario with this seed: what became of its parts, and the times that were drawn."""
+    runs, seed = how
+    rng, drawn = random.Random(seed), list[Drawn]()  # noqa: S311 (chance, no secret)
+    with Bench(folder, model, scenario.plan) as bench:
+        for number in range(runs):
+            long = number % _LONG_EVERY == _LONG_EVERY - 1
+            drawn.append(scenario.do(bench, Chance(rng, long)))
+        seen = list(bench.verdicts().values())
+    faults = Counter(re.sub(r"[0-9.]+", "N", part.reason) for part in seen if part.verdict == "fault")
+    return {
+        "what": scenario.what,
+        "runs": runs,
+        "parts": len(seen),
+        "wrong": sum(part.wrong for part in seen),
+        "judged": sum(part.verdict != "fault" for part in seen),
+        "faults": sum(faults.values()),
+        "fault_reasons": dict(faults.most_common(6)),
+        "wrong_pictures": [vars(part) for part in seen if part.wrong][:20],
+        "drawn_ms": drawn,
+    }
+
+
+def new_model(folder: Path) -> Path:
+    """A model for what the camera shows; which verdict it gives does not matter here."""
+    with FakeCamera(scene=folder / "scene"):
+        uri = f"gige://{SERIAL}?trigger=software&packet_size=9000"
+        return train(folder, uri, pictures=24, epochs=1, weights="seeded")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
