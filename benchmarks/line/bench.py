@@ -54,12 +54,16 @@ format = "json"
 
 @dataclass(frozen=True)
 class Plan:
-    """A line.toml's sections that differ, and how long a part stays before the camera."""
+    """A line.toml's sections that differ, and how long a part stays before the camera.
+
+    That is longer than the bounds of line.toml together: by default 100 ms for the look at the counter, and
+    as long again for the camera.
+    """
 
     trigger: str
     timing: str
     camera: str = "trigger=software"
-    stay_ms: float = 100.0
+    stay_ms: float = 250.0
 
     @property
     def kind(self) -> str:

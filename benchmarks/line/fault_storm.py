@@ -2,10 +2,12 @@
 
     python -m benchmarks.line.fault_storm --minutes 30 -o benchmarks/results/fault_storm.json
 
-Camera, PLC and broker are killed, the disk is full, the engine raises and hangs, the wall clock jumps,
-recipes change under load, and the station itself is stopped and killed. The PLC counts the parts and writes
-down every verdict that it is given; the archive is compared with it at the end. Exit code 1 when a part has
-no verdict or two, when one passed while the station could not see it, or when memory grows.
+Camera, PLC and broker are killed, the PLC is slow or silent, the camera late, the disk is full, the engine
+raises and hangs, the wall clock jumps, recipes change under load, and the station itself is stopped, stands
+still, starves and is killed. The PLC counts the parts and writes
+down every verdict that it is given; the archive is compared with it at the end. The camera draws the number
+of the part before it into its pixels. Exit code 1 when a part has no verdict or two, when one was judged by
+another one's picture or passed while the station could not see it, or when memory grows.
 
 Needs Linux, root (for a small tmpfs that can be full; else `--disk FOLDER` on such a file system), mosquitto,
 Aravis and its Python bindings, and libfaketime.

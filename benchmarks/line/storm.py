@@ -38,8 +38,10 @@ host = "127.0.0.1"
 port = {plc}
 counter_register = {counter}
 judged_register = {judged}
+max_gap_ms = 80
 [timing]
 deadline_ms = {deadline_ms}
+picture_within_ms = 60
 [[output]]
 kind = "modbus"
 host = "127.0.0.1"
@@ -94,8 +96,11 @@ class Storm:
         self.web_port = free_port()
         self.control = self.folder / "engine"
         self.clock = self.folder / "clock"
-        self.camera = FakeCamera()
-        self.plc = Plc(self.folder)
+        scene = self.folder / "scene"
+        # A part stays before the camera until the next one comes.
+        self.camera = FakeCamera(scene=scene)
+        self.plc = Plc(self.folder, scene=scene)
+        self.witness = self.folder / "witness.jsonl"
         self.broker = Broker(self.folder)
         self.log = (self.folder / "station.log").open("ab")
         self.station: subprocess.Popen[bytes] | None = None
@@ -154,7 +159,8 @@ class Storm:
                 "FAKETIME_NO_CACHE": "1",
                 "DONT_FAKE_MONOTONIC": "1",
             }
-        command = [*module("line.storm_station"), str(self.control), str(self.folder / "line.toml")]
+        files = (self.control, self.witness, self.folder / "line.toml")
+        command = [*module("line.storm_station"), *map(str, files)]
         self.station = subprocess.Popen(command, env=variables, stdout=self.log, stderr=self.log)
 
     def wait_ready(self, within_s: float = 120.0) -> None:
@@ -233,6 +239,11 @@ class Storm:
             "recipe": self._recipe,
             "sigterm": lambda: self.end_station(signal.SIGTERM),
             "kill": lambda: self.end_station(signal.SIGKILL),
+            "stopped": self._stopped,
+            "starved": self._starved,
+            "slow_plc": lambda: self._answers("slow_plc", "ok", 0.15),
+            "silent_plc": lambda: self._answers("silent_plc", "silent", 0.0),
+            "late_camera": self._late_camera,
         }
 
     def rest(self, seconds: float) -> None:
@@ -287,6 +298,43 @@ class Storm:
                 unfinished.write_text(f"{offset}\n", encoding="ascii")
                 unfinished.replace(self.clock)
                 self.rest(1)
+
+    def _stopped(self) -> None:
+        """The station stands still, as by a debugger or a machine that swaps."""
+        assert self.station is not None  # noqa: S101 (it runs while the storm does)
+        with self.window("stopped"):
+            self.station.send_signal(signal.SIGSTOP)
+            self.rest(random.choice((0.2, 0.5, 2.0)))  # noqa: S311 (chance, no secret)
+            self.station.send_signal(signal.SIGCONT)
+        self.wait_ready()
+
+    def _starved(self) -> None:
+        """The station runs for a moment now and then, as under a quota of processor time."""
+        assert self.station is not None  # noqa: S101 (it runs while the storm does)
+        with self.window("starved"):
+            for _ in range(15):
+                self.station.send_signal(signal.SIGSTOP)
+                self.rest(random.uniform(0.03, 0.3))  # noqa: S311 (chance, no secret)
+                self.station.send_signal(signal.SIGCONT)
+                self.rest(random.uniform(0.005, 0.06))  # noqa: S311 (chance, no secret)
+        self.wait_ready()
+
+    def _answers(self, kind: str, mode: str, delay_s: float) -> None:
+        """The PLC counts on and answers late, or not at all: its trigger is dead while its parts pass."""
+        with self.window(kind):
+            self.plc.spoil(mode, delay_s)
+            self.rest(random.uniform(2, 4))  # noqa: S311 (chance, no secret)
+            self.plc.spoil()
+        self.wait_ready()
+
+    def _late_camera(self) -> None:
+        """Frames leave the camera when their parts' deadline is over."""
+        with self.window("late_camera"):
+            self.camera.late(self.deadline_ms * 1.2)
+            self.rest(4)
+            self.camera.late(0)
+            self.rest(1)
+        self.wait_ready()
 
     def _recipe(self) -> None:
         self._toggle = not self._toggle

@@ -1,8 +1,9 @@
 """The station of the storm: `ast-edge run`, and an engine that fails or hangs while a file says so.
 
-    python -m benchmarks.line.storm_station CONTROL_FILE LINE_TOML
+    python -m benchmarks.line.storm_station CONTROL_FILE JOURNAL LINE_TOML
 
-The file holds `raise`, `hang` or nothing; everything else is the product as it is.
+The file holds `raise`, `hang` or nothing. The journal says which picture each verdict came from, see
+`benchmarks.line.witness`. Everything else is the product as it is.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from ast_edge.errors import BackendError
 from ast_edge.inspector import Inspection
 from ast_edge.line.station import recipes, station
 from ast_edge.line.station.recipes import Recipe
+from benchmarks.line.witness import install
 
 HANG_S = 1.0
 
 
 def main_with_faults() -> int:
-    """Run the line of the command line's second argument."""
+    """Run the line of the command line's last argument."""
     control, judge = Path(sys.argv[1]), recipes.inspect_frame
+    install(Path(sys.argv[2]))
 
     def judge_or_fail(recipe: Recipe, frame: Frame) -> Inspection:
         wanted = control.read_text(encoding="ascii") if control.exists() else ""
@@ -34,7 +37,7 @@ def main_with_faults() -> int:
         return judge(recipe, frame)
 
     vars(station)["inspect_frame"] = judge_or_fail
-    return main(["run", sys.argv[2]])
+    return main(["run", sys.argv[3]])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _COIL_NS = 2_000_000_000
 _KILLED_NS = 2_000_000_000
 _STEADY_MB = 30.0
 _SHOWN = 50
+# What keeps the station from writing a coil in time.
+_NO_COIL = ("plc", "SIGKILL", "SIGTERM", "stopped", "starved", "slow_plc", "silent_plc")
 
 
 @dataclass
@@ -34,6 +37,8 @@ def judge(storm: Storm) -> dict[str, Any]:
     rows = read_archive(storm)
     problems = [*one_each(books), *agree(books, rows, storm.windows), *unseen(books, storm.windows)]
     problems += coils(books, storm)
+    pictures, wrong = own_pictures(storm)
+    problems += wrong
     memory, grown = memory_of(storm)
     problems += grown
     given = Counter(found[0][1] for found in books.verdicts.values())
@@ -44,6 +49,7 @@ def judge(storm: Storm) -> dict[str, Any]:
         "faults": dict(Counter(window.kind for window in storm.windows)),
         "parts": len(books.triggers),
         "verdicts": dict(given),
+        "pictures": pictures,
         "fault_reasons": dict(Counter(row.reason for row in rows if row.verdict == "fault").most_common(20)),
         "told_again": sum(len(found) - 1 for found in books.verdicts.values()),
         "archive_rows": len(rows),
@@ -118,6 +124,22 @@ def unseen(books: Books, windows: list[Window]) -> list[str]:
     return problems
 
 
+def own_pictures(storm: Storm) -> tuple[dict[str, int], list[str]]:
+    """Every verdict came from a picture of its own part, by the number in the pixels."""
+    checked, problems = 0, []
+    for line in storm.witness.read_text(encoding="ascii").splitlines():
+        try:
+            seen = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill
+        if seen["verdict"] == "fault":
+            continue
+        checked += 1
+        if seen["picture"] != seen["part"]:
+            problems.append(f"part {seen['part']} was judged by a picture of {seen['picture']}")
+    return {"judged": checked, "of_another_part": len(problems)}, problems
+
+
 def coils(books: Books, storm: Storm) -> list[str]:
     """Every reject and fault that was told while its trigger was fresh had the reject coil on."""
     pulses = storm.plc.pulses(REJECT_COIL)
@@ -129,7 +151,7 @@ def coils(books: Books, storm: Storm) -> list[str]:
         off = any(
             window.start_ns - _COIL_NS <= at_ns <= window.end_ns + _COIL_NS
             for window in storm.windows
-            if window.kind in ("plc", "SIGKILL", "SIGTERM")
+            if window.kind in _NO_COIL
         )
         if verdict == "pass" or off or told_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
             continue

@@ -55,7 +55,14 @@ def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Pat
         "recipe",
         "SIGTERM",
         "SIGKILL",
+        "stopped",
+        "starved",
+        "slow_plc",
+        "silent_plc",
+        "late_camera",
     }
+    assert found["pictures"]["of_another_part"] == 0
+    assert found["pictures"]["judged"] > 20
     assert found["parts"] == sum(found["verdicts"].values())
     assert found["verdicts"]["pass"] > 20
     assert found["verdicts"]["fault"] > 20

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
@@ -19,12 +20,15 @@ from ast_edge.line.service.config import AnyOutput, LineConfig
 from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
 from ast_edge.line.status import Balance, StationStatus
 from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.web.server import WebOptions, WebServer
 from ast_edge.line.web.view import WebView
 
 _CONNECT_S = 5.0
 _FRAME_S = 10.0
 _POLL_S = 0.05
+_ANSWERS, _ANSWERS_S = 50, 5.0
+_GAP_MARGIN = 1.5  # a busy machine looks later than it should
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,36 @@ def _trigger(config: LineConfig, bench: _NotRunning) -> str:
         return "nothing to connect to"
     source.start(bench)
     try:
-        return _connected(source)
+        connected = _connected(source)
+        if isinstance(config.trigger, ModbusTriggerOptions) and isinstance(source, ModbusTrigger):
+            return f"{connected}; {_answers(config, config.trigger, source)}"
+        return connected
     finally:
         source.close()
+
+
+def _answers(config: LineConfig, options: ModbusTriggerOptions, source: ModbusTrigger) -> str:
+    """How long the PLC takes to answer, and what follows for the times in line.toml. Raises LineError."""
+    end = time.monotonic() + _ANSWERS_S
+    while len(source.answers_ms) < _ANSWERS and time.monotonic() < end:
+        time.sleep(_POLL_S)
+    answers = list(source.answers_ms)
+    longest_ms = max(answers)
+    # A part that comes just after one poll was read is seen by the next, when that is answered.
+    unknown_ms = max(options.poll_ms, longest_ms) + longest_ms
+    found = f"it answers in {median(answers):.1f} ms, in {longest_ms:.1f} ms at most of {len(answers)} polls"
+    found += f": a part is seen up to {unknown_ms:.0f} ms after it came"
+    if (needed_ms := unknown_ms * _GAP_MARGIN) > options.gap_ms:
+        raise LineError(
+            f"{found}, and trigger.max_gap_ms is {options.gap_ms:g}, so that parts would be missed; set it "
+            f"to {needed_ms:.0f} or more where a part stays before the camera for longer than that, or have "
+            "the PLC answer faster"
+        )
+    settle_ms = config.timing.settle_ms or 0.0
+    return (
+        f"{found} and photographed timing.settle_ms = {settle_ms:g} after that: it must stay in view for "
+        f"{unknown_ms + settle_ms:.0f} ms and a picture's time"
+    )
 
 
 def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:

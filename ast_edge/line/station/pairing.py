@@ -96,7 +96,12 @@ class Pairing:
                 self._held = frame
                 return _LOST
             # Where it has the number and was exposed before the request, the camera was triggered by another.
-            return frame.number == request.number and frame.latest_ns >= request.asked_ns
+            if frame.number < request.number or frame.latest_ns < request.asked_ns:
+                return False
+            # A camera that answered promptly in its fastest answer may have been slow in this one.
+            exposed_ns = request.asked_ns if frame.exposed_from_ns is None else frame.exposed_from_ns
+            why = self._timing.too_late(trigger, exposed_ns)
+            return f"its picture was taken {why}" if why else True
         following = self._following()
         if following is not None and frame.host_ns >= self._timing.earliest_ns(following):
             self._held = frame

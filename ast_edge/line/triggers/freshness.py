@@ -24,8 +24,8 @@ GapMs = Annotated[float, Field(gt=0, le=60_000)]
 USUAL_GAP_MS = 100.0
 NEEDS_AGE = (
     "max_age_ms is needed: a message can be under way for long, and a part that is gone would be judged by "
-    "another one's picture; set it to less than a part stays before the camera, synchronise the clocks, and "
-    "send sent_ms"
+    "another one's picture; set it, with timing.picture_within_ms, to less than a part stays before the "
+    "camera, synchronise the clocks, and send sent_ms"
 )
 _GAP_IN_POLLS = 3
 # How far ahead of ours a sender's clock may be, as a share of the age that is allowed: clocks that are

@@ -21,6 +21,7 @@ and on their way to the gate then are not among them: the PLC must guard its gat
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -41,6 +42,7 @@ from ast_edge.line.triggers.freshness import GapMs, Moment, gap_allowed, too_lon
 from ast_edge.line.triggers.watched import WatchedTrigger
 
 Bits = Literal[16, 32]
+_ANSWERS = 200
 
 
 class ModbusTriggerOptions(ModbusOptions):
@@ -50,7 +52,8 @@ class ModbusTriggerOptions(ModbusOptions):
     `judged_register`, a holding register always, needs a counter. `word_order`: which half of a 32-bit value
     comes first. `poll_ms`: how often to look. `most_missed`: a counter that goes on by more than this was set
     anew. `max_gap_ms`: from sending one poll to the answer of the next at most, by default 100 or three
-    polls; less than a part stays before the camera. `ast-edge run --check` measures what the PLC needs.
+    polls; with `timing.picture_within_ms` less than a part stays before the camera. `ast-edge run --check`
+    measures what the PLC needs.
     """
 
     kind: Literal["modbus"]
@@ -135,6 +138,7 @@ class ModbusTrigger(WatchedTrigger):
         self._counter: int | None = None
         self._bit: bool | None = None
         self._due = 0.0
+        self.answers_ms: deque[float] = deque(maxlen=_ANSWERS)  # how long the last polls took
         self._sent_ns = 0  # when the last poll was sent
         self._late = ""  # why what this poll shows was seen too late; empty while it was not
 
@@ -164,6 +168,7 @@ class ModbusTrigger(WatchedTrigger):
         read_ns = sent_ns if bit is None else time.monotonic_ns()
         registers = self._poll.registers()
         moment = Moment(sent_ns, time.monotonic_ns())
+        self.answers_ms.append((moment.until_ns - sent_ns) / 1e6)
         self._late = "" if self._fresh else too_long(before_ns, moment.until_ns, self._options.gap_ms)
         encoder = registers.get("encoder")
         if encoder is not None:

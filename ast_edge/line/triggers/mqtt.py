@@ -35,8 +35,8 @@ class MqttTriggerOptions(MqttConnection):
     The message is a JSON object of at most 1024 bytes with `sent_ms` (UNIX time in milliseconds at which the
     part was there), and optionally `id` (a number or up to 64 printable characters) and `encoder` (a whole
     number, the conveyor's count). Publish with QoS 1. `max_age_ms`: a message that is older when it arrives,
-    or does not say when it was sent, is a missed part; less than a part stays before the camera. Sender and
-    station must have synchronised clocks (NTP, PTP).
+    or does not say when it was sent, is a missed part; with `timing.picture_within_ms` less than a part stays
+    before the camera. Sender and station must have synchronised clocks (NTP, PTP).
     """
 
     kind: Literal["mqtt"]

@@ -1,0 +1,64 @@
+"""`ast-edge run --check` measures what a PLC needs, and says what line.toml must say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ast_edge.line.service.check import Finding, check
+from ast_edge.line.service.config import read_config
+from benchmarks.line.plc import COUNTER, Plc
+
+
+@pytest.fixture
+def plc(tmp_path: Path) -> Iterator[Plc]:
+    with Plc(tmp_path) as running:
+        yield running
+
+
+def finding(plc: Plc, model: Path, more: str = "") -> Finding:
+    """What is found about the trigger."""
+    file = plc.journal.with_name("line.toml")
+    file.write_text(
+        f"""
+[camera]
+uri = "synthetic://?size=64&trigger=software"
+[recipes]
+first = "first"
+models = {{ first = "{model}" }}
+[trigger]
+kind = "modbus"
+host = "127.0.0.1"
+port = {plc.port}
+timeout_ms = 2000
+counter_register = {COUNTER}
+{more}
+[timing]
+deadline_ms = 5000
+settle_ms = 20
+"""
+    )
+    (found,) = [found for found in check(read_config(file)) if found.what.startswith("trigger")]
+    return found
+
+
+def test_a_plc_that_is_fast_enough_is_measured(plc: Plc, tiny_rgb: Path) -> None:
+    found = finding(plc, tiny_rgb, "max_gap_ms = 2000")
+    assert found.ok, found.found
+    assert re.search(r"answers in [0-9.]+ ms, in [0-9.]+ ms at most of [0-9]+ polls", found.found)
+    assert "settle_ms = 20 after that" in found.found
+
+
+def test_a_plc_that_is_too_slow_is_told_with_what_it_needs(plc: Plc, tiny_rgb: Path) -> None:
+    plc.spoil("ok", delay_s=0.15)
+    found = finding(plc, tiny_rgb)
+    assert not found.ok
+    needed = re.search(
+        r"max_gap_ms is 100, so that parts would be missed; set it to ([0-9]+) or more", found.found
+    )
+    assert needed is not None, found.found
+    assert int(needed[1]) >= 450
+    assert finding(plc, tiny_rgb, f"max_gap_ms = {2 * int(needed[1])}").ok
