@@ -29,6 +29,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.body = body
         self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"  # timm's word for its Swin etc.
+        self.neighbourhood = config.neighbourhood
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.requires_grad_(requires_grad=False)
@@ -39,14 +40,14 @@ class Trunk(nn.Module):
         return super().train(mode=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalise, extract, bring all stages to the coarsest grid and concatenate them."""
+        """Normalise, extract, average each stage, bring all to the coarsest grid and concatenate them."""
         # Float first: TensorRT has uint8 only at a network's border, where nothing but a cast may read it.
         x = (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
         if self.channels_last:
             maps = [level.permute(0, 3, 1, 2) for level in maps]
         coarsest = min(level.shape[-1] for level in maps)
-        return torch.cat([_pooled(level, coarsest) for level in maps], dim=1)
+        return torch.cat([_pooled(neighbours(level, self.neighbourhood), coarsest) for level in maps], dim=1)
 
 
 class EfficientNetCut(nn.Module):
@@ -73,6 +74,16 @@ class StaticPad(nn.Module):
         """Pad, then convolve."""
         out: Tensor = self.conv(F.pad(x, self.pads))
         return out
+
+
+def neighbours(level: Tensor, size: int) -> Tensor:
+    """The mean of the `size` x `size` places around each place, zeros beyond the border: the same shape.
+
+    PatchCore (CVPR 2022, "Locally aware patch features") averages its neighbourhoods alike.
+    """
+    if size == 1:
+        return level
+    return F.avg_pool2d(level, size, stride=1, padding=size // 2, count_include_pad=True)
 
 
 def _pooled(level: Tensor, size: int) -> Tensor:

@@ -58,7 +58,8 @@ def configured(given: dict[str, Any]) -> TrainConfig:
             zip(("x", "y", "width", "height"), _numbers(crop, f"--crop {crop}", 4, 4), strict=True)
         )
     if "backbone" in rest:
-        changes["backbone"] = _backbone(rest.pop("backbone"))
+        neighbourhood = config.backbone.neighbourhood  # the preset's, whichever network it is of
+        changes["backbone"] = {"neighbourhood": neighbourhood} | _backbone(rest.pop("backbone"))
     if "epochs" in rest:
         epochs = rest.pop("epochs")
         numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)
@@ -77,7 +78,7 @@ def _backbone(text: str) -> dict[str, object]:
         raise UsageError(
             f"--backbone {text}: name every stage once, from 0 and in order, as in resnet18:2,3."
         )
-    return describe_timm(name, stages).model_dump()
+    return describe_timm(name, stages).model_dump(exclude={"neighbourhood"})
 
 
 def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ from ast_edge.train.features import (
     channel_statistics,
     input_batches,
 )
-from ast_edge.train.fit import Parts, Workplace, fit, student_phase, teacher_phase
+from ast_edge.train.fit import Parts, Workplace, fit, settled, student_phase, teacher_phase
 from ast_edge.train.folder import already_there, claimed, new_folder
 from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
@@ -83,7 +83,8 @@ def train(request: TrainRequest) -> Run:
     trains in it, DataError for parts that cannot be used.
     """
     run = Run(request.run)
-    config, device = request.config, pick_device(request.device)
+    device = pick_device(request.device)
+    config = settled(request.config, device)
     if config.mode == "depth" and isinstance(request.weights, Path):
         raise UsageError("--weights: mode depth has no backbone; leave the option out.")
     if run.started:

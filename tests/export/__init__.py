@@ -23,7 +23,9 @@ from ast_edge_export.trace import trace
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
 SIZE, GRID = 64, 4
 # "same" gives the trunk padding layers of its own, as the B5 of the paper has them.
-BACKBONE = BackboneConfig(name="test_efficientnet", stages=(2, 3), stride=16, pad_type="same")
+BACKBONE = BackboneConfig(
+    name="test_efficientnet", stages=(2, 3), stride=16, pad_type="same", neighbourhood=3
+)
 
 
 def tiny_config(mode: Mode) -> TrainConfig:

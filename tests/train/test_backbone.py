@@ -24,6 +24,7 @@ from ast_edge.train.backbone import (
     download_weights,
     load_state,
     load_weights,
+    neighbours,
 )
 from ast_edge.train.config import B5, BackboneConfig, Padding, StudentConfig, TeacherConfig, TrainConfig
 from ast_edge.train.network import AstNetwork, extract
@@ -175,6 +176,24 @@ def test_picture_is_normalised_and_stages_are_pooled_to_the_coarsest_in_order() 
     means = fine.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
     assert fine.shape[-1] == 2 * coarse.shape[-1]
     torch.testing.assert_close(found, torch.cat((means, coarse), dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_each_stage_is_averaged_with_zeros_beyond_the_border_before_it_is_pooled() -> None:
+    torch.manual_seed(0)
+    trunk, image = build_trunk(RESNET, 64), pictures(2, 64)
+    averaging = build_trunk(RESNET.model_copy(update={"neighbourhood": 3}), 64)
+    load_state(averaging, trunk.body.state_dict(), "test")
+    x = (image.float().permute(0, 3, 1, 2) - trunk.mean) / trunk.std
+    with torch.no_grad():
+        fine, coarse = (
+            F.pad(level, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1).mean((-1, -2))
+            for level in trunk.body(x)
+        )
+        found = averaging(image)
+    means = fine.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
+    torch.testing.assert_close(found, torch.cat((means, coarse), dim=1), rtol=1e-4, atol=1e-5)
+    corner = neighbours(torch.ones(1, 1, 4, 4), 3)[0, 0, 0]
+    torch.testing.assert_close(corner, torch.tensor([4 / 9, 6 / 9, 6 / 9, 4 / 9]))
 
 
 def test_features_are_the_trunks_channels_then_64_of_depth() -> None:

@@ -45,7 +45,8 @@ def test_paper_in_every_mode(mode: Mode) -> None:
         *("none", 0.0),
         *("constant", 0.0),
     )
-    assert not config.mixed_precision
+    assert config.mixed_precision is False
+    assert (config.backbone.neighbourhood, config.student.hard_share) == (1, 0.0)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -54,6 +55,8 @@ def test_small_presets_standardise_add_noise_and_are_ordered_by_cost(mode: Mode)
     for config in (balanced, nano):
         assert config.standardise == "channel"
         assert config.noise > 0
+        assert (config.backbone.neighbourhood, config.student.hard_share) == (3, 0.05)
+        assert config.mixed_precision is None
     assert paper.image_size > balanced.image_size >= nano.image_size
     assert paper.student.width > balanced.student.width >= nano.student.width
     assert balanced.teacher.hidden > nano.teacher.hidden
@@ -120,6 +123,7 @@ def test_changed_reaches_inside_and_leaves_the_rest() -> None:
         ("teacher.clamp", 0.0),
         ("teacher.kernels", ()),
         ("student.blocks", 0),
+        ("student.hard_share", 1.1),
         ("crop", {"x": -1, "y": 0, "width": 4, "height": 4}),
     ],
 )
@@ -127,6 +131,11 @@ def test_unknown_key_or_impossible_value_is_refused_by_name(key: str, value: obj
     with pytest.raises(UsageError, match=rf"^{key}.*\(given: ") as caught:
         changed(preset("nano", "rgb"), {key: value})
     assert "\n" not in str(caught.value)
+
+
+def test_even_neighbourhood_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^backbone\.neighbourhood: a kernel has an odd size.*given: 2"):
+        changed(preset("nano", "rgb"), {"backbone.neighbourhood": 2})
 
 
 def test_even_kernel_is_refused() -> None:

@@ -22,6 +22,7 @@ from ast_edge.train.fit import (
     Workplace,
     fit,
     learning_rate,
+    settled,
     student_phase,
     teacher_phase,
 )
@@ -105,7 +106,10 @@ def test_held_out_parts_only_ever_give_a_loss(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("change", [{"noise": 0.0}, {"batch_size": 4}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"noise": 0.0}, {"batch_size": 4}, {"weight_decay": 0.1}, {"student.hard_share": 0.0}],
+)
 def test_every_option_has_its_effect(tmp_path: Path, change: dict[str, object]) -> None:
     first = train_both(config_for(), tmp_path / "a")
     assert differ(first, train_both(config_for(**change), tmp_path / "b"))
@@ -163,6 +167,52 @@ def test_an_incomplete_last_batch_is_left_out(tmp_path: Path) -> None:
 
 def test_fewer_parts_than_a_batch_are_one_batch(tmp_path: Path) -> None:
     assert batches_seen(config_for(batch_size=8), tmp_path, 5) == [5]
+
+
+@pytest.mark.parametrize(
+    ("able", "device", "expected"),
+    [
+        ({"amx_bf16": True}, "cpu", True),
+        ({"avx512_bf16": True}, "cpu", True),
+        ({"avx512_f": True, "amx_bf16": False}, "cpu", False),
+        ({}, "cpu", False),
+        ({"amx_bf16": True}, "cuda", False),
+    ],
+)
+def test_mixed_precision_where_the_cpu_multiplies_bfloat16(
+    able: dict[str, bool], device: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    config = config_for()
+    assert config.mixed_precision is None
+    assert settled(config, torch.device(device)).mixed_precision is expected
+    for given in (True, False):
+        assert settled(config_for(mixed_precision=given), torch.device(device)).mixed_precision is given
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_student_learns_from_the_teacher_in_full_precision(tmp_path: Path, mixed: bool) -> None:
+    config = config_for(mixed_precision=mixed, **{"student.epochs": 1})
+    network, parts = network_and_parts(config)
+    kinds = set()
+
+    def see(_: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        kinds.add((inputs[0].dtype, output.dtype))
+
+    hook = network.teacher.flow.module_list[1].subnet1.conv1.register_forward_hook(see)
+    fit(teacher_phase(network, config), parts, config, place_in(tmp_path))
+    half = torch.bfloat16 if mixed else torch.float32
+    assert {output for _, output in kinds} == {half}
+    kinds.clear()
+    fit(student_phase(network, config), parts, config, place_in(tmp_path))
+    assert kinds == {(torch.float32, torch.float32)}
+    hook.remove()
+
+
+def test_a_trained_network_is_left_in_the_order_of_memory_that_a_file_has(tmp_path: Path) -> None:
+    network, parts = network_and_parts(config_for())
+    fit(teacher_phase(network, config_for()), parts, config_for(), place_in(tmp_path))
+    assert all(parameter.is_contiguous() for parameter in network.parameters())
 
 
 def test_mixed_precision_trains(tmp_path: Path) -> None:

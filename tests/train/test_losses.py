@@ -85,6 +85,26 @@ def test_student_loss_is_the_mean_of_all_pixels_masked_or_not(mask: Tensor | Non
     assert student_loss(Z, OTHER, mask).item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("mask", [None, FRACTIONS])
+@pytest.mark.parametrize(("share", "count"), [(0.05, 2), (0.5, 24), (1.0, 48), (1e-9, 1)])
+def test_half_of_the_hard_loss_is_the_mean_of_the_largest(
+    mask: Tensor | None, share: float, count: int
+) -> None:
+    distances = distance(Z, OTHER, mask).numpy().ravel()
+    expected = (distances.mean() + np.sort(distances)[-count:].mean()) / 2
+    assert student_loss(Z, OTHER, mask, share).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_hard_loss_pulls_harder_on_the_largest_alone() -> None:
+    other = OTHER.clone().requires_grad_()
+    student_loss(Z, other, None, 0.05).backward()  # type: ignore[no-untyped-call]
+    plain = (other.detach() - Z) * 2 / (C * N * H * H)
+    ratio = (other.grad / plain).mean(dim=1).flatten()  # type: ignore[operator]
+    hardest = distance(Z, OTHER, None).flatten().argsort()[-2:]
+    assert ratio[hardest].tolist() == pytest.approx([0.5 + 0.5 * N * H * H / 2] * 2, rel=1e-9)
+    assert sorted(ratio.tolist())[:-2] == pytest.approx([0.5] * (N * H * H - 2), rel=1e-9)
+
+
 # Mask
 
 
