@@ -230,8 +230,8 @@ def test_a_seeded_hold_out_is_never_trained_on(tmp_path: Path) -> None:
     _, holdout = split_holdout(open_dataset(data, mode="rgb").train, fraction=0.25, seed=5)
     assert names == [sample.name.name for sample in holdout]
     assert len(names) == 3
-    for name in names:
-        Image.new("RGB", (64, 64), "white").save(data / name)
+    for turns, name in enumerate(names):
+        Image.linear_gradient("L").resize((64, 64)).rotate(90 * turns).convert("RGB").save(data / name)
     second = rgb_on(data, tmp_path / "b", holdout=0.25)
     for name in ("weights.safetensors", "trunk.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
