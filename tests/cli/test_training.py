@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from ast_edge.train.area import crop_around_parts
+from ast_edge.train.config import preset
 from ast_edge.train.data import open_dataset
+from ast_edge.train.fit import settled
 from ast_edge.train.run import Run
 from tests.cli.conftest import Cli, refusal
 from tests.small import COUNTS, OPTIONS, PARTS, unsealed
@@ -110,9 +113,9 @@ def test_crop_auto_finds_the_parts_and_resumes(cli: Cli, product: Path, tmp_path
 
 def test_without_options_the_preset_speaks(depth_run: Path) -> None:
     config = Run(depth_run).config().train
-    assert (config.standardise, config.noise, config.aggregation) == ("channel", 0.3, "max")
+    assert (config.standardise, config.noise, config.aggregation) == ("channel", 0.1, "max")
     assert config.crop is None
-    assert not config.mixed_precision
+    assert config.mixed_precision == settled(preset("nano", "depth"), torch.device("cpu")).mixed_precision
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,6 @@ def test_resume_with_the_same_options_or_none(
         "--crop 0,0,32,32",
         "--false-reject-rate 0.5",
         "--holdout 0.5",
-        "--mixed-precision",
     ],
 )
 def test_resume_with_another_option(cli: Cli, product: Path, unfinished: Path, option: str) -> None:
@@ -265,6 +267,14 @@ def test_resume_with_another_option(cli: Cli, product: Path, unfinished: Path, o
     named = option.partition("=")[0] if option.startswith("--set") else option.split(maxsplit=1)[0]
     assert said.startswith(f"{named}: differs from what {unfinished} was started with")
     assert sorted(unfinished.iterdir()) == before
+
+
+def test_resume_in_the_other_precision(cli: Cli, product: Path, unfinished: Path) -> None:
+    other = str(not Run(unfinished).config().train.mixed_precision).lower()
+    said = refusal(
+        cli, 2, "train", product, "-o", unfinished, "--resume", "--set", f"mixed_precision={other}"
+    )
+    assert said.startswith(f"--mixed-precision: differs from what {unfinished} was started with")
 
 
 def test_resume_with_other_weights(cli: Cli, product: Path, rgb_run: Path, tmp_path: Path) -> None:
