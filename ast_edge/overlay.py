@@ -41,12 +41,21 @@ _DARKEST, _NO_MEASUREMENT = 24, (10, 12, 30)
 
 
 def draw_overlay(image: Picture, inspection: Inspection, spec: ModelSpec) -> Picture:
-    """The picture with heat map and outline, and a strip below it with verdict, score and threshold.
+    """`draw_heat`, and a strip below it with verdict, score and threshold.
 
-    `image` is the uint8 [H,W,3] RGB picture that was inspected, whole and not cropped; a small one is
-    enlarged so that the strip can be read. The colour begins at half the pixel threshold of the model and is
-    full at twice; the outline goes round every pixel above it. Values that are not finite are not coloured.
-    Returns uint8 RGB. Raises FrameError when the picture is not of that kind or the crop lies outside it.
+    A small picture is enlarged so that the strip can be read.
+    """
+    canvas = draw_heat(image, inspection, spec)
+    return np.vstack([canvas, _caption(inspection, canvas.shape[1])])
+
+
+def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Picture:
+    """The picture with heat map and outline; a small one is enlarged.
+
+    `image` is the uint8 [H,W,3] RGB picture that was inspected, whole and not cropped. The colour begins at
+    half the pixel threshold of the model and is full at twice; the outline goes round every pixel above it.
+    Values that are not finite are not coloured. Returns uint8 RGB. Raises FrameError when the picture is not
+    of that kind or the crop lies outside it.
     """
     crop = spec.preprocessing.crop
     check_frame(image, "rgb", crop)
@@ -62,7 +71,7 @@ def draw_overlay(image: Picture, inspection: Inspection, spec: ModelSpec) -> Pic
         _draw_crop(canvas, rows, columns, line)
     _draw_heat(view, heat)
     _draw_outline(view, heat, line)
-    return np.vstack([canvas, _caption(inspection, canvas.shape[1])])
+    return canvas
 
 
 def depth_picture(z_m: NDArray[np.floating]) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 
 from ast_edge.errors import LineError, UsageError
@@ -10,19 +9,18 @@ from ast_edge.line.archive.output import Archive
 from ast_edge.line.audit.log import AuditLog
 from ast_edge.line.events import Event, EventKind
 from ast_edge.line.hub import Events
-from ast_edge.line.outputs.base import Output, OutputStatus
-from ast_edge.line.part import PartResult
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import LineConfig, SoftwareTrigger
 from ast_edge.line.station.recipes import describe
 from ast_edge.line.station.setup import Setup
 from ast_edge.line.station.station import Station
-from ast_edge.line.status import Balance, StationView, Surroundings
+from ast_edge.line.status import Balance, Surroundings
 from ast_edge.line.triggers.freshness import StaleError, message_moment
 from ast_edge.line.watching.alarms import AlarmGuard
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
 from ast_edge.line.watching.metrics import Metrics, Watched
+from ast_edge.line.web.board import Board
 from ast_edge.line.web.server import WebServer
 from ast_edge.line.web.view import WebView
 
@@ -31,7 +29,6 @@ _HUNG_S = 5.0
 _HUNG_DEADLINES = 10
 _CAMERA_HUNG_S = 90.0
 _EVENTS_S = 2.0
-_LAST_PARTS = 20
 # What people at an output should hear of.
 _NOTED: frozenset[EventKind] = frozenset(
     {"recipe", "camera", "trigger", "archive", "drift", "alarm", "failure", "invariant"}
@@ -53,10 +50,11 @@ class Service:
         self.alarms = AlarmGuard(config.alarms)
         self.audit = AuditLog(config.audit, self.run) if config.audit is not None else None
         self.log = LineLog(config.log)
-        self.last = _LastParts()
+        self.board = Board()
         self.camera = assemble.watched_camera(config, self.events.tell)
         self.metrics, self.web = self._faces()
-        more = (self.archive, self.drift, self.alarms, self.metrics, self.last, self.log)
+        board = self.board if self.web is not None else None
+        more = (self.archive, self.drift, self.alarms, self.metrics, board, self.log)
         self.outputs = [*self.counterparts, *(output for output in more if output is not None)]
         self.station = self._station()
 
@@ -83,6 +81,11 @@ class Service:
             self._recipe,
             self._rollback,
             self.events.tell,
+            board=self._shown,
+            picture=self.board.pictures.get,
+            pause=self._pause,
+            resume=self._resume,
+            acknowledge=self._acknowledge,
         )
         return metrics, WebServer(self.config.web, view)
 
@@ -195,11 +198,28 @@ class Service:
             "verdicts": now.balance.verdicts,
             "waiting": now.waiting,
             "counterparts": self._counterparts(),
-            "last_parts": list(self.last.parts),
+            "last_parts": self.board.last_parts,
             "events": [
                 {"time": event.wall_s, "kind": event.kind, **event.details}
                 for event in list(self.events.recent)
             ],
+        }
+
+    def _shown(self) -> Mapping[str, object]:
+        """What the operator's page shows."""
+        now, why_not = self.station.status(), self.readiness()
+        web = self.config.web
+        return {
+            **now.as_dict(),
+            "ready": not why_not,
+            "not_ready": why_not,
+            "recipes": self.recipes.names,
+            "recipe_error": self.recipes.last_error,
+            "obstacles": list(now.obstacles),
+            "alarm_kinds": list(now.surroundings.alarms),
+            "counterparts": self._counterparts(),
+            "can_change": web is not None and web.token is not None,
+            **self.board.as_dict(),
         }
 
     def _counterparts(self) -> list[Mapping[str, object]]:
@@ -208,6 +228,8 @@ class Service:
         rows: list[Mapping[str, object]] = [
             {
                 "name": f"camera {self.camera.uri}",
+                "kind": "camera",
+                "state": state,
                 "connected": state == "live",
                 "detail": f"{state}; {counters}",
             }
@@ -215,15 +237,13 @@ class Service:
         if self.source is not None:
             source = self.source.status
             words = f"{source.triggers} triggers, {source.missed} missed; {source.last_error}"
-            rows.append(
-                {"name": f"trigger {self.source.name}", "connected": source.connected, "detail": words}
-            )
+            rows.append(_row("trigger", self.source.name, source.connected, words))
         kept = [self.archive] if self.archive is not None else []
         for output in (*self.counterparts, *kept):
             status = output.status
             words = f"{status.delivered} delivered, {status.queued} waiting, {status.undelivered} given up"
             detail = f"{words}; {status.last_error}".rstrip("; ")
-            rows.append({"name": f"output {output.name}", "connected": status.connected, "detail": detail})
+            rows.append(_row("output", output.name, status.connected, detail))
         return rows
 
     # ---- what can be changed -------------------------------------------------------------------------------
@@ -257,6 +277,28 @@ class Service:
         self.events.tell("operator", {"operator": operator, "asked": "rollback", "recipe": name})
         return {"recipe": name, "state": "taken at the next part"}
 
+    def _pause(self, operator: str) -> Mapping[str, object]:
+        """Parts are faults from now on. Raises LineError where they are already."""
+        if self.station.paused.is_set():
+            raise LineError("the station is paused already.")
+        self.station.paused.set()
+        self.events.tell("operator", {"operator": operator, "asked": "pause"})
+        return {"state": "paused"}
+
+    def _resume(self, operator: str) -> Mapping[str, object]:
+        """Parts are judged again. Raises LineError where the station is not paused."""
+        if not self.station.paused.is_set():
+            raise LineError("the station is not paused.")
+        self.station.paused.clear()
+        self.events.tell("operator", {"operator": operator, "asked": "resume"})
+        return {"state": "running"}
+
+    def _acknowledge(self, operator: str) -> Mapping[str, object]:
+        """An operator has seen the rejects and faults until now."""
+        seen = self.board.acknowledge()
+        self.events.tell("operator", {"operator": operator, "asked": "acknowledge", "parts": seen})
+        return {"acknowledged": seen}
+
     # ---- listeners -----------------------------------------------------------------------------------------
 
     def _note(self, event: Event) -> None:
@@ -269,25 +311,6 @@ class Service:
             self.audit.tell(event.kind, event.details)
 
 
-class _LastParts(Output):
-    """The last few parts, for the page."""
-
-    name = "last parts"
-
-    def __init__(self) -> None:
-        self.parts: deque[dict[str, object]] = deque(maxlen=_LAST_PARTS)
-
-    def start(self, station: StationView) -> None:
-        """See `Output`."""
-
-    def put(self, result: PartResult) -> None:
-        """See `Output`."""
-        self.parts.appendleft(result.as_dict())
-
-    @property
-    def status(self) -> OutputStatus:
-        """See `Output`."""
-        return OutputStatus(connected=True)
-
-    def close(self, timeout_s: float) -> None:
-        """See `Output`."""
+def _row(kind: str, name: str, connected: bool, detail: str) -> Mapping[str, object]:  # noqa: FBT001
+    state = "live" if connected else "away"
+    return {"name": f"{kind} {name}", "kind": kind, "state": state, "connected": connected, "detail": detail}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
@@ -16,19 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ast_edge.errors import AstEdgeError, UsageError, sentence
 from ast_edge.line.web.access import Access
 from ast_edge.line.web.bodies import (
+    OperatorBody,
     RecipeBody,
     RefusedError,
-    RollbackBody,
     TriggerBody,
     encode,
     parse,
     read_body,
 )
-from ast_edge.line.web.page import CONTENT_SECURITY_POLICY, PAGE
+from ast_edge.line.web.page import CONTENT_SECURITY_POLICY, page
 from ast_edge.line.web.view import WebView
+from ast_edge.line.web.words import choose
 from ast_edge.line.web.workers import Workers
 
 ANSWER_S = 4.0
+_FRESH_S = 0.25
 _MOST_HEADERS = 100
 _MOST_WAITING = 4
 _WRONG_TOKEN_S = 1.0
@@ -46,6 +49,8 @@ def application(view: WebView, access: Access, workers: Workers) -> ASGIApp:
         Route("/", faces.page),
         Route("/metrics", faces.metrics),
         Route("/status", faces.status),
+        Route("/board", faces.board),
+        Route("/picture/{part_id}", faces.picture),
         Route("/healthz", faces.health),
         Route("/readyz", faces.readiness),
         Route("/{path:path}", faces.change, methods=["POST"]),
@@ -64,7 +69,7 @@ def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 
 
 async def _not_found(_request: Request, _exc: Exception) -> Response:
-    return refusal(404, "there is /, /metrics, /status, /healthz and /readyz")
+    return refusal(404, "there is /, /board, /metrics, /status, /healthz and /readyz")
 
 
 async def _late(_request: Request, exc: Exception) -> Response:
@@ -120,10 +125,31 @@ class _Faces:
     def __init__(self, view: WebView, access: Access, workers: Workers) -> None:
         self._view, self._access, self._workers = view, access, workers
         self._waiting = 0  # clients with a wrong token that are kept waiting
+        self._board, self._board_lock = (-_FRESH_S, b""), asyncio.Lock()
 
-    async def page(self, _request: Request) -> Response:
-        """The operator's page."""
-        return Response(PAGE, media_type="text/html")
+    async def page(self, request: Request) -> Response:
+        """The operator's page, in the reader's language."""
+        language = choose(request.query_params.get("lang"), request.headers.get("Accept-Language", ""))
+        headers = {"Content-Language": language, "Vary": "Accept-Language"}
+        return Response(page(language), headers=headers, media_type="text/html")
+
+    async def board(self, _request: Request) -> Response:
+        """What the page shows; the station is asked four times per second at most, for all pages together."""
+        async with self._board_lock:
+            now = time.monotonic()
+            if now - self._board[0] >= _FRESH_S:
+                found = await self._workers.run(lambda: encode(self._view.board()), ANSWER_S)
+                self._board = now, found
+        return Response(self._board[1], media_type="application/json")
+
+    async def picture(self, request: Request) -> Response:
+        """A part's picture; a part's pictures never change."""
+        kind = request.query_params.get("kind", "heat")
+        found = self._view.picture(request.path_params["part_id"], kind)
+        if found is None:
+            return refusal(404, "there is no picture of this part any more")
+        headers = {"Cache-Control": "private, max-age=3600, immutable"}
+        return Response(found, headers=headers, media_type="image/jpeg")
 
     async def metrics(self, _request: Request) -> Response:
         """For Prometheus."""
@@ -175,10 +201,16 @@ class _Faces:
         if path == "/recipe":
             wanted = parse(RecipeBody, body)
             return await run(lambda: view.recipe(wanted.name, wanted.operator), ANSWER_S)
-        if path == "/rollback":
-            operator = parse(RollbackBody, body).operator
-            return await run(lambda: view.rollback(operator), ANSWER_S)
-        raise UsageError("there is /trigger, /recipe and /rollback")
+        asked = {
+            "/rollback": view.rollback,
+            "/pause": view.pause,
+            "/resume": view.resume,
+            "/acknowledge": view.acknowledge,
+        }.get(path)
+        if asked is None:
+            raise UsageError("there is /trigger, /recipe, /rollback, /pause, /resume and /acknowledge")
+        operator = parse(OperatorBody, body).operator
+        return await run(lambda: asked(operator), ANSWER_S)
 
     async def _why_not_allowed(self, request: Request) -> Response | None:
         if not self._access.has_token:

@@ -43,8 +43,8 @@ class RecipeBody(Options):
     operator: _Text
 
 
-class RollbackBody(Options):
-    """`POST /rollback`: change back to the previous recipe."""
+class OperatorBody(Options):
+    """`POST /rollback`, `/pause`, `/resume`, `/acknowledge`: who asks for it."""
 
     operator: _Text
 

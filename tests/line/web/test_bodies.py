@@ -19,9 +19,9 @@ from ast_edge.errors import UsageError
 from ast_edge.line.config.options import Secret
 from ast_edge.line.web.bodies import (
     MOST_BODY,
+    OperatorBody,
     RecipeBody,
     RefusedError,
-    RollbackBody,
     TriggerBody,
     encode,
     parse,
@@ -207,7 +207,7 @@ JSON = st.recursive(
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200))
 def test_whatever_comes_is_as_agreed_or_refused(body: bytes) -> None:
-    for kind in (TriggerBody, RecipeBody, RollbackBody):
+    for kind in (TriggerBody, RecipeBody, OperatorBody):
         try:
             found = parse(kind, body)
         except UsageError:

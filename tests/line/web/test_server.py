@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +34,6 @@ class Behind:
     server: WebServer | None = None
     reasons: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
-    hostile: str = ""
     told: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     broken: bool = False
 
@@ -47,9 +43,7 @@ class Behind:
     def status(self) -> Mapping[str, object]:
         if self.broken:
             raise ZeroDivisionError("bug")
-        parts = [
-            {"part_id": "run-1", "verdict": "pass", "score": 0.25, "latency_ms": 3.5, "reason": self.hostile}
-        ]
+        parts = [{"part_id": "run-1", "verdict": "pass", "score": 0.25, "latency_ms": 3.5, "reason": ""}]
         return {
             "station": "bench",
             "run": "r",
@@ -59,9 +53,9 @@ class Behind:
             "triggers": 48,
             "recipe": "cap",
             "threshold": 0.5,
-            "warnings": [self.hostile],
+            "warnings": [],
             "last_parts": parts,
-            "counterparts": [{"name": "plc", "connected": True, "detail": self.hostile}],
+            "counterparts": [{"name": "plc", "connected": True, "detail": ""}],
         }
 
     def view(self) -> WebView:
@@ -369,31 +363,3 @@ def test_whatever_is_sent_the_station_goes_on(behind: Behind) -> None:
     send()
     assert behind.asked == []
     assert ask(behind.port, "GET", "/healthz")[0] == 200
-
-
-def test_the_page_shows_the_station_and_runs_nothing_of_others(behind: Behind, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    behind.hostile = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
-    command = [
-        chromium,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={tmp_path}",
-        "--virtual-time-budget=4000",
-        "--dump-dom",
-        f"http://127.0.0.1:{behind.port}/",
-    ]
-    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert '<b id="pass">41</b>' in page
-    assert '<b id="reject">7</b>' in page
-    assert '<span id="state" class="good">ready</span>' in page
-    assert "bench, run r" in page
-    assert "&lt;img src=x onerror" in page
-    assert "<title>ast-edge</title>" in page

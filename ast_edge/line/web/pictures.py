@@ -1,0 +1,123 @@
+"""The few pictures that the page shows, made on a thread of their own, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+
+from ast_edge.line.events import Told, nobody
+from ast_edge.line.part import PartResult
+from ast_edge.line.priority import step_back
+from ast_edge.line.web.preview import previews
+
+KEPT_BAD = 12
+_KEPT_PASSED = 4
+_WATCHED_S = 5.0
+_PAUSE_S = 0.3
+_POLL_S = 1.0
+
+
+class Pictures:
+    """Previews of the last rejects and faults, and of the newest part while a page is open.
+
+    `offer` takes a reference to at most three frames, which wait to be encoded; frames that find no room are
+    left out. At most three parts per second are encoded, on a thread that gives way to all others.
+    """
+
+    told: Told = staticmethod(nobody)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bad: deque[PartResult] = deque(maxlen=2)
+        self._newest: PartResult | None = None
+        self._kept: dict[bool, OrderedDict[str, dict[str, bytes]]] = {
+            True: OrderedDict(),
+            False: OrderedDict(),
+        }
+        self._asked = -_WATCHED_S
+        self._some = threading.Event()
+        self._closing = threading.Event()
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="ast-edge-web-pictures", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread; a second call does nothing."""
+        self._closing.set()
+        self._some.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def watched(self) -> None:
+        """A page is open: for the next five seconds passed parts are shown too."""
+        self._asked = time.monotonic()
+
+    def offer(self, result: PartResult) -> None:
+        """A part was judged; returns at once."""
+        if result.frame is None:
+            return
+        with self._lock:
+            if result.verdict != "pass":
+                self._bad.append(result)
+            elif time.monotonic() - self._asked < _WATCHED_S:
+                self._newest = result
+            else:
+                return
+        self._some.set()
+
+    def has(self, part_id: str) -> bool:
+        """Whether there are pictures of this part."""
+        with self._lock:
+            return any(part_id in kept for kept in self._kept.values())
+
+    def newest_passed(self) -> str | None:
+        """The id of the newest passed part that has pictures."""
+        with self._lock:
+            return next(reversed(self._kept[False]), None)
+
+    def get(self, part_id: str, kind: str) -> bytes | None:
+        """A JPEG file of the part: `heat`, `plain` or `small`; None where there is none."""
+        with self._lock:
+            for kept in self._kept.values():
+                if part_id in kept:
+                    return kept[part_id].get(kind)
+        return None
+
+    def _run(self) -> None:
+        step_back()
+        while not self._closing.is_set():
+            if not self._some.wait(_POLL_S):
+                continue
+            self._some.clear()
+            while (result := self._take()) is not None and not self._closing.is_set():
+                self._encode(result)
+                del result  # a frame is not kept while nothing happens
+                self._closing.wait(_PAUSE_S)
+
+    def _take(self) -> PartResult | None:
+        with self._lock:
+            if self._bad:
+                return self._bad.popleft()
+            result, self._newest = self._newest, None
+            return result
+
+    def _encode(self, result: PartResult) -> None:
+        try:
+            found = previews(result)
+        except Exception as exc:  # noqa: BLE001 (a picture that cannot be shown harms nothing; reported once)
+            if not self._failed:
+                self._failed = True
+                self.told("failure", {"where": "web", "error": f"picture: {type(exc).__name__}: {exc}"})
+            return
+        if not found:
+            return
+        bad = result.verdict != "pass"
+        with self._lock:
+            kept = self._kept[bad]
+            kept[result.part_id] = found
+            while len(kept) > (KEPT_BAD if bad else _KEPT_PASSED):
+                kept.popitem(last=False)
