@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,9 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +115,29 @@ token = {{ env = "LINE_TOKEN" }}
             return [part.verdict for part in archive.oldest_first(Query())]
 
 
+@contextmanager
+def manager(path: Path) -> Iterator[list[bytes]]:
+    """A service manager that reads at once what it is told, as systemd does; what it has heard."""
+    heard: list[bytes] = []
+    done = threading.Event()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(0.1)
+
+        def listen() -> None:
+            while not done.is_set():
+                with contextlib.suppress(TimeoutError):
+                    heard.append(listener.recv(4096))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            done.set()
+            thread.join()
+
+
 @pytest.fixture
 def line(tmp_path: Path, tiny_rgb: Path) -> Iterator[Line]:
     found = Line(tmp_path, tiny_rgb)
@@ -119,13 +146,12 @@ def line(tmp_path: Path, tiny_rgb: Path) -> Iterator[Line]:
 
 
 def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(60)
+    with manager(tmp_path / "notify") as heard:
         process = line.start(notify=str(tmp_path / "notify"))
-        assert manager.recv(200) == b"READY=1"
+        wait_for(lambda: heard, within_s=60)
+        assert heard[0] == b"READY=1"
         wait_for(line.ready, within_s=60)
-        wait_for(lambda: b"WATCHDOG=1" in manager.recv(500))
+        wait_for(lambda: any(b"WATCHDOG=1" in message for message in heard))
         wait_for(lambda: line.triggers() > 20, within_s=60)
         assert line.ask("POST", "/recipe", {"name": "damaged", "operator": "Ann"})[0] == 200
         wait_for(lambda: "refused" in json.dumps(line.ask("GET", "/status")[1]["events"]))
@@ -137,7 +163,7 @@ def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path:
         assert (status, "parts come from there" in str(refused["error"])) == (400, True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-        assert any(b"STOPPING=1" in manager.recv(500) for _ in range(1000))
+        wait_for(lambda: any(b"STOPPING=1" in message for message in heard))
     assert process.stdout is not None
     told = process.stdout.read()
     rows = line.rows()
@@ -153,6 +179,43 @@ def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path:
     log = (tmp_path / "log").read_text()
     assert " pass score " in log
     assert "Traceback" not in log
+
+
+def test_the_page_pauses_resumes_acknowledges_and_shows_pictures(line: Line, tmp_path: Path) -> None:
+    """The real station: what its page is given, and what is asked of it from there."""
+    line.file.write_text(line.file.read_text().replace("per_s = 20", "per_s = 2"))
+    process = line.start()
+    wait_for(line.ready, within_s=60)
+
+    def board() -> dict[str, Any]:
+        return line.ask("GET", "/board")[1]
+
+    wait_for(lambda: (board()["shown"] or {}).get("picture"), within_s=60)
+    shown = board()["shown"]
+    connection = http.client.HTTPConnection("127.0.0.1", line.port, timeout=20)
+    connection.request("GET", f"/picture/{shown['part_id']}?kind=heat")
+    answer = connection.getresponse()
+    picture = answer.read()
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert picture.startswith(b"\xff\xd8")
+    connection.request("GET", "/picture/..%2f..%2fetc%2fpasswd")
+    assert connection.getresponse().status == 404
+    connection.close()
+    assert line.ask("POST", "/pause", {"operator": "Ann"})[0] == 200
+    assert line.ask("POST", "/pause", {"operator": "Ann"})[0] == 409
+    assert (board()["state"], board()["ready"]) == ("paused", False)
+    assert line.ask("GET", "/readyz")[0] == 503
+    wait_for(lambda: (board()["shown"] or {}).get("code") == 12)
+    assert line.ask("POST", "/resume", {"operator": "Ann"})[0] == 200
+    wait_for(line.ready)
+    assert board()["unacknowledged"] > 0
+    assert line.ask("POST", "/acknowledge", {"operator": "Bo"})[0] == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    entries = [json.loads(entry) for entry in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    told = [entry["details"] for entry in entries if entry["kind"] == "operator"]
+    asked = [(details["operator"], details["asked"]) for details in told]
+    assert asked == [("Ann", "pause"), ("Ann", "resume"), ("Bo", "acknowledge")]
 
 
 def test_a_trigger_over_http_says_when_its_part_was_there(line: Line) -> None:
