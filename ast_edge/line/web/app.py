@@ -184,7 +184,9 @@ class _Faces:
             return refused
         try:
             body = await read_body(request.headers, request.receive)
-            return _json(200, await self._act(request.url.path, body))
+            found = await self._act(request.url.path, body)
+            self._board = -_FRESH_S, b""  # pages show the change at once
+            return _json(200, found)
         except RefusedError as exc:
             return refusal(exc.status, str(exc))
         except UsageError as exc:
