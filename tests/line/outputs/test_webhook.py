@@ -181,7 +181,7 @@ def test_what_is_too_old_is_given_up_and_said(tmp_path: Path) -> None:
         with webhook(server.port, tmp_path, 0.1, keep_days=2 / 86_400) as output:
             output.put(part_result(1, "fault"))
             wait_for(lambda: output.status.undelivered == 1)
-            assert any("given up" in words for words in output.warnings)
+            wait_for(lambda: any("given up" in words for words in output.warnings))
             assert not waiting(tmp_path)
     assert set(server.numbers) == {1}
 
