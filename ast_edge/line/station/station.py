@@ -21,6 +21,7 @@ from ast_edge.inspector import Inspection
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.arrivals import Arrivals
+from ast_edge.line.station.closing import close_all
 from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
 from ast_edge.line.station.recipes import Recipe, inspect_frame
@@ -31,6 +32,7 @@ from ast_edge.verdict.scoring import Verdict
 
 _POLL_S = 0.02
 _CLOCK_S = 0.002
+_GRACE_S = 1.0  # for what is closed, beyond the time that it is given
 
 
 class Station:
@@ -174,10 +176,10 @@ class Station:
         return self._waiting.qsize()
 
     def stop(self) -> Balance:
-        """Judge the parts that are open, flush the outputs, let go of everything; the books at the end.
+        """Judge the parts that are open, flush the outputs, let go of everything; the balance at the end.
 
-        Takes at most about twice `drain_s`, also when engine or camera hang: these are left to the end of the
-        process then.
+        Takes at most about twice `drain_s` and a second, also when engine, camera or an output hang: these
+        are left to the end of the process then.
         """
         self._stopping.set()
         if self.setup.triggering == "camera" and self._threads[0].ident is not None:
@@ -187,20 +189,15 @@ class Station:
         hanging = self._join()
         for trigger in self.ledger.overdue(time.monotonic_ns() + 1):
             self._fault(trigger, "the station stopped before the part was judged")
-        end = time.monotonic() + self.setup.timing.drain_s
-        for output in self.setup.outputs:
-            self._closed(f"output {output.name}", partial(output.close, max(end - time.monotonic(), 0.1)))
-        self._closed("camera", self.setup.camera.close)
+        drain_s = max(self.setup.timing.drain_s, 0.1)
+        closers: list[tuple[str, Callable[[], None]]] = [
+            (f"output {output.name}", partial(output.close, drain_s)) for output in self.setup.outputs
+        ]
+        closers.append(("camera", self.setup.camera.close))
         if not hanging:
-            self._closed("recipes", self.setup.recipes.close)
+            closers.append(("recipes", self.setup.recipes.close))
+        close_all(closers, drain_s + _GRACE_S, self._note_failure)
         return self.balance()
-
-    def _closed(self, what: str, close: Callable[[], None]) -> None:
-        """Whatever does not close keeps nothing else open."""
-        try:
-            close()
-        except Exception as exc:  # noqa: BLE001 (the rest must still be closed)
-            self._note_failure(f"closing {what}", exc)
 
     def _join(self) -> bool:
         """Wait for the threads; whether one of them hangs."""

@@ -10,6 +10,8 @@ from typing import Protocol
 from ast_edge.line.events import Told, nobody
 from ast_edge.line.part import Trigger
 
+CLOSE_S = 1.0  # how long `close` waits for a thread
+
 
 class TriggerSink(Protocol):
     """Who takes triggers: the station. From any thread; neither call blocks."""
@@ -71,4 +73,7 @@ class TriggerSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """No trigger comes after this returns; a second call does nothing."""
+        """No trigger comes after this returns, within about a second; a second call does nothing.
+
+        A thread that hangs in a library is left to the end of the process.
+        """

@@ -18,8 +18,9 @@ from ast_edge.line.config.options import Name
 from ast_edge.line.links.mqtt import Broker, Link, Message, MqttConnection, OversizeError, Session, Topic
 from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.links.waker import Waker
-from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.base import CLOSE_S, TriggerSink, TriggerSource, TriggerStatus
 from ast_edge.line.triggers.freshness import NEEDS_AGE, GapMs, StaleError, message_moment
+from ast_edge.line.triggers.tap import Tap
 
 MAX_PAYLOAD_BYTES = 1024
 _MAX_ID_CHARS = 64
@@ -135,7 +136,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
         # a client_id of their own.
         own = hashlib.sha256(f"{platform.node()}\n{options.topic}".encode()).hexdigest()[:12]
         self._client_id = options.client_id or f"ast-edge-trigger-{own}"
-        self._sink: TriggerSink | None = None
+        self._tap = Tap()
         self._waker = Waker()
         self._closing = threading.Event()
         self._link: Link | None = None
@@ -149,7 +150,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
 
     def start(self, sink: TriggerSink) -> None:
         """See `TriggerSource`."""
-        self._sink = sink
+        self._tap.open(sink)
         self._thread.start()
 
     @property
@@ -169,8 +170,10 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._closing.set()
         self._waker.wake()
         if self._thread.ident is not None:
-            self._thread.join()
-        self._waker.close()
+            self._thread.join(CLOSE_S)
+        self._tap.shut()
+        if not self._thread.is_alive():
+            self._waker.close()
 
     # ---- the thread ----------------------------------------------------------------------------------------
 
@@ -188,7 +191,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._link.open(self._over)
         if not self._link.resumed and self._triggers + self._missed:
             self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
-            self._listener().uncounted(self.name, self._last_error)
+            self._tap.uncounted(self.name, self._last_error)
 
     def _serve(self) -> None:
         link = self._link
@@ -280,15 +283,15 @@ class MqttTrigger(Reconnecting, TriggerSource):
         except StaleError as exc:
             self._lose(str(exc), told.id)
             return
-        with self._lock:
-            self._triggers += 1
-        self._listener().trigger(
+        came = self._tap.trigger(
             moment.at_ns,
             until_ns=moment.until_ns,
             encoder=told.encoder,
             source=self.name,
             external_id=told.id,
         )
+        with self._lock:
+            self._triggers += came
 
     def _ignore(self, why: str) -> None:
         with self._lock:
@@ -298,13 +301,8 @@ class MqttTrigger(Reconnecting, TriggerSource):
             self.told("trigger", {"trigger": self.name, "ignored": count, "why": why})
 
     def _lose(self, why: str, part_id: str | None = None) -> None:
+        came = self._tap.missed(1, self.name, () if part_id is None else (part_id,), why)
         with self._lock:
-            self._missed += 1
+            self._missed += came
             self._last_error = why
         self.told("trigger", {"trigger": self.name, "missed": 1, "error": why})
-        self._listener().missed(1, self.name, () if part_id is None else (part_id,), why)
-
-    def _listener(self) -> TriggerSink:
-        if self._sink is None:
-            raise LineError(f"trigger {self.name}: it was not started; this is a bug of ast-edge.")
-        return self._sink

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ast_edge.line.config.options import Options
-from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.base import CLOSE_S, TriggerSink, TriggerSource, TriggerStatus
 from ast_edge.line.triggers.freshness import GapMs, gap_allowed, too_long
+from ast_edge.line.triggers.tap import Tap
 
 
 class TimerTriggerOptions(Options):
@@ -30,12 +31,12 @@ class TimerTrigger(TriggerSource):
         self._closing = threading.Event()
         self._gap_ms = gap_allowed(options.max_gap_ms)
         self._triggers = self._missed = 0
-        self._sink: TriggerSink | None = None
+        self._tap = Tap()
         self._thread = threading.Thread(target=self._run, name="ast-edge-timer", daemon=True)
 
     def start(self, sink: TriggerSink) -> None:
         """See `TriggerSource`."""
-        self._sink = sink
+        self._tap.open(sink)
         self._thread.start()
 
     @property
@@ -47,7 +48,8 @@ class TimerTrigger(TriggerSource):
         """See `TriggerSource`."""
         self._closing.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
+        self._tap.shut()
 
     def _run(self) -> None:
         due = time.monotonic_ns() + self._period_ns
@@ -57,11 +59,8 @@ class TimerTrigger(TriggerSource):
 
     def _tell(self, due_ns: int) -> None:
         """The part that was due at this moment, or why it was missed."""
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
         if why := too_long(due_ns, time.monotonic_ns(), self._gap_ms):
-            self._missed += 1
-            self._sink.missed(1, self.name, why=why)
+            self._missed += self._tap.missed(1, self.name, why=why)
             self.told("trigger", {"trigger": self.name, "missed": 1, "why": why})
         else:
-            self._triggers += 1
-            self._sink.trigger(due_ns, source=self.name)
+            self._triggers += self._tap.trigger(due_ns, source=self.name)

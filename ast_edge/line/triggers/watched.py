@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from ast_edge.backoff import Backoff
 from ast_edge.line.gate.belt import EncoderReading
 from ast_edge.line.links.reconnecting import Reconnecting
-from ast_edge.line.triggers.base import TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.base import CLOSE_S, TriggerSink, TriggerSource, TriggerStatus
+from ast_edge.line.triggers.tap import Tap
 
 _UNSEEN = "they came between two looks or while there was no connection"
 
@@ -27,7 +28,7 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         self._reading: EncoderReading | None = None
         self._connected_before = False
         self._fresh = True  # whether the next look is the first of its connection
-        self._sink: TriggerSink | None = None
+        self._tap = Tap()
 
     # ---- what a subclass does, on the trigger's own thread -------------------------------------------------
 
@@ -47,7 +48,7 @@ class WatchedTrigger(Reconnecting, TriggerSource):
 
     def start(self, sink: TriggerSink) -> None:
         """See `TriggerSource`."""
-        self._sink = sink
+        self._tap.open(sink)
         self._thread.start()
 
     @property
@@ -68,7 +69,8 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         """See `TriggerSource`."""
         self._closing.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
+        self._tap.shut()
 
     # ---- the thread ----------------------------------------------------------------------------------------
 
@@ -109,22 +111,17 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         external_id: str | None = None,
     ) -> None:
         """A part was seen."""
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
-        self._triggers += 1
-        self._sink.trigger(
+        self._triggers += self._tap.trigger(
             at_ns, until_ns=until_ns, encoder=encoder, source=self.name, external_id=external_id
         )
 
     def _uncounted(self, why: str) -> None:
         """An unknown number of parts were not seen."""
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
-        self._sink.uncounted(self.name, why)
+        self._tap.uncounted(self.name, why)
 
     def _miss(self, count: int, external_ids: Sequence[str] = (), why: str = "") -> None:
         """So many parts were not seen; `why` is told also where it is unknown how many."""
-        assert self._sink is not None  # noqa: S101 (set before the thread starts)
-        if count:
+        if count and self._tap.missed(count, self.name, external_ids, why):
             self._missed += count
-            self._sink.missed(count, self.name, external_ids, why)
         if count or why:
             self.told("trigger", {"trigger": self.name, "missed": count, "why": why or _UNSEEN})

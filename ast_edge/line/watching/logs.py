@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
 from ast_edge.line.config.options import Options
 from ast_edge.line.events import Event, EventKind
@@ -23,7 +23,7 @@ from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationView
 
 _ROOM = 10_000
-_END_S = 2.0
+_END_S = 1.0
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # What systemd's journal reads at the beginning of a line, by sd-daemon(3).
 _PRIORITIES = {10: "<7>", 20: "<6>", 30: "<4>", 40: "<3>"}
@@ -41,12 +41,6 @@ _EVENT_LEVELS: dict[EventKind, int] = {
 _TOLD_AGAIN_S = 60.0
 _MOST_KEYS, _MOST_KEY = 64, 200
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-
-if TYPE_CHECKING:
-    _Stream = logging.StreamHandler[TextIO]
-else:
-    _Stream = logging.StreamHandler  # not generic before Python 3.11
 
 
 class LogOptions(Options):
@@ -67,8 +61,8 @@ class LineLog(Output):
 
     def __init__(self, options: LogOptions, stream: TextIO | None = None) -> None:
         self._queue: Queue[logging.LogRecord | None] = Queue(_ROOM)
-        self._sink = _Sink(sys.stderr if stream is None else stream)
-        self._sink.setFormatter(_Json() if options.format == "json" else _Text())
+        formatter = _Json() if options.format == "json" else _Text()
+        self._sink = _Sink(sys.stderr if stream is None else stream, formatter)
         self._level = _LEVELS[options.level]
         self._faults, self._failures = _Thinning(), _Thinning()
         self._parts = self._dropped = 0
@@ -130,7 +124,7 @@ class LineLog(Output):
         """See `Output`: parts are told no more, events still are, until `end`."""
 
     def end(self) -> None:
-        """Write what waits, for at most two seconds, and stop; a second call does nothing."""
+        """Write what waits, for at most a second, and stop; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -156,14 +150,34 @@ class LineLog(Output):
 
     def _run(self) -> None:
         while (record := self._queue.get()) is not None:
-            self._sink.handle(record)
+            self._sink.write(record)
 
 
-class _Sink(_Stream):
-    """A stream that cannot be written to is no reason to stop, and nowhere to complain."""
+class _Sink:
+    """Lines to a stream, by its file descriptor where it has one.
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        """Nothing."""
+    A reader that does not read lets the writing thread hang there, and nothing else: Python's own stream
+    would hold its lock meanwhile, for which every other writer waits, and the end of the process too. A
+    stream that cannot be written to is no reason to stop, and nowhere to complain.
+    """
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+        self._stream, self._formatter = stream, formatter
+        try:
+            self._descriptor: int | None = stream.fileno()
+        except (OSError, ValueError):
+            self._descriptor = None
+
+    def write(self, record: logging.LogRecord) -> None:
+        """One line; what cannot be written is left out."""
+        with contextlib.suppress(Exception):
+            line = f"{self._formatter.format(record)}\n"
+            if self._descriptor is None:
+                self._stream.write(line)
+                return
+            data = memoryview(line.encode("utf-8", "backslashreplace"))
+            while data:
+                data = data[os.write(self._descriptor, data) :]
 
 
 class _Thinning:
