@@ -24,7 +24,10 @@ def close_all(
             note(f"closing {name}", exc)
 
     threads = [
-        (name, threading.Thread(target=closed, args=(name, close), name=f"ast-edge-close-{name}", daemon=True))
+        (
+            name,
+            threading.Thread(target=closed, args=(name, close), name=f"ast-edge-close-{name}", daemon=True),
+        )
         for name, close in closers
     ]
     for _, thread in threads:
