@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ast_edge.errors import LineError, UsageError, reason
 from ast_edge.line.archive.document import read_document
-from ast_edge.line.archive.pictures import PICTURES, part_file
+from ast_edge.line.archive.pictures import part_file, place_of
 from ast_edge.line.archive.reading import ArchivedPart
 from ast_edge.wording import escaped
 
@@ -71,7 +71,7 @@ def whole_part_text(archive: Path, part: ArchivedPart) -> str:
         rows += [(name, printable(document.get(name))) for name in known]
     for kind, relative in part.files._asdict().items():
         if isinstance(relative, str):
-            path = _source(archive, relative)
+            path = place_of(archive, relative)
             where = printable(relative) if path is None else printable(path)
             rows.append((kind, where if path is not None and path.is_file() else f"{where} (gone)"))
     return "\n".join(f"{name:<20}{value}" for name, value in rows)
@@ -83,7 +83,7 @@ def whole_part_json(archive: Path, part: ArchivedPart) -> str:
 
 
 def _document(archive: Path, part: ArchivedPart) -> dict[str, object] | None:
-    path = _source(archive, part.files.json)
+    path = place_of(archive, part.files.json)
     document = read_document(path) if path is not None else None
     return None if document is None else document.as_dict()
 
@@ -148,7 +148,7 @@ def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: 
     relative: str | None = getattr(part.files, kind)
     if relative is None:
         return None
-    path = _source(archive, relative)
+    path = place_of(archive, relative)
     file = part_file(path.name) if path is not None else None
     if path is not None and file is not None and path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,14 +159,6 @@ def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: 
             return place
     exported.gone.append((part.part_id, kind))
     return None
-
-
-def _source(archive: Path, relative: str | None) -> Path | None:
-    """Where a file of the archive lies; None for a path that the archive does not give."""
-    pieces = (relative or "").split("/")
-    if len(pieces) != 3 or pieces[0] != PICTURES or pieces[1].startswith(".") or not part_file(pieces[2]):
-        return None
-    return archive.joinpath(*pieces)
 
 
 def _cell(value: object) -> object:

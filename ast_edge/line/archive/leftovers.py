@@ -16,11 +16,10 @@ from pathlib import Path
 
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.index import Index, Kept
-from ast_edge.line.archive.pictures import PICTURES, PartFile, files_of, part_file
+from ast_edge.line.archive.pictures import DAY, PICTURES, PartFile, files_of, part_file, place_of
 from ast_edge.line.archive.retention import remove_files
 from ast_edge.line.archive.row import Files, Outcome, Row, row_of
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[^.]+\.tmp")
 _BATCH = 100
 
@@ -89,7 +88,9 @@ class Sweep:
     def _days(self) -> list[str]:
         try:
             return sorted(
-                path.name for path in (self._folder / PICTURES).iterdir() if _DAY.fullmatch(path.name)
+                path.name
+                for path in (self._folder / PICTURES).iterdir()
+                if DAY.fullmatch(path.name) and not path.is_symlink()
             )
         except FileNotFoundError:
             return []
@@ -139,13 +140,15 @@ class Sweep:
     def _check(self, index: Index, part: Kept) -> None:
         """A part that should be there: are its files as they were written?"""
         try:
-            total = sum((self._folder / path).stat().st_size for path in part.files.paths)
+            places = [place_of(self._folder, path) for path in part.files.paths]
+            sizes = [place.stat().st_size for place in places if place is not None]
+            total = sum(sizes) if len(sizes) == len(places) else -1
         except OSError:
             total = -1
         if total == part.files.bytes:
             return
-        json = part.files.json
-        if json is None or not (self._folder / json).exists():
+        json = place_of(self._folder, part.files.json)
+        if json is None or not json.exists():
             remove_files(self._folder, part.files)  # begun by the limits and not ended
         index.expire([part], "missing")
         self.found.missing += 1

@@ -34,6 +34,7 @@ _KINDS = {
     ".png": "picture",
     ".jpg": "picture",
 }
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PART = re.compile(r"(?P<run>[A-Za-z0-9_.-]{1,200})-(?P<number>[0-9]{7,19})")
 _OVERLAY_SIDE = 1024  # for people; the picture itself is there at its full size
 _LZW = 5
@@ -57,6 +58,19 @@ def part_file(name: str) -> PartFile | None:
     if suffix is None or found is None:
         return None
     return PartFile(name.removesuffix(suffix), found["run"], int(found["number"]), _KINDS[suffix])
+
+
+def place_of(folder: Path, relative: str | None) -> Path | None:
+    """Where a file lies that the index of the archive `folder` names; None for no place of the archive.
+
+    Nothing in an index is trusted: it must be pictures/<day>/<name that the archive gives>, and the day a
+    folder of its own, not a link to another.
+    """
+    pieces = (relative or "").split("/")
+    if len(pieces) != 3 or pieces[0] != PICTURES or not DAY.fullmatch(pieces[1]) or not part_file(pieces[2]):
+        return None
+    day = folder / PICTURES / pieces[1]
+    return None if day.is_symlink() else day / pieces[2]
 
 
 def files_of(folder: Path, day: str, names: dict[str, int]) -> Files | None:

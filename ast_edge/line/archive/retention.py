@@ -11,6 +11,7 @@ from typing import Literal
 from ast_edge.line.archive.clock import ArchiveClock
 from ast_edge.line.archive.index import Index, Kept
 from ast_edge.line.archive.options import ArchiveOptions
+from ast_edge.line.archive.pictures import place_of
 from ast_edge.line.archive.row import Files
 
 # pass, other: the oldest pass, or reject or fault, goes; stop: a limit is exceeded and nothing may go; none:
@@ -137,15 +138,16 @@ class Retention:
 
 
 def remove_files(folder: Path, files: Files) -> None:
-    """Remove a part's files, the JSON file first: without it nobody takes the others for a whole part.
+    """Remove a part's files, the JSON file first: without it the others are no whole part.
 
-    Raises OSError when the disk refuses.
+    What lies outside the archive, by what a damaged or forged index says, is left alone. Raises OSError when
+    the disk refuses.
     """
-    for path in files.paths:
-        (folder / path).unlink(missing_ok=True)
-    if files.json is not None:
-        day = (folder / files.json).parent
+    places = [place for path in files.paths if (place := place_of(folder, path)) is not None]
+    for place in places:
+        place.unlink(missing_ok=True)
+    if places:
         try:
-            day.rmdir()
+            places[0].parent.rmdir()
         except OSError:
             return  # not empty yet, as a rule

@@ -318,3 +318,38 @@ def test_a_damaged_index_never_stops_the_archive(made: Path, tmp_path: Path, dat
         wait_for(lambda: opened.archive.status.delivered == 1)
     assert opened.archive.status.undelivered == 0
     assert [found.number for found in rows(folder) if found.run == "second"] == [1]
+
+
+FORGED = [
+    "../victim.json",
+    "pictures/../../victim.json",
+    "pictures/2026-01-01/../../../victim.json",
+    "{outside}/victim.json",
+    "pictures/linked/first-0000001.json",
+    "pictures/2026-01-02/first-0000001.json",
+]
+
+
+@pytest.mark.parametrize("path", FORGED)
+@pytest.mark.parametrize("by", ["sweep", "limits"])
+def test_a_forged_index_deletes_nothing_outside(made: Path, tmp_path: Path, path: str, by: str) -> None:
+    """Rows that name files elsewhere, two of them by a link in the archive's own folder."""
+    folder, outside = tmp_path / "archive", tmp_path / "outside"
+    shutil.copytree(made, folder)
+    outside.mkdir()
+    victims = [outside / "victim.json", tmp_path / "victim.json", outside / "first-0000001.json"]
+    for victim in victims:
+        victim.write_bytes(b"precious")
+    for name in ("linked", "2026-01-02"):
+        (folder / "pictures" / name).symlink_to(outside, target_is_directory=True)
+    forged = path.format(outside=outside)
+    with closing(sqlite3.connect(folder / "index.sqlite")) as index, index:
+        index.execute("UPDATE parts SET json = ?, picture = ?, overlay = ?", (forged, forged, forged))
+        # The sweep removes what is not as it was written, the limits what is.
+        index.execute("UPDATE parts SET bytes = ?", (24 if by == "limits" else 1,))
+    limits = {"keep_parts": 1} if by == "limits" else {}
+    with archiving(folder, run="second", every_nth_pass=0, **limits) as opened:
+        wait_for(lambda: opened.archive.counts.swept)
+        opened.archive.put(part(1, "reject", run="second"))
+        wait_for(lambda: opened.archive.counts.kept == 1)
+    assert [victim.read_bytes() for victim in victims] == [b"precious"] * 3

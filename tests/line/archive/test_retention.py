@@ -160,6 +160,7 @@ def test_protected_rejects_stay_and_no_more_pictures_are_taken(tmp_path: Path) -
             opened.archive.put(part(number, "reject" if number < 5 else "pass"))
         wait_for(lambda: opened.heard.warned("stopped") == ["begin"])
         assert "rejects are protected" in opened.archive.warnings[0]
+        wait_for(lambda: opened.archive.counts.expired == 1)
         opened.archive.put(part(6))
         wait_for(lambda: opened.archive.status.queued == 0)
     states = [one.picture_state for one in check_whole(tmp_path)]
