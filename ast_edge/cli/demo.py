@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MARKER = "ast-edge-demo.json"
 MODE: Mode = "rgbd"
-PRESET: PresetName = "balanced"
+PRESET: PresetName = "nano"
 PICTURES_TO_INSPECT = 10
 # Few enough parts are trained on that now and then a good one scores high; at 1 % it would set the threshold.
 FALSE_REJECT_RATE = 0.05
@@ -40,15 +40,16 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
     """
     started = time.monotonic()
     _clear(folder)
-    source, warning = _backbone(folder, seed) if weights is None else (weights, None)
-    if weights == "seeded":
-        warning = RANDOM_BACKBONE
+    if weights is None and not _pretrained():
+        weights = "seeded"
+    warning = RANDOM_BACKBONE if weights == "seeded" else None
     if warning:
         echo(warning)
     product, run, model = folder / "product", folder / "run", folder / "model.onnx"
     _make_product(product, seed)
     training = ("--mode", MODE, "--preset", PRESET, "--seed", seed, "--false-reject-rate", FALSE_REJECT_RATE)
-    _call("train", product, "-o", run, "--weights", source, *training)
+    given = () if weights is None else ("--weights", weights)
+    _call("train", product, "-o", run, *given, *training)
     _call("export", run, "-o", model)
     report = folder / "report.html"
     _call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
@@ -76,21 +77,17 @@ def _clear(folder: Path) -> None:
     write_text(folder / MARKER, json.dumps({"made_by": "ast-edge demo"}))
 
 
-def _backbone(folder: Path, seed: int) -> tuple[str, str | None]:
-    """Pretrained weights as a file in `folder`, or `seeded` and what to tell the user about it."""
-    from ast_edge.train.backbone import build_trunk, download_weights
-    from ast_edge.train.checkpoint import save_tensors
-    from ast_edge.train.config import changed, preset
+def _pretrained() -> bool:
+    """Return whether `train` can get the backbone's pretrained weights, installed or downloaded."""
+    from ast_edge.train.backbone import build_trunk, pretrained_weights
+    from ast_edge.train.config import preset
 
-    config = changed(preset(PRESET, MODE), {"seed": seed})
-    trunk = build_trunk(config.backbone, config.image_size)
+    config = preset(PRESET, MODE)
     try:
-        download_weights(trunk, config.backbone)
+        pretrained_weights(build_trunk(config.backbone, config.image_size), config.backbone)
     except WeightsError:
-        return "seeded", RANDOM_BACKBONE
-    path = folder / "backbone.safetensors"
-    save_tensors(path, trunk.body.state_dict())
-    return str(path), None
+        return False
+    return True
 
 
 def _make_product(product: Path, seed: int) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ast_edge.errors import UsageError, WeightsError
 from ast_edge.train.config import BackboneConfig
+from ast_edge.train.packaged import PACKAGES, packaged_state
 from ast_edge.wording import meant
 
 AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes EfficientNet-B5's padding
@@ -245,6 +246,20 @@ def _timm_names(body: nn.Module, state: dict[str, Tensor]) -> dict[str, str]:
         known = (name, name.removeprefix("model."), joined.get(name, name))
         names[next((candidate for candidate in known if candidate in state), name)] = inner
     return names
+
+
+def pretrained_weights(trunk: Trunk, config: BackboneConfig) -> str:
+    """Load ImageNet weights from an installed package, else by timm; return where they came from.
+
+    Raises WeightsError when they can be had from neither.
+    """
+    state = packaged_state(config.name)
+    if state is None:
+        download_weights(trunk, config)
+        return f"timm {config.name}"
+    origin = PACKAGES[config.name].name
+    load_state(trunk, state, origin)
+    return origin
 
 
 def download_weights(trunk: Trunk, config: BackboneConfig) -> None:

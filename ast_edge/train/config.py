@@ -162,7 +162,11 @@ class TrainConfig(_Strict):
 
 B5 = BackboneConfig(name="tf_efficientnet_b5.aa_in1k", last_block=5, stride=32, padding="authors")
 RESNET18 = BackboneConfig(name="resnet18", stages=(1, 2, 3), stride=16, neighbourhood=3)
-MOBILENETV2 = BackboneConfig(name="mobilenetv2_100", stages=(2, 3), stride=16, neighbourhood=3)
+_HALF = (0.5, 0.5, 0.5)
+LITE0 = BackboneConfig(
+    name="tf_efficientnet_lite0", stages=(2, 3), stride=16, neighbourhood=3, mean=_HALF, std=_HALF
+)
+LITE1 = LITE0.model_copy(update={"name": "tf_efficientnet_lite1"})
 
 
 def preset(name: PresetName, mode: Mode) -> TrainConfig:
@@ -191,7 +195,7 @@ def preset(name: PresetName, mode: Mode) -> TrainConfig:
     return TrainConfig(
         mode=mode,
         preset=name,
-        backbone=MOBILENETV2 if small else RESNET18,
+        backbone=LITE0 if small else RESNET18,
         image_size=256,
         teacher=TeacherConfig(hidden=32 if small else 64, clamp=1.9, epochs=32 if small else 16),
         student=StudentConfig(width=64, blocks=2, epochs=16 if small else 12, hard_share=0.05),

@@ -27,7 +27,7 @@ from ast_edge.model.manifest import (
 )
 from ast_edge.progress import say, stage
 from ast_edge.train.area import crop_around_parts
-from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, download_weights, load_weights
+from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, load_weights, pretrained_weights
 from ast_edge.train.checking import check_parts
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
@@ -173,8 +173,7 @@ def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, .
         torch.manual_seed(config.seed)
         trunk = build_trunk(config.backbone, config.image_size)
     if request.weights is None:
-        download_weights(trunk, config.backbone)
-        origin = f"timm {config.backbone.name}"
+        origin = pretrained_weights(trunk, config.backbone)
     elif request.weights == SEEDED:
         batches = input_batches(train_parts[:_CALIBRATION_PARTS], config, workers=request.workers)
         calibrate_batch_norm(trunk, [inputs["image"] for inputs in batches])

@@ -50,7 +50,8 @@ class Job:
         """What goes to `ast-edge train` behind the data; `weights` is the folder of the weights file."""
         if dry_run:
             return ["--mode", self.mode, "--seed", str(self.seed), *self.row.options, *DRY_RUN]
-        own = [] if self.mode == "depth" else ["--weights", str((weights or Path()) / self.row.weights)]
+        packaged = self.mode == "depth" or not self.row.weights
+        own = [] if packaged else ["--weights", str((weights or Path()) / self.row.weights)]
         return ["--mode", self.mode, "--seed", str(self.seed), *own, *self.row.options]
 
 

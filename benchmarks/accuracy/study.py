@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODES = ("rgb", "depth", "rgbd")
-RESNET18, MOBILENETV2 = "resnet18_stages123.safetensors", "mobilenetv2_100.safetensors"
-# This file of MobileNetV2 was trained with TensorFlow's padding and pictures in -1 to 1.
-MOBILENETV2_FILE = (
-    *("--set", "backbone.pad_type=same"),
-    *("--set", "backbone.mean=[0.5,0.5,0.5]", "--set", "backbone.std=[0.5,0.5,0.5]"),
-)
+# Files for --weights; a trunk whose weights are an installed package needs none.
+RESNET18, PACKAGED = "resnet18_stages123.safetensors", ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ BALANCED = _words("--preset balanced --crop auto")
 NANO = _words("--preset nano --crop auto")
 ROWS = (
     Row("balanced", "the preset", BALANCED, MODES, SEEDS, export=True),
-    Row("nano", "the preset", (*NANO, *MOBILENETV2_FILE), MODES, SEEDS, MOBILENETV2, export=True),
+    Row("nano", "the preset", NANO, MODES, SEEDS, PACKAGED, export=True),
     Row("no_crop", "the whole frame", _words("--preset balanced")),
     _balanced("no_noise", "no noise on the features", "--noise 0"),
     _balanced("raw", "features not standardised", "--standardise none"),
