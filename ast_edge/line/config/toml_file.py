@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from ast_edge.errors import LineError, reason
 from ast_edge.wording import meant, problem
@@ -17,6 +16,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # the same parser under its earlier name
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_BYTES = 65_536
 _SHOWN = 5
