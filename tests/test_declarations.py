@@ -168,4 +168,4 @@ def test_a_missing_package_names_the_extra_that_brings_it() -> None:
     for extra in ("cpu", "train"):
         own = declared(extra) - declared()
         assert {name for name, found in known.items() if found == extra} <= own
-    assert set(known) == declared("cpu", "train") - declared()
+    assert set(known) == declared("cpu", "train") - declared() - set(UNIMPORTED)
