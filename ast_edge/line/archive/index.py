@@ -84,6 +84,13 @@ class Index:
             self.kept[passed] += count
         return new
 
+    def killed_before(self, name: str) -> tuple[str, int] | None:
+        """The run before `name` and the number of its rows, where it was killed; None where it ended."""
+        query = """SELECT name, ended, (SELECT count(*) FROM parts WHERE run_id = runs.id) FROM runs
+            WHERE name <> ? ORDER BY id DESC LIMIT 1"""
+        found = self._db.execute(query, (name,)).fetchone()
+        return None if found is None or found[1] is not None else (found[0], found[2])
+
     def begin_run(self, name: str, station: str) -> None:
         """Name the run that begins."""
         with self._transaction():

@@ -67,6 +67,7 @@ class Keeper:
         self._backoff, self._upkeep_backoff = Backoff(0.2, 5.0), Backoff(0.5, 30.0)
         self._upkeep_at = self._saved_at = 0.0
         self._crowded = self._lost = 0
+        self._told_killed = False
         self._closing = threading.Event()
         self._end = 0.0
         self.retention = Retention(options, self._clock, self._free)
@@ -208,8 +209,17 @@ class Keeper:
             self._inode = self._path.stat().st_ino
             if self._index.moved is not None:
                 self._note({"index": self._index.moved})
+            self._tell_killed(self._index.killed_before(self._run.name))
             self._index.begin_run(self._run.name, self._run.station)
         return self._index
+
+    def _tell_killed(self, killed: tuple[str, int] | None) -> None:
+        """Say once that the run before may lack rows: those of its last moment waited in memory."""
+        if killed is not None and not self._told_killed:
+            run, rows = killed
+            may = f"rows of its last {_TICK_S:g} s may be missing"
+            self._note({"killed_run": run, "rows": rows, "text": f"the run before was killed: {may}"})
+        self._told_killed = True
 
     def _take_lock(self) -> None:
         """Two stations in one folder would remove each other's files."""

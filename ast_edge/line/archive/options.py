@@ -15,9 +15,11 @@ Days = Annotated[float, Field(gt=0, le=36_500)]
 class ArchiveOptions(Options):
     """What is kept of the parts, where, and for how long.
 
-    Every part gets a row in `folder`/index.sqlite. Rejects, faults and every `every_nth_pass`-th pass (the
-    first one is taken; 0: no pass) get their picture too, in `format`: "png" is lossless, with `png_level` 0
-    (fast, large) to 9; "jpeg" has `jpeg_quality` 1 to 100. `overlay` adds the picture with heat map.
+    Every part gets a row in `folder`/index.sqlite, within about 0.2 s: a kill or a power failure loses the
+    rows of that last moment, and the next start says so in the log; what a PLC must know of them stands in
+    its own registers. Rejects, faults and every `every_nth_pass`-th pass (the first one is taken; 0: no pass)
+    get their picture too, in `format`: "png" is lossless, with `png_level` 0 (fast, large) to 9; "jpeg" has
+    `jpeg_quality` 1 to 100. `overlay` adds the picture with heat map.
 
     Pictures go, the oldest passes first, when they are older than `keep_days` days, when there are more than
     `keep_parts` parts with pictures, or when less than `min_free_gb` GB (10^9 bytes) of the disk are free;

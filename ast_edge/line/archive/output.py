@@ -40,7 +40,8 @@ class ArchiveCounts:
 class Archive(Output):
     """Gives every part a row, and rejects, faults and every n-th pass their pictures; see `ArchiveOptions`.
 
-    Rows are written within about 0.2 s, by a thread of their own, so that they never wait for a picture. A
+    Rows are written within about 0.2 s, by a thread of their own, so that they never wait for a picture;
+    those of that last moment are lost when the process is killed, which the next start tells. A
     fault without a frame has nothing to be kept but its row. `told` hears "archive" when a warning begins or
     ends, when a damaged index was moved aside, and what an earlier process had left.
     """

@@ -66,6 +66,12 @@ def test_killed_again_and_again(tmp_path: Path, sync: str) -> None:
     with archiving(tmp_path, "last", keep_parts=60) as opened:
         wait_for(lambda: opened.archive.counts.swept)
         opened.archive.put(part(1, run="last"))
+        killed = [event for event in opened.heard.events if "killed_run" in event]
+    assert [event["killed_run"] for event in killed] == [f"run{KILLS - 1}"]
+    assert "rows of its last 0.2 s may be missing" in str(killed[0]["text"])
+    with archiving(tmp_path, "after an orderly end") as opened:
+        wait_for(lambda: opened.archive.counts.swept)
+        assert not [event for event in opened.heard.events if "killed_run" in event]
     parts = check_whole(tmp_path)
     assert not [found for found in parts if found.picture_state == "waiting"]
     assert opened.archive.counts.found.damaged == 0
