@@ -119,13 +119,19 @@ def _relative_heat(
 
 def _draw_heat(view: Picture, heat: NDArray[np.float32]) -> None:
     level = np.clip((heat - _COLD) / (_HOT - _COLD), 0, 1)
+    warm_rows, warm_columns = np.flatnonzero(level.any(axis=1)), np.flatnonzero(level.any(axis=0))
+    if not warm_rows.size:
+        return
+    # Colours are worked out where there are any: most pictures show good parts.
+    box = slice(warm_rows[0], warm_rows[-1] + 1), slice(warm_columns[0], warm_columns[-1] + 1)
+    level = level[box]
     places = [place for place, _ in _HEAT_STOPS]
     colour = np.stack(
         [np.interp(level, places, [stop[c] for _, stop in _HEAT_STOPS]) for c in range(3)], axis=-1
     )
     # Rises steeply and without an edge, so that the picture stays visible where nothing was found.
     opacity = (_HEAT_OPACITY * np.sqrt(level) * np.clip(level * 6, 0, 1))[..., None]
-    view[:] = np.rint(view * (1 - opacity) + colour * opacity).astype(np.uint8)
+    view[box] = np.rint(view[box] * (1 - opacity) + colour * opacity).astype(np.uint8)
 
 
 def _draw_outline(view: Picture, heat: NDArray[np.float32], line: int) -> None:

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "storm_station.py": "a part of fault_storm.py",
     "camera_server.py": "a part of latency.py",
     "plc_server.py": "a part of latency.py",
+    "pages.py": "a part of page_cost.py",
 }
 
 
@@ -86,6 +87,17 @@ def test_line_latency(tmp_path: Path) -> None:
     content = json.loads("{" + dry_run("line.latency", "-o", tmp_path / "none.json").partition("{")[2])
     assert content["one_verdict_each"]
     assert content["triggers"] > 20
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_line_page_cost(tmp_path: Path) -> None:
+    try:
+        load("Aravis", "0.8")
+    except CameraError as exc:
+        pytest.skip(str(exc))
+    content = json.loads("{" + dry_run("line.page_cost", "-o", tmp_path / "none.json").partition("{")[2])
+    assert content["pages_0"]["parts"] > 0
+    assert content["pages_10"]["parts"] > 0
     assert not (tmp_path / "none.json").exists()
 
 

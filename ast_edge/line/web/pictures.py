@@ -14,7 +14,7 @@ from ast_edge.line.web.preview import previews
 KEPT_BAD = 12
 _KEPT_PASSED = 4
 _WATCHED_S = 5.0
-_PAUSE_S = 0.3
+_PAUSE_S = 0.5
 _POLL_S = 1.0
 
 
@@ -22,7 +22,7 @@ class Pictures:
     """Previews of the last rejects and faults, and of the newest part while a page is open.
 
     `offer` takes a reference to at most three frames, which wait to be encoded; frames that find no room are
-    left out. At most three parts per second are encoded, on a thread that gives way to all others.
+    left out. At most two parts per second are encoded, on a thread that gives way to all others.
     """
 
     told: Told = staticmethod(nobody)
