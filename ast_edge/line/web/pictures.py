@@ -16,6 +16,7 @@ _KEPT_PASSED = 4
 _WATCHED_S = 5.0
 _PAUSE_S = 0.5
 _POLL_S = 1.0
+_ENCODE_S = 2.0
 
 
 class Pictures:
@@ -46,11 +47,14 @@ class Pictures:
         self._thread.start()
 
     def close(self, timeout_s: float) -> None:
-        """End the thread; a second call does nothing."""
+        """End the thread; a second call does nothing.
+
+        A picture that is being made is waited for: a process that ends while OpenCV works is aborted.
+        """
         self._closing.set()
         self._some.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+            self._thread.join(max(timeout_s, _ENCODE_S))
 
     def watched(self) -> None:
         """A page is open: for the next five seconds passed parts are shown too."""
