@@ -27,8 +27,13 @@ class Stage:
     def __init__(self, name: str, total: int, bar: Progress | None, console: Console) -> None:
         self._name, self._total, self._bar, self._console = name, total, bar, console
         self._task = bar.add_task(name, total=total, note="") if bar else None
-        self._done = 0
-        self._told_at = time.monotonic()
+        self._done = self._found = 0
+        self._told_at = self._started = time.monotonic()
+
+    def resume_at(self, steps: int) -> None:
+        """Count `steps` as done earlier, by a run that is continued: they say nothing about the pace."""
+        self._found = steps
+        self.advance(steps)
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count `steps` more as done; `note`, for example the loss, is shown next to them."""
@@ -39,7 +44,22 @@ class Stage:
         now = time.monotonic()
         if now - self._told_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
             self._told_at = now
-            self._console.print(f"{self._name}: {self._done}/{self._total} {note}".rstrip(), highlight=False)
+            said = f"{self._name}: {self._done}/{self._total} {note}".rstrip()
+            self._console.print(f"{said}{self._left(now)}", highlight=False)
+
+    def _left(self, now: float) -> str:
+        """How long the rest will take at the pace so far; nothing at the end, or before there is a pace."""
+        done, rest = self._done - self._found, self._total - self._done
+        if done <= 0 or rest <= 0:
+            return ""
+        return f", about {duration_text(rest * (now - self._started) / done)} left"
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time as a person says it: 40 s, 7 min, 2.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def say(sentence: str) -> None:

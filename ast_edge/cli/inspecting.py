@@ -18,8 +18,9 @@ from PIL import Image
 
 from ast_edge.errors import DataError, FrameError, UsageError, reason
 from ast_edge.files import write_bytes
-from ast_edge.frames.reading import list_images, read_image, read_xyz, xyz_beside
+from ast_edge.frames.reading import list_images, read_image, read_xyz, unread_pictures, xyz_beside
 from ast_edge.inspector import Inspection, Inspector
+from ast_edge.progress import say
 from ast_edge.verdict.scoring import Verdict
 
 Frame = NDArray[np.uint8]
@@ -78,6 +79,8 @@ def _data_folders(root: Path, *, good_only: bool) -> list[Path]:
 
 def _pictures_in(folder: Path) -> list[Path]:
     pictures = list_images(folder)
+    if said := unread_pictures(folder):
+        say(said)
     if not pictures:
         hint = f"give {folder / 'rgb'}" if (folder / "rgb").is_dir() else "give a folder that holds pictures"
         raise DataError(f"{folder}: there are no pictures directly in this folder; {hint}.")

@@ -209,7 +209,7 @@ def evaluate(
     """
     _need_training()
     from ast_edge.cli.reporting import evaluation_text
-    from ast_edge.files import write_text
+    from ast_edge.files import printable, write_text
     from ast_edge.train.evaluate import figures, judge, open_model, parts_to_test
 
     for option, target in (("--json", json_file), ("--report", report)):
@@ -227,7 +227,10 @@ def evaluate(
         if report is not None:
             from ast_edge.train.report import report_html
 
-            command = f"ast-edge evaluate {model.name} {data.name} --report {report.name}"
+            words = ["ast-edge", "evaluate", *map(printable, (model, data)), "--report", printable(report)]
+            command = shlex.join(
+                [*words, *(() if defective is None else ("--defective", printable(defective)))]
+            )
             write_text(report, report_html(judged, evaluation, inspector, command))
     if json_file is not None:
         write_text(json_file, evaluation.model_dump_json(indent=1) + "\n")

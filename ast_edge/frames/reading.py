@@ -21,6 +21,9 @@ from ast_edge.errors import BackendError, DataError, UsageError, reason
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
+_UNREAD_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".gif"}
+)
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _COLOUR_MODES = frozenset({"L", "LA", "P", "PA", "RGB", "RGBA"})
 _MASK_MODES = _COLOUR_MODES | {"1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -66,6 +69,18 @@ def list_images(folder: Path) -> list[Path]:
             f"{folder}: expected a folder of pictures, found none that can be listed ({reason(exc)})."
         ) from exc
     return [path for path in entries if _is_picture(path)]
+
+
+def unread_pictures(folder: Path) -> str:
+    """A sentence about pictures in `folder` of formats that are not read; empty where there are none."""
+    found = [path.name for path in folder.iterdir() if path.suffix.lower() in _UNREAD_SUFFIXES]
+    if not found:
+        return ""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        f"{folder}: {min(found)}{more} left out: HEIC, AVIF, JPEG XL, JPEG 2000, GIF, raw pictures are not "
+        "read; save them as PNG or JPEG."
+    )
 
 
 def _is_picture(path: Path) -> bool:

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError, reason
 from ast_edge.files import part_sha256, sha256_file
-from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, xyz_beside
+from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, unread_pictures, xyz_beside
 from ast_edge.model.manifest import Mode
+from ast_edge.progress import say
 
 Layout = Literal["mvtec-3d", "mvtec-ad", "folder"]
 GOOD = "good"
@@ -234,6 +235,7 @@ def _open_mvtec_ad(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
 
 def _open_plain(root: Path, mode: Mode, defective: Path | None) -> Dataset:
     images = list_images(root)
+    _say_what_is_left_out(root)
     if not images:
         raise DataError(
             f"{root}: found no training pictures; expected train/good/rgb (layout of MVTec 3D-AD), "
@@ -297,9 +299,15 @@ def _subfolders(folder: Path) -> list[Path]:
 def _pictures(folder: Path) -> tuple[Path, ...]:
     _require_folder(folder, "a folder of pictures")
     images = tuple(list_images(folder))
+    _say_what_is_left_out(folder)
     if not images:
         raise DataError(f"{folder}: no pictures in it; add some (png, jpg, bmp, tiff, webp) or remove it.")
     return images
+
+
+def _say_what_is_left_out(folder: Path) -> None:
+    if said := unread_pictures(folder):
+        say(said)
 
 
 def _require_folder(folder: Path, what: str) -> None:

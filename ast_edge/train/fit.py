@@ -96,7 +96,7 @@ def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> No
     history = [row for row in _read(place.history) if row["phase"] != phase.name or int(row["epoch"]) <= done]
     steps = _steps(len(parts.train), config.batch_size)
     with stage(f"training {phase.name}", phase.epochs * steps) as shown:
-        shown.advance(done * steps)
+        shown.resume_at(done * steps)
         for epoch in range(done + 1, phase.epochs + 1):
             loss = _epoch(phase, parts, config, _Epoch(epoch, optimiser, place.device, shown))
             held_out = _finite(_held_out_loss(phase, parts, config, place.device), phase, epoch)

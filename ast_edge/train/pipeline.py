@@ -29,7 +29,7 @@ from ast_edge.progress import say, stage
 from ast_edge.train.area import crop_around_parts
 from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, load_weights, pretrained_weights
 from ast_edge.train.checking import check_parts
-from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
+from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors, state_digest
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import (
     Sample,
@@ -48,7 +48,7 @@ from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.references import reference_vectors
 from ast_edge.train.run import Run, RunConfig, pick_device
-from ast_edge.train.split import Split, same_parts, split_parts
+from ast_edge.train.split import Split, parts_text, same_parts, split_parts
 from ast_edge.verdict import scoring
 from ast_edge.verdict.calibration import GoodParts, Origin, calibrate
 
@@ -126,6 +126,7 @@ def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
     if skipped:
         say(f"{len(skipped)} good parts that cannot be used are left out; the run's log names them.")
         split = split_parts(request.data, config, skipped)
+    say(parts_text(split, config.false_reject_rate))
     return split, skipped
 
 
@@ -180,7 +181,7 @@ def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, .
         origin = f"seed {config.seed}, batch norm calibrated"
     else:
         load_weights(trunk, request.weights)
-        origin = request.weights.name
+        origin = f"{printable(Path(request.weights.name))}, sha256 {state_digest(trunk.state_dict())}"
     save_tensors(run.trunk_file, trunk.state_dict())
     return origin
 

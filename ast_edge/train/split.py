@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,3 +80,16 @@ def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) 
 def same_parts(found: TrainingData, started: TrainingData) -> bool:
     """Whether these are the parts that a run was started with, perhaps by a version without `seen`."""
     return found.model_copy(update={"seen": started.seen}) == started and started.seen in (None, found.seen)
+
+
+def parts_text(split: Split, rate: float) -> str:
+    """How the parts are divided, and what the number held out means for a false-reject rate of `rate`."""
+    held_out, needed = len(split.holdout), math.ceil(1 / rate) - 1
+    text = f"parts: {len(split.train)} to train on, {held_out} held out for the threshold"
+    if held_out >= needed:
+        return text
+    # The threshold is their largest score then: the split-conformal bound of that.
+    return (
+        f"{text}; {needed} would be needed for a false-reject rate of {100 * rate:.3g} %, with {held_out} "
+        f"expect about {100 / (held_out + 1):.3g} %"
+    )

@@ -90,7 +90,9 @@ def refusal(cli: Cli, code: int, *arguments: object) -> str:
     done = cli(*arguments)
     assert (done.code, done.out) == (code, "")
     *talk, last = done.err.splitlines()
-    assert all(line.startswith(("checking", "extracting", "training", "evaluating")) for line in talk)
+    assert all(
+        line.startswith(("checking", "parts: ", "extracting", "training", "evaluating")) for line in talk
+    )
     assert last.startswith("ast-edge: error: ")
     assert "internal error" not in last
     return last.removeprefix("ast-edge: error: ")

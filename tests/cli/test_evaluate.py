@@ -71,7 +71,7 @@ def test_evaluate_writes_a_report(
         assert done.code == 0
         page = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
-        assert f"<code>ast-edge evaluate {model.name} product --report r.html</code>" in page
+        assert f"<code>ast-edge evaluate {model} {product} --report {tmp_path / 'r.html'}</code>" in page
         assert page.count("data:image/jpeg;base64,") > 3
     assert "--report" in refusal(cli, 2, "evaluate", rgb_model, product, "--report", tmp_path)
 

@@ -47,6 +47,7 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     said = dict(line.split(": ") for line in done.err.splitlines())
     assert list(said) == [
         "checking pictures",
+        "parts",
         "extracting features",
         "training teacher",
         "training student",

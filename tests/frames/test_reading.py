@@ -28,6 +28,7 @@ from ast_edge.frames.reading import (
     read_mask,
     read_xyz,
     set_max_pixels,
+    unread_pictures,
     xyz_beside,
 )
 from tests.real_data import cable_gland
@@ -247,6 +248,13 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "many")
     with pytest.raises(UsageError, match="AST_EDGE_MAX_PIXELS=many: expected a number of pixels"):
         read_image(saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")))
+
+
+def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
+    assert not unread_pictures(tmp_path)
+    for name in ("b.HEIC", "a.avif", "c.jxl", "d.png", "e.txt"):
+        (tmp_path / name).touch()
+    assert unread_pictures(tmp_path).startswith(f"{tmp_path}: a.avif and 2 more left out: HEIC, AVIF,")
 
 
 # --- masks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ast_edge.errors import DataError, RunError
+from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import cache_root, claim
 from ast_edge.model.manifest import Mode
 from ast_edge.train.backbone import Trunk
@@ -27,6 +28,7 @@ from ast_edge.train.features import (
     channel_statistics,
     input_batches,
     network_inputs,
+    prune,
 )
 from ast_edge.train.network import extract
 from ast_edge.train.run import Run
@@ -330,3 +332,39 @@ def test_features_split_and_batch() -> None:
     assert mask is not None
     assert mask.flatten().tolist() == [10.0, 12.0]
     assert Features(values, None).split(1)[1].batch(np.array([0]), CPU)[1] is None
+
+
+# Room on the disk
+
+
+def test_caches_used_longest_ago_are_removed_beyond_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for age, name in enumerate(("newest", "middle", "used", "oldest")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.npy").write_bytes(bytes(1_000_000))
+        (tmp_path / name / "lock").touch()
+        os.utime(tmp_path / name / "lock", (1000 - age, 1000 - age))
+    monkeypatch.setenv("AST_EDGE_CACHE_GB", "0.0015")
+    with claim(tmp_path / "used" / "lock"):
+        prune(tmp_path, keep=tmp_path / "own")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "used"]
+    prune(tmp_path, keep=tmp_path / "newest")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "used"]
+    monkeypatch.setenv("AST_EDGE_CACHE_GB", "0")
+    prune(tmp_path, keep=tmp_path / "newest")
+    assert [path.name for path in tmp_path.iterdir()] == ["newest"]
+
+
+def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("much", "-1", "nan"):
+        monkeypatch.setenv("AST_EDGE_CACHE_GB", text)
+        with pytest.raises(UsageError, match=f"AST_EDGE_CACHE_GB={text}: expected gigabytes"):
+            prune(tmp_path, keep=tmp_path)
+
+
+def test_the_blocks_of_a_cache_are_there_before_it_is_mapped(product: Path, tmp_path: Path) -> None:
+    job = extraction(product, tmp_path)
+    job.run(nothing)
+    for path in tmp_path.glob("*.npy"):
+        assert path.stat().st_blocks * 512 >= path.stat().st_size

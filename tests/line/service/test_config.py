@@ -61,6 +61,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.web is not None
     assert config.web.token is not None
     assert config.web.token.file == tmp_path / "secret"
+    # Some editors put a byte-order mark before a text; it is no part of a secret.
+    for mark in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "secret").write_bytes(mark + "gehe\u00edm\n".encode())
+        assert config.web.token.read("web.token") == "gehe\u00edm"
 
 
 @pytest.mark.parametrize(
