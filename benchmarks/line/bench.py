@@ -12,8 +12,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,16 +26,20 @@ from benchmarks.line.broker import Broker
 from benchmarks.line.camera import SERIAL, FakeCamera
 from benchmarks.line.plc import COUNTER, Plc, free_port
 from benchmarks.line.scene import Scene
+from benchmarks.line.stream import StreamCamera
 
 TOKEN = "of one experiment only"  # noqa: S105 (of a station that lives for one experiment)
 TOPIC = "bench/trigger"
+STREAM_LATE_MS = 150.0
+_CPU = Path("/sys/fs/cgroup/cpu")  # control groups, version 1
 _START_S = 120.0
 _POLL_S = 0.01
 LINE = """
 [station]
 name = "bench"
 [camera]
-uri = "gige://{serial}?{camera}&packet_size=9000"
+uri = "{camera}"
+{camera_more}
 [recipes]
 first = "first"
 models = {{ first = "{model}" }}
@@ -62,7 +66,8 @@ class Plan:
 
     trigger: str
     timing: str
-    camera: str = "trigger=software"
+    camera: str = f"gige://{SERIAL}?trigger=software&packet_size=9000"
+    camera_more: str = ""
     stay_ms: float = 250.0
 
     @property
@@ -103,7 +108,12 @@ class Bench:
         scene, kind = self.folder / "scene", self.plan.kind
         self.scene = self._stack.enter_context(Scene(scene))
         try:
-            self.camera = self._stack.enter_context(FakeCamera(scene=scene, stay_ms=self.plan.stay_ms))
+            if self.plan.camera.startswith("rtsp"):
+                stream = StreamCamera(scene, stay_ms=self.plan.stay_ms, late_ms=STREAM_LATE_MS)
+                self._uri = self.plan.camera.format(port=self._stack.enter_context(stream).port)
+            else:
+                self.camera = self._stack.enter_context(FakeCamera(scene=scene, stay_ms=self.plan.stay_ms))
+                self._uri = self.plan.camera
             if kind == "modbus":
                 self.plc = self._stack.enter_context(Plc(self.folder, scene=scene))
             if kind == "mqtt":
@@ -158,6 +168,19 @@ class Bench:
                 self._seen[seen.part] = seen
         return self._seen
 
+    @contextmanager
+    def quota(self, share: float) -> Iterator[None]:
+        """The station has this share of one processor, as a container has its quota, in periods of 100 ms."""
+        group = _CPU / f"ast-edge-bench-{os.getpid()}"
+        group.mkdir()
+        try:
+            (group / "cpu.cfs_quota_us").write_text(str(int(share * 100_000)))
+            (group / "cgroup.procs").write_text(str(self.station.pid))
+            yield
+        finally:
+            (_CPU / "cgroup.procs").write_text(str(self.station.pid))
+            group.rmdir()
+
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP and SIGCONT for the station."""
         self.station.send_signal(number)
@@ -173,8 +196,8 @@ class Bench:
         if self.plan.kind == "mqtt":
             trigger = f'{trigger}\nhost = "127.0.0.1"\nport = {self.broker.port}\ntopic = "{TOPIC}"'
         text = LINE.format(
-            serial=SERIAL,
-            camera=self.plan.camera,
+            camera=self._uri,
+            camera_more=self.plan.camera_more,
             model=self._model,
             trigger=trigger,
             timing=self.plan.timing,
@@ -233,6 +256,11 @@ def wait_for(condition: Callable[[], object], within_s: float, what: str) -> Non
         if time.monotonic() > end:
             raise RuntimeError(what)
         time.sleep(_POLL_S)
+
+
+def has_quotas() -> bool:
+    """Whether this process may give others a share of the processor."""
+    return os.access(_CPU / "cpu.cfs_quota_us", os.R_OK) and os.access(_CPU, os.W_OK)
 
 
 def loads() -> list[float]:

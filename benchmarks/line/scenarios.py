@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.line.bench import Bench, Plan
+from benchmarks.line.bench import STREAM_LATE_MS, Bench, Plan, has_quotas
+from benchmarks.line.camera import SERIAL
 
 Drawn = dict[str, float]  # milliseconds
 _MOST_CALM = 30
@@ -84,6 +85,28 @@ def _starved(bench: Bench, chance: Chance) -> Drawn:
     return {"longest_stop": max(rests), "shortest_stop": min(rests)}
 
 
+def _quota(bench: Bench, chance: Chance) -> Drawn:
+    """The station has too small a share of the processor while parts pass."""
+    _calm(bench)
+    share = chance.rng.uniform(0.02, 0.2)
+    parts, gaps = [], []
+    with bench.quota(share):
+        for _ in range(6 if chance.long else 3):
+            parts.append(bench.part())
+            gaps.append(chance.wait(300, 500))
+    for part in parts:
+        _judged(bench, part)
+    return {"per_100_ms": round(share * 100, 1), "shortest_period": min(gaps)}
+
+
+def _early_stream(bench: Bench, chance: Chance) -> Drawn:
+    """What comes over the network was taken long before, and nothing in the stream says so."""
+    phase_ms = chance.wait(0, 100)
+    _calm(bench)
+    apart_ms = chance.wait(bench.plan.stay_ms, bench.plan.stay_ms + 200)
+    return {"late": STREAM_LATE_MS, "phase": phase_ms, "apart": apart_ms}
+
+
 def _slow_plc(delay_ms: float) -> Callable[[Bench, Chance], Drawn]:
     def do(bench: Bench, chance: Chance) -> Drawn:
         """The PLC answers late, and the camera has shown an empty belt meanwhile."""
@@ -153,13 +176,24 @@ SCENARIOS: dict[str, Scenario] = {
             Plan(
                 f"{_MODBUS}\nmax_gap_ms = 500\ntimeout_ms = 1000",
                 f"{_PROMPT}\nsettle_ms = 0\npicture_within_ms = 250",
-                "trigger=off&rate=30",
+                f"gige://{SERIAL}?trigger=off&rate=30&packet_size=9000",
                 stay_ms=800.0,
             ),
             _slow_plc(delay_ms),
         )
         for delay_ms in (50, 150)
     },
+    "rtsp": Scenario(
+        f"an RTSP camera whose pictures are {STREAM_LATE_MS:g} ms old when they leave it",
+        Plan(
+            _MODBUS,
+            f"{_PROMPT}\nsettle_ms = 0",
+            "rtsp://127.0.0.1:{port}/cam",
+            f"delay_ms = {STREAM_LATE_MS + 250:g}",
+            stay_ms=1200.0,
+        ),
+        _early_stream,
+    ),
     "late_camera": Scenario(
         "frames 330 ms late, 300 ms allowed, parts as often",
         Plan(_MODBUS, "deadline_ms = 300"),
@@ -169,3 +203,5 @@ SCENARIOS: dict[str, Scenario] = {
         "a camera that takes no request", Plan(_MODBUS, "deadline_ms = 5000"), _silent_camera
     ),
 }
+if has_quotas():
+    SCENARIOS["quota"] = Scenario("a small share of the processor", Plan(_MODBUS, _PROMPT), _quota)

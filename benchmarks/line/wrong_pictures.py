@@ -6,12 +6,14 @@ The station is its own process, the PLC a pymodbus server, the camera Aravis' fa
 broker mosquitto. What lies before the camera is a fact (`benchmarks.line.scene`) that the camera draws into
 its pixels, and a verdict is wrong when the number in its picture is not the part's. A fault is never wrong;
 parts that nothing disturbs must be judged all the same. Exit code 1 where a verdict is wrong, or a line
-judged nothing. `--dry-run` does everything once and keeps nothing.
+judged nothing. With `--only` the result file keeps what it says of the other scenarios. `--dry-run` does
+everything once and keeps nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import sys
@@ -46,14 +48,14 @@ def main() -> int:
         model = arguments.model or new_model(folder)
         found = {}
         for scenario in arguments.only:
-            found[scenario] = run(
-                SCENARIOS[scenario], folder / scenario, model.resolve(), (runs, arguments.seed)
-            )
+            how = (runs, arguments.seed)
+            found[scenario] = run(SCENARIOS[scenario], folder / scenario, model.resolve(), how)
             print(
                 scenario, {key: found[scenario][key] for key in ("parts", "wrong", "judged")}, file=sys.stderr
             )
     command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
-    result = {"command": command, "machine": machine.facts(), "load": loads(), "scenarios": found}
+    kept = json.loads(arguments.output.read_text())["scenarios"] if arguments.output.exists() else {}
+    result = {"command": command, "machine": machine.facts(), "scenarios": {**kept, **found}}
     keep(result, arguments.output, dry_run=arguments.dry_run)
     return int(any(one["wrong"] or not one["judged"] for one in found.values()))
 
@@ -70,6 +72,7 @@ def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> 
     faults = Counter(re.sub(r"[0-9.]+", "N", part.reason) for part in seen if part.verdict == "fault")
     return {
         "what": scenario.what,
+        "load": loads(),
         "runs": runs,
         "parts": len(seen),
         "wrong": sum(part.wrong for part in seen),

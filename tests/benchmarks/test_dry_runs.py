@@ -51,6 +51,7 @@ ELSEWHERE = {
     "camera_server.py": "a part of latency.py",
     "plc_server.py": "a part of latency.py",
     "pages.py": "a part of page_cost.py",
+    "stream_server.py": "a part of wrong_pictures.py",
 }
 
 
