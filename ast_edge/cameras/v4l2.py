@@ -24,6 +24,17 @@ _OLDEST_NS = 10_000_000_000  # a buffer that is kept for longer was stamped by a
 _SLOWEST_FPS = 5.0  # where the driver does not tell
 
 
+def exposed_between(stamp_ns: int | None, host_ns: int, period_ns: int) -> tuple[int | None, int | None]:
+    """When an exposure began, by the stamp of its buffer: from and to, None where that is unknown.
+
+    The kernel stamps buffers by `time.monotonic_ns()`, at the beginning or the end of a frame, so the
+    exposure began at most a frame's period before. A stamp of another clock says nothing.
+    """
+    if stamp_ns is None or not 0 <= host_ns - stamp_ns <= _OLDEST_NS:
+        return None, None
+    return stamp_ns - period_ns, stamp_ns
+
+
 class V4l2Camera(Camera):
     """One device. Raises CameraError where it is missing, in use, or refuses a setting."""
 
@@ -65,17 +76,8 @@ class V4l2Camera(Camera):
                 return NoFrame.TIMEOUT
             raise CameraError(f"{self.uri}: the camera gives no frame any more; check its cable.")
         number, self._number = self._number, self._number + 1
-        exposed = self._exposed(device_ns, host_ns)
+        exposed = exposed_between(device_ns, host_ns, self._period_ns)
         return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri, None, *exposed)
-
-    def _exposed(self, stamp_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
-        """The kernel stamps buffers by `time.monotonic_ns()`, at the begin or the end of a frame.
-
-        So the exposure began at most a frame's period before. A stamp by another clock says nothing.
-        """
-        if stamp_ns is None or not 0 <= host_ns - stamp_ns <= _OLDEST_NS:
-            return None, None
-        return stamp_ns - self._period_ns, stamp_ns
 
     @property
     def state(self) -> State:

@@ -346,3 +346,21 @@ def test_an_account_that_is_written_wrongly_is_not_told() -> None:
         with pytest.raises(UsageError) as caught:
             parse_uri(text)
         assert "heim" not in str(caught.value)
+
+
+def test_a_live_frame_says_when_it_was_stamped_at_the_latest_and_a_file_says_nothing(tmp_path: Path) -> None:
+    """However late it is read; how long it was under way before that nothing tells."""
+    with open_camera(f"gst:///{LIVE.format('')}") as camera:
+        frame_of(camera)
+        for _ in range(5):
+            frame = frame_of(camera)
+            assert frame.exposed_from_ns is None
+            assert frame.exposed_to_ns is not None
+            assert 0 <= frame.host_ns - frame.exposed_to_ns < 1_000_000_000
+            assert frame.latest_ns == frame.exposed_to_ns
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(64 * 48))
+    source = f"filesrc location={raw} ! rawvideoparse format=gray8 width=64 height=48"
+    with open_camera(f"gst:///{source}") as camera:
+        still = frame_of(camera)
+        assert (still.exposed_from_ns, still.exposed_to_ns, still.latest_ns) == (None, None, still.host_ns)

@@ -8,6 +8,7 @@ import pytest
 
 from ast_edge.cameras.base import Frame
 from ast_edge.cameras.opening import open_camera
+from ast_edge.cameras.v4l2 import exposed_between
 from ast_edge.errors import CameraError, UsageError
 
 
@@ -28,3 +29,13 @@ def test_a_device_gives_frames() -> None:
         pytest.skip("this machine has no Video4Linux device")
     with open_camera(f"v4l2://{devices[0]}") as camera:
         assert isinstance(camera.read(10), Frame)
+
+
+def test_a_buffers_stamp_bounds_its_exposure_and_another_clocks_does_not() -> None:
+    second = 1_000_000_000
+    assert exposed_between(50 * second, 51 * second, second // 25) == (
+        50 * second - second // 25,
+        50 * second,
+    )
+    for stamp_ns in (None, 52 * second, 5 * second, 1_700_000_000 * second):
+        assert exposed_between(stamp_ns, 51 * second, second // 25) == (None, None)

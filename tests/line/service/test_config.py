@@ -117,3 +117,25 @@ def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
         assert config.trigger.judged_register == plc.registers + 12
     if name == "csi-gpio":
         assert isinstance(config.output[0], GpioOutputOptions)
+
+
+def test_a_camera_that_runs_freely_needs_times_that_nothing_else_tells(tmp_path: Path) -> None:
+    free = LEAST.replace("synthetic://?trigger=software", "gige://LINE")
+    assert "timing.settle_ms is needed" in refused(tmp_path, free)
+    settled = f"{free}\n[timing]\nsettle_ms = 0\n"
+    assert read(tmp_path, settled).station_timing().delay_ms is None
+    stream = settled.replace("gige://LINE", "rtsp://10.0.0.7/cam")
+    assert "camera.delay_ms is needed: rtsp://" in refused(tmp_path, stream)
+    known = stream.replace("[recipes]", "delay_ms = 300\n[recipes]")
+    assert read(tmp_path, known).station_timing().delay_ms == 300
+    # Frames that are parts themselves, and frames that are asked for, need neither.
+    assert read(tmp_path, free.replace('kind = "timer"', 'kind = "free"'))
+    assert read(tmp_path, free.replace("gige://LINE", "gige://LINE?trigger=software"))
+
+
+def test_a_picture_that_is_asked_for_has_100_ms(tmp_path: Path) -> None:
+    assert read(tmp_path, LEAST).station_timing().picture_within_ms == 100
+    more = f"{LEAST}\n[timing]\npicture_within_ms = 40\n"
+    assert read(tmp_path, more).station_timing().picture_within_ms == 40
+    free = LEAST.replace("synthetic://?trigger=software", "synthetic://")
+    assert read(tmp_path, free).station_timing().picture_within_ms is None
