@@ -122,6 +122,14 @@ def line_table() -> str:
     return markdown_table(("ms", "min", "p50", "p90", "p99", "max"), rows)
 
 
+def wrong_pictures_table() -> str:
+    """Which picture verdicts came from, in what scenario."""
+    content = json.loads((RESULTS / "wrong_pictures.json").read_text("utf-8"))
+    cells = ("runs", "parts", "faults", "judged", "wrong")
+    rows = [(one["what"], *(str(one[cell]) for cell in cells)) for one in content["scenarios"].values()]
+    return markdown_table(("", *cells[:-1], "by another part's picture"), rows)
+
+
 def storm_table() -> str:
     """What was done to the line, and what became of its parts."""
     content = json.loads((RESULTS / "fault_storm.json").read_text("utf-8"))
@@ -159,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peers": peer_table,
     "int8": int8_table,
     "line": line_table,
+    "wrong_pictures": wrong_pictures_table,
     "storm": storm_table,
 }
 KEYS = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_05")

@@ -97,7 +97,7 @@ def blow(storm: Storm, seconds: float, calm_s: float) -> None:
 
 def new_model(folder: Path, weights: str) -> Path:
     """A model for what the camera shows."""
-    with FakeCamera():
+    with FakeCamera(scene=folder / "scene"):
         return train(folder, CAMERA, pictures=60, epochs=3, weights=weights)
 
 
