@@ -53,11 +53,22 @@ def main() -> int:
             print(
                 scenario, {key: found[scenario][key] for key in ("parts", "wrong", "judged")}, file=sys.stderr
             )
-    command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
-    kept = json.loads(arguments.output.read_text())["scenarios"] if arguments.output.exists() else {}
-    result = {"command": command, "machine": machine.facts(), "scenarios": {**kept, **found}}
-    keep(result, arguments.output, dry_run=arguments.dry_run)
+            if not arguments.dry_run:
+                write(arguments, found)
+    if arguments.dry_run:
+        write(arguments, found)
     return int(any(one["wrong"] or not one["judged"] for one in found.values()))
+
+
+def write(arguments: argparse.Namespace, found: dict[str, dict[str, object]]) -> None:
+    """What was found until now, with what the file says of the other scenarios; a dry run prints it."""
+    dry_run: bool = arguments.dry_run
+    runs = 1 if dry_run else arguments.runs
+    command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
+    there = arguments.output.exists() and not dry_run
+    kept = json.loads(arguments.output.read_text(encoding="utf-8"))["scenarios"] if there else {}
+    result = {"command": command, "machine": machine.facts(), "scenarios": {**kept, **found}}
+    keep(result, arguments.output, dry_run=dry_run)
 
 
 def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> dict[str, object]:

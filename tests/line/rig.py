@@ -37,7 +37,7 @@ class BenchCamera(Camera):
         self.frames: Queue[Frame | NoFrame | CameraError] = Queue()
         self.number = 0
         self.rng = np.random.default_rng(0)
-        self.on_trigger: Callable[[], None] = self.show
+        self.on_trigger: Callable[[], int | None] = self.show
         self.closed = False
 
     def show(self, *, bad: bool = False, lost: int = 0, host_ns: int | None = None) -> None:
@@ -58,8 +58,8 @@ class BenchCamera(Camera):
             raise found
         return found
 
-    def trigger(self) -> None:
-        self.on_trigger()
+    def trigger(self) -> int | None:
+        return self.on_trigger()
 
     @property
     def state(self) -> State:

@@ -402,6 +402,36 @@ def test_a_picture_that_is_asked_for_too_late_is_not_taken() -> None:
     assert len(asked) == 2
 
 
+def test_the_frame_with_another_number_is_another_parts() -> None:
+    """The first part's frame comes when the second part's was asked for; the third part's is lost."""
+    with rig(software_trigger=True, deadline_ms=300.0) as bench:
+        numbers = iter(range(4))
+
+        def shoot() -> int:
+            number = next(numbers)
+            if number == 1:
+                bench.camera.show(bad=True)
+            if number == 3:
+                bench.camera.show(lost=1)
+            elif number:
+                bench.camera.show()
+            return number
+
+        bench.camera.on_trigger = shoot
+        for part in range(4):
+            bench.station.trigger()
+            bench.settle(part + 1)
+            if part == 1:
+                bench.camera.number += 1  # the frame of the next one is lost
+                bench.camera.on_trigger = lambda: next(numbers)
+            elif part == 2:
+                bench.camera.number -= 1
+                bench.camera.on_trigger = shoot
+    assert verdicts(bench) == ["fault", "pass", "fault", "pass"]
+    assert bench.results[1].frame is not None
+    assert bench.results[1].frame.number == 1
+
+
 def test_a_part_is_photographed_when_it_has_settled() -> None:
     with rig(software_trigger=True, settle_ms=60.0) as bench:
         now = time.monotonic_ns()
