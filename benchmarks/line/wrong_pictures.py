@@ -65,6 +65,7 @@ def write(arguments: argparse.Namespace, found: dict[str, dict[str, object]]) ->
     dry_run: bool = arguments.dry_run
     runs = 1 if dry_run else arguments.runs
     command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
+    command += "" if arguments.model is None else " --model MODEL"
     there = arguments.output.exists() and not dry_run
     kept = json.loads(arguments.output.read_text(encoding="utf-8"))["scenarios"] if there else {}
     result = {"command": command, "machine": machine.facts(), "scenarios": {**kept, **found}}
