@@ -37,7 +37,11 @@ NOT_ON_THE_DEVICE = (
 )
 # What imports TensorRT, pycuda or onnx at its top; others import these when they have found them.
 GPU_MODULES = ("ast_edge.trt.", "ast_edge.backends.tensorrt.", "ast_edge.cuda.slots.")
-OPTIONAL_MODULES = (*GPU_MODULES, "ast_edge.model.half_precision.")
+OPTIONAL_MODULES = (
+    *GPU_MODULES,
+    "ast_edge.model.half_precision.",
+    "ast_edge.backends.mixed_precision.",
+)
 HEAVY = ("numpy", "cv2", "PIL", "pydantic", "typer", "rich")
 MAX_HELP_CPU_S = 0.5
 MAX_WHEEL_BYTES = 1_000_000

@@ -144,7 +144,7 @@ def tiny_network(spec: ModelSpec, batch: int = 1) -> onnx.ModelProto:
 
 
 def write_tiny_model(folder: Path, mode: Mode = "rgb", *, batch: int = 1, name: str = "model") -> Path:
-    """Write `<name>.onnx` with manifest and embedded references, and `<name>.reference.npz` beside it."""
+    """Write `<name>.onnx` with manifest and embedded references, and the same references beside it."""
     spec = tiny_spec(mode)
     network = folder / f"{name}.network.onnx"
     network.write_bytes(tiny_network(spec, batch).SerializeToString())

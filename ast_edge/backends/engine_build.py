@@ -122,7 +122,7 @@ def in_precision(file: ModelFile, precision: Precision, say: Callable[[str], Non
             f"make one, is not installed: copy {beside.name} from the export, `pip install onnx`, or build "
             "with --precision fp32."
         )
-    from ast_edge.model.half_precision import write_mixed_precision  # noqa: PLC0415 (imports onnx)
+    from ast_edge.backends.mixed_precision import write_mixed_precision  # noqa: PLC0415 (imports onnx)
 
     made = write_mixed_precision(file, beside)
     say(f"{beside}: written, {file.path.name} in mixed precision")

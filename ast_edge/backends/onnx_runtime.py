@@ -63,7 +63,7 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
     # whoever takes and prepares the next frame.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
     except Exception as exc:
         raise BackendError(
             f"{model.path}: {one_line(exc)}; export the model again or upgrade onnxruntime."

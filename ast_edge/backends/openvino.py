@@ -31,7 +31,8 @@ class OpenVinoBackend(Backend):
         openvino = _library()
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         try:
-            compiled = openvino.Core().compile_model(str(model.path), "CPU", _configuration(threads))
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(model.content), "CPU", _configuration(threads))
         except Exception as exc:
             raise BackendError(
                 f"{model.path}: {one_line(exc)}; export the model again or upgrade openvino."

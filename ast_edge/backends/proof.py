@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ast_edge.backends.base import Backend
-from ast_edge.model.manifest import ModelSpec, Precision
+from ast_edge.model.manifest import ModelSpec
 from ast_edge.model.references import References
+from ast_edge.verdict.margin import SCORE_TOLERANCE as SCORE_TOLERANCE  # noqa: PLC0414 - callers of prove
 from ast_edge.verdict.scoring import judge
-
-# Largest relative error of a score that is still the same network.
-SCORE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 
 
 @dataclass(frozen=True)

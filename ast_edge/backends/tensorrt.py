@@ -57,7 +57,7 @@ class TensorRtBackend(FrameBackend):
             command = build_command(engine.path, engine.info.source)
             raise BackendError(f"{engine.path}: {reason}; build it on this machine: {command}.")
         kernels = _kernels(engine, facts)
-        plan = memoryview(engine.path.read_bytes())
+        plan = memoryview(engine.plan)
         self._open(plan, engine.manifest, engine.info.build, facts, kernels, graph=graph)
 
     @classmethod

@@ -29,7 +29,7 @@ _EXTRA_OF = {
     **dict.fromkeys(
         (
             *("FrEIA", "huggingface_hub", "jinja2", "onnx", "onnxsim"),
-            *("safetensors", "scipy", "sklearn", "timm", "torch"),
+            *("scipy", "sklearn", "timm", "torch"),
         ),
         "train",
     ),

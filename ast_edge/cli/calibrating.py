@@ -46,6 +46,7 @@ def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *,
         _origin("ast-edge calibrate", asked.operator),
         false_reject_rate=old.target_false_reject_rate if asked.rate is None else asked.rate,
         confidence=old.confidence if asked.confidence is None else asked.confidence,
+        precision=model.manifest.precision,
     )
     return revised(model.manifest, new)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ast_edge.cli.reporting import table
 from ast_edge.model.engine_file import AnyModel, read_any
 from ast_edge.model.manifest import Manifest, ModelSpec, PastCalibration, Range, TensorSpec, TrainedRange
+from ast_edge.model.seal import NO_SIGNATURE
 from ast_edge.verdict.scoring import statement
 
 
@@ -44,6 +45,7 @@ def info_json(found: Described) -> str:
         "path": str(found.path),
         "size_bytes": found.size,
         "threshold_statement": statement(found.spec.threshold),
+        "seal": NO_SIGNATURE if isinstance(found.spec, Manifest) else None,
         "manifest": found.spec.model_dump(mode="json"),
     }
     return json.dumps(content, allow_nan=False)
@@ -84,11 +86,13 @@ def _rows(found: Described) -> list[tuple[str, str]]:
         *((("good parts", _seen(spec.trained)),) if spec.trained is not None else ()),
         ("score", f"{spec.aggregation} of the anomaly map"),
         ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
+        ("margin", f"{threshold.margin:.3g} above the score of a good part, for what engines may differ"),
         ("", statement(threshold)),
         *_calibrations(spec),
         ("trained on", f"{data.train_parts} good parts, {data.holdout_parts} held out ({data.layout})"),
         ("data", f"fingerprint {data.fingerprint}"),
         ("created", f"{_made(spec)}with {_versions(found.versions)}"),
+        *((("seal", NO_SIGNATURE),) if isinstance(spec, Manifest) else ()),
     ]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ast_edge.backends.proof import Parity
 from ast_edge.errors import ParityError
 from ast_edge.model.engine_file import AnyModel
+from ast_edge.model.manifest import Manifest
+from ast_edge.verdict.margin import SCORE_TOLERANCE, undecided_parts
 
 if TYPE_CHECKING:
     from ast_edge.train.evaluate import Evaluation
@@ -27,6 +29,7 @@ def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> st
         ("score error", f"{parity.max_relative_score_error:.2g} relative, allowed {parity.tolerance:g}"),
         ("map error", f"{parity.max_absolute_map_error:.2g} absolute"),
         ("verdicts", f"{parity.flipped_verdicts} of {parity.count} differ"),
+        ("threshold", _margin(model.manifest)),
         ("result", f"{engine} {'reproduces' if parity.ok else 'does not reproduce'} the model"),
     ]
     return table(rows)
@@ -45,9 +48,32 @@ def parity_json(model: AnyModel, engine: str, source: str, parity: Parity) -> st
         "max_absolute_map_error": _finite(parity.max_absolute_map_error),
         "flipped_verdicts": parity.flipped_verdicts,
         "tolerance": parity.tolerance,
+        **_margin_figures(model.manifest),
         "ok": parity.ok,
     }
     return json.dumps(content, allow_nan=False)
+
+
+def _margin_figures(manifest: Manifest) -> dict[str, object]:
+    """The threshold's margin, and how many of the held-out parts' scores engines might judge differently."""
+    known = manifest.calibration is not None
+    return {
+        "threshold_margin": manifest.threshold.margin,
+        "held_out_scores": len(manifest.calibration.scores) if manifest.calibration else None,
+        "held_out_within_margin": undecided_parts(manifest, manifest.precision) if known else None,
+    }
+
+
+def _margin(manifest: Manifest) -> str:
+    threshold = manifest.threshold
+    text = f"{threshold.value:.6g}, {threshold.margin:.2g} above the score of a held-out part"
+    if manifest.calibration is None:
+        return f"{text}; the model keeps no held-out scores"
+    within, scores = undecided_parts(manifest, manifest.precision), len(manifest.calibration.scores)
+    return (
+        f"{text}; {within} of {scores} held-out scores are within {SCORE_TOLERANCE[manifest.precision]:g} "
+        "(relative) of it, where engines may differ"
+    )
 
 
 def failed_parity(model: AnyModel, engine: str, parity: Parity) -> ParityError:

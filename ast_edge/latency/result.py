@@ -22,12 +22,15 @@ ENGINE_STAGES = ("copy_in", "engine", "copy_out")
 
 
 class ModelFacts(Strict):
-    """Which network: the file's name without its folder, and what its manifest says."""
+    """Which network: the file's name without its folder, and what its manifest says.
+
+    `preset` is None in results of the C++ library, which does not know it.
+    """
 
     file: str
     model_id: str
     mode: str
-    preset: str
+    preset: str | None
     precision: str
     image_size: int
     bytes: int
@@ -79,8 +82,10 @@ class Ratio(Strict):
 
 
 class Result(Candidate):
-    """One run of the stopwatch; `against` is the model that took turns with the first, `warnings` in words
-    what makes the figures less than they seem.
+    """One run of the stopwatch, in Python or of `ast_edge_bench` of the C++ library.
+
+    `against` is the model that took turns with the first, `warnings` in words what makes the figures less
+    than they seem. The C++ program does not watch its `surroundings`; its `machine` has `language` "C++".
     """
 
     schema_version: Literal[1] = 1
@@ -88,7 +93,7 @@ class Result(Candidate):
     date: str
     against: Candidate | None
     ratio: Ratio | None
-    surroundings: Surroundings
+    surroundings: Surroundings | None
     machine: dict[str, Any]
     warnings: tuple[str, ...]
 

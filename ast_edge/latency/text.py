@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ast_edge.errors import UsageError
 from ast_edge.latency.figures import PERCENTILES, Figures
@@ -47,7 +47,7 @@ def facts_rows(candidate: Candidate) -> list[tuple[str, str]]:
     threads = "" if candidate.threads is None else f", {candidate.threads} threads"
     state = "settled" if warm.settled else "NOT settled"
     return [
-        ("model", f"{model.file} ({model.model_id}, {model.preset}, {model.mode}, {model.precision})"),
+        ("model", f"{model.file} ({model.model_id}, {_network(candidate)})"),
         ("engine", candidate.engine + threads),
         ("frame", f"{frame.width}x{frame.height} {colour}"),
         ("opened in", f"{warm.open_s:.2f} s"),
@@ -58,8 +58,10 @@ def facts_rows(candidate: Candidate) -> list[tuple[str, str]]:
     ]
 
 
-def surroundings_rows(seen: Surroundings) -> list[tuple[str, str]]:
-    """Load, memory, power, heat."""
+def surroundings_rows(seen: Surroundings | None) -> list[tuple[str, str]]:
+    """Load, memory, power, heat; one row that says so where nothing was watched."""
+    if seen is None:
+        return [("surroundings", "not watched by this program")]
     load, memory, power = seen.load, seen.memory, seen.power
     other = "unknown" if load.other_cores is None else f"{load.other_cores:.2f}"
     own = "unknown" if load.own_cores is None else f"{load.own_cores:.2f}"
@@ -93,12 +95,7 @@ def compared_text(first: Result, second: Result, names: tuple[str, str]) -> str:
             cells = (figures.p50, beside.p50, figures.p99, beside.p99, ratio)
             rows.append((name, *map(_figure, cells)))  # type: ignore[arg-type]
     notes = [f"{name}: {_candidate_line(each)}" for name, each in zip(names, (first, second), strict=True)]
-    differing = [
-        f"{key}: {first.machine.get(key)} | {second.machine.get(key)}"
-        for key in ("cpu", "gpu", "board", "power_mode", "governor", "versions")
-        if first.machine.get(key) != second.machine.get(key)
-    ]
-    if differing:
+    if differing := _differing(first.machine, second.machine):
         notes.append("warning: not the same machine or versions: " + "; ".join(differing))
     notes += [
         f"warning: {name}: {words}"
@@ -109,6 +106,24 @@ def compared_text(first: Result, second: Result, names: tuple[str, str]) -> str:
         "Two runs, one after the other: for a difference of a few percent use --against, which takes turns."
     )
     return _grid(rows) + "\n\n" + "\n".join(notes)
+
+
+def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
+    """The facts that both results have and that are not the same, of versions those of the same packages."""
+    found = []
+    for key in ("cpu", "gpu", "board", "power_mode", "governor", "versions"):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            common = sorted(one.keys() & other.keys())
+            one, other = ({name: each[name] for name in common} for each in (one, other))
+        if key in first and key in second and one != other:
+            found.append(f"{key}: {one} | {other}")
+    return found
+
+
+def _network(candidate: Candidate) -> str:
+    model = candidate.model
+    return ", ".join(filter(None, (model.preset, model.mode, model.precision)))
 
 
 def _candidate_text(candidate: Candidate) -> str:

@@ -3,15 +3,17 @@
 `model.engine` is the plan, `model.engine.json` the sidecar, and `model.engine.cubin` the compiled kernels
 that prepare frames for it, where they were built too. What the sidecar must be:
 
-* one JSON object with the keys of `EngineInfo` and no other, under 32 MiB, sealed by the SHA-256 of its
-  canonical form under `digest`;
+* one JSON object with the keys of `EngineInfo` and no other, under 32 MiB, sealed by a digest of its bytes
+  (see `ast_edge.model.seal`); sidecars of format 1, whose digest is that of a canonical form, are still read;
+* `source` is the name of the ONNX file, without a folder;
 * `plan` and `kernels` give the size and SHA-256 of the files beside it;
-* `manifest` is the sealed manifest of the model that the plan was built from (see `ast_edge.model.manifest`);
-  its threshold is the one in force, and `ast-edge calibrate` on the engine writes a new revision there;
+* `manifest` is the manifest of the model that the plan was built from (see `ast_edge.model.manifest`); its
+  threshold is the one in force, and `ast-edge calibrate` on the engine writes a new revision there;
 * `built_for` is the GPU, the driver and the TensorRT version that the plan was built with.
 
-A plan holds machine code, so it is handed to TensorRT only after all of this was checked. The digests find
-damage and mix-ups; they are not a signature: load engines only from where nobody else can write.
+A plan holds machine code, so it is handed to TensorRT only after all of this was checked, and the bytes that
+were checked are those that TensorRT gets. The digests find damage and mix-ups; they are not a signature: load
+engines only from folders that only trusted users can write.
 """
 
 from __future__ import annotations
@@ -19,20 +21,33 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ast_edge.errors import ModelError, reason
-from ast_edge.files import sha256_file, write_bytes, write_text
-from ast_edge.model.manifest import Manifest, Positive, Precision, Sha256, digest_of
+from ast_edge.files import write_bytes, write_text
+from ast_edge.model.manifest import Manifest, Positive, Precision, Sha256
 from ast_edge.model.onnx_file import ModelFile, read_model_file, rewrite_manifest
+from ast_edge.model.seal import canonical_digest, seal_holds, sealed
 from ast_edge.wording import first_problem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_SIDECAR_BYTES = 32 << 20
+_MAX_NAME_BYTES = 255
+
+
+def _file_name(name: str) -> str:
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise ValueError("expected the name of a file without its folder")
+    if len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
+        raise ValueError(f"expected a file name of at most {_MAX_NAME_BYTES} bytes")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class _Strict(BaseModel):
@@ -101,8 +116,8 @@ class Proven(_Strict):
 class EngineInfo(_Strict):
     """The sidecar. `proven` is None for an engine built with --no-verify."""
 
-    format_version: Literal[1] = 1
-    source: str  # name of the ONNX file
+    format_version: Literal[1, 2] = 2  # of the file that it was read from
+    source: FileName  # of the ONNX file
     manifest: Manifest
     plan: Content
     kernels: Kernels | None
@@ -115,16 +130,17 @@ class EngineInfo(_Strict):
     def to_json(self) -> str:
         """The sealed JSON text."""
         content = self.model_dump(mode="json", exclude={"manifest"})
-        content["manifest"] = json.loads(self.manifest.to_json())
-        return json.dumps({**content, "digest": digest_of(content)}, sort_keys=True, indent=1) + "\n"
+        content |= {"format_version": FORMAT_VERSION, "manifest": self.manifest.content()}
+        return sealed(content, indent=1) + "\n"
 
 
 @dataclass(frozen=True)
 class EngineFile:
-    """An engine file whose sidecar, plan and kernels passed every check that needs no GPU."""
+    """An engine file, with its bytes, that passed every check that needs no GPU."""
 
     path: Path
     info: EngineInfo
+    plan: bytes = field(repr=False)
     kernels: bytes | None = field(repr=False)
 
     @property
@@ -169,7 +185,7 @@ def kernels_path(engine: Path) -> Path:
 
 
 def build_command(engine: Path, source: str) -> str:
-    """The command that makes `engine` anew."""
+    """The command that builds `engine` again."""
     return f"`ast-edge build-engine {engine.with_name(source)} -o {engine}`"
 
 
@@ -177,17 +193,16 @@ def read_engine_file(path: Path) -> EngineFile:
     """Check the engine at `path` from cheap to dear: sidecar, sizes, digests, and the model beside it.
 
     Raises ModelError, in one sentence that ends with what to do, when one of the files is missing, damaged,
-    of a newer ast-edge or of another build, or when the ONNX file beside it was exported anew since.
+    of a newer ast-edge or of another build, or when the ONNX file beside it was exported again since.
     """
     info = _read_sidecar(path)
     command = build_command(path, info.source)
-    _check_content(path, info.plan, "the plan", command)
+    plan = _checked_content(path, info.plan, "the plan", command)
     kernels = None
     if info.kernels is not None:
-        _check_content(kernels_path(path), info.kernels, "the kernels", command)
-        kernels = kernels_path(path).read_bytes()
+        kernels = _checked_content(kernels_path(path), info.kernels, "the kernels", command)
     _check_source(path, info, command)
-    return EngineFile(path, info, kernels)
+    return EngineFile(path, info, plan, kernels)
 
 
 def write_engine_file(target: Path, plan: memoryview, kernels: bytes | None, info: EngineInfo) -> EngineFile:
@@ -228,7 +243,7 @@ def rewrite_engine_manifest(engine: EngineFile, manifest: Manifest) -> EngineFil
         write_text(sidecar_path(engine.path), info.to_json())
     except OSError as exc:
         raise ModelError(f"{sidecar_path(engine.path)}: cannot be written ({reason(exc)}).") from exc
-    return EngineFile(engine.path, info, engine.kernels)
+    return replace(engine, info=_read_sidecar(engine.path))
 
 
 def why_unfit(info: EngineInfo, machine: BuiltFor) -> str | None:
@@ -277,16 +292,17 @@ def _read_sidecar(path: Path) -> EngineInfo:
     try:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
             raise _refused(sidecar, f"it has more than {MAX_SIDECAR_BYTES} bytes")
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        data = sidecar.read_bytes()
+        content = json.loads(data.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
         raise _refused(sidecar, f"it cannot be read as JSON ({exc})") from exc
     if not isinstance(content, dict):
         raise _refused(sidecar, "it is not a JSON object")
-    _check_version(content, sidecar)
+    version = _checked_version(content, sidecar)
     digest = content.pop("digest", None)
-    if digest != digest_of(content):
+    if not (digest == canonical_digest(content) if version < FORMAT_VERSION else seal_holds(data)):
         raise _refused(sidecar, "it was changed after it was written (its digest does not match)")
-    manifest = Manifest.from_json(json.dumps(content.pop("manifest", None)), str(sidecar))
+    manifest = _read_manifest(content.pop("manifest", None), sidecar)
     try:
         return EngineInfo.model_validate({**content, "manifest": manifest})
     except ValidationError as exc:
@@ -294,15 +310,23 @@ def _read_sidecar(path: Path) -> EngineInfo:
         raise _refused(sidecar, f"key '{key}': {said}") from exc
 
 
-def _check_version(content: dict[str, object], sidecar: Path) -> None:
+def _read_manifest(content: object, sidecar: Path) -> Manifest:
+    if not isinstance(content, dict):
+        raise _refused(sidecar, "key 'manifest' is missing or no JSON object")
+    content.pop("digest", None)  # of sidecars of format 1; the sidecar's own digest covers the manifest
+    return Manifest.from_content(content, str(sidecar))
+
+
+def _checked_version(content: dict[str, object], sidecar: Path) -> int:
     version = content.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise _refused(sidecar, "it has no format_version")
     if version > FORMAT_VERSION:
         raise ModelError(
             f"{sidecar}: engine format {version} is newer than format {FORMAT_VERSION}, the newest this "
-            "version of ast-edge reads; upgrade ast-edge on this machine or build the engine anew."
+            "version of ast-edge reads; upgrade ast-edge on this machine or build the engine again."
         )
+    return version
 
 
 def _check_regular(path: Path, what: str) -> None:
@@ -318,20 +342,24 @@ def _check_regular(path: Path, what: str) -> None:
         raise ModelError(f"{path}: is not a file; {what} is made by `ast-edge build-engine model.onnx`.")
 
 
-def _check_content(path: Path, expected: Content, what: str, command: str) -> None:
+def _checked_content(path: Path, expected: Content, what: str, command: str) -> bytes:
+    """The bytes of a file, which are those that the sidecar expects."""
     _check_regular(path, what)
+    data = b""
     try:
-        size, found = path.stat().st_size, ""
+        size = path.stat().st_size
         if size == expected.bytes:
-            found = sha256_file(path)
+            data = path.read_bytes()
+            size = len(data)
     except OSError as exc:
         raise ModelError(f"{path}: {what} cannot be read ({reason(exc)}).") from exc
+    found = hashlib.sha256(data).hexdigest()
     if size != expected.bytes:
         why = f"{size} bytes, the sidecar expects {expected.bytes}: truncated or of another build"
     elif found != expected.sha256:
         why = f"SHA-256 {found[:12]}..., the sidecar expects {expected.sha256[:12]}...: of another build"
     else:
-        return
+        return data
     raise ModelError(f"{path}: {what} is not the one that was built ({why}); build it again: {command}.")
 
 

@@ -7,14 +7,12 @@ graph because TensorRT 11 knows no other way. Needs `onnx` and no torch, so a de
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ast_edge.errors import ModelError
-from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, network_sha256, write_model_file
+from ast_edge.model.onnx_file import HALF_SCOPES
 
 FP16_MAX = 65504.0
 _PURE = {"Constant", "QuantizeLinear", "DequantizeLinear"}
@@ -40,30 +38,6 @@ def to_mixed_precision(model: ModelProto) -> ModelProto:
     del copy.graph.value_info[:]
     onnx.checker.check_model(copy, full_check=True)
     return copy
-
-
-def write_mixed_precision(model: ModelFile, target: Path) -> ModelFile:
-    """Write `model`, an FP32 model file, to `target` in mixed precision, with the same reference vectors.
-
-    Nothing is proven here: whoever runs it compares it with the references. Raises ModelError when the
-    network cannot be converted or written.
-    """
-    graph = onnx.load(model.path)
-    del graph.metadata_props[:]
-    network = target.with_suffix(".network")
-    try:
-        onnx.save(to_mixed_precision(graph), network)
-        sha256 = network_sha256(network)
-        manifest = model.manifest.model_copy(
-            update={
-                "precision": "fp16",
-                "network_sha256": sha256,
-                "model_id": f"{model.manifest.model_id.rpartition('-')[0]}-{sha256[:12]}",
-            }
-        )
-        return write_model_file(target, network, manifest, model.embedded_reference)
-    finally:
-        network.unlink(missing_ok=True)
 
 
 def _is_half(node: NodeProto) -> bool:

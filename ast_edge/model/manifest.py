@@ -1,15 +1,15 @@
 """What a model says about itself.
 
 `ModelSpec` is all that is known once training is done; `Manifest` adds what is known once a file has been
-written. The manifest travels inside `model.onnx` as JSON under the metadata key `ast_edge.manifest`, sealed
-by a digest over its own content and by the SHA-256 of the network it describes. An unknown or missing key
-is an error.
+written. The manifest travels inside `model.onnx` as JSON under the metadata key `ast_edge.manifest`, with the
+SHA-256 of the network that it describes and a digest of its own bytes (see `ast_edge.model.seal`: no
+signature). An unknown or missing key is an error. Manifests of format 2, whose digest is that of a canonical
+form, are still read; what is written is of format 3.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -19,9 +19,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import ModelError
+from ast_edge.model.seal import canonical_digest, seal_holds, sealed
 from ast_edge.wording import first_problem
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_KEY = "ast_edge.manifest"
 REFERENCE_KEY = "ast_edge.reference"
 
@@ -82,9 +83,13 @@ class Threshold(_Strict):
     A part is rejected when its score is greater than `value`. `expected_false_reject_rate` is the
     split-conformal bound of that rule on new good parts; with probability `confidence` the true rate is at
     most `upper_false_reject_rate`. `pixel_value` is the same quantile of the largest value in the map.
+
+    `value` lies above the score of one of the parts by `margin`, 0 in manifests of format 2, so that no
+    engine within the parity tolerance gives this part another verdict (see `ast_edge.verdict.margin`).
     """
 
     value: float
+    margin: Annotated[float, Field(ge=0)] = 0.0
     pixel_value: float
     target_false_reject_rate: Fraction
     expected_false_reject_rate: Fraction
@@ -237,8 +242,11 @@ class ModelSpec(_Strict):
 
     @property
     def reference_threshold(self) -> float:
-        """The threshold that the reference vectors were chosen for: none of their scores is close to it."""
-        return self.threshold.value
+        """The part's score under the first threshold: no reference vector has a score close to it.
+
+        It does not depend on the precision, as the margin of a threshold does.
+        """
+        return self.threshold.value - self.threshold.margin
 
     def input_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
         """The network's inputs; see `input_specs` of this module."""
@@ -252,7 +260,7 @@ class ModelSpec(_Strict):
 class Manifest(ModelSpec):
     """A `ModelSpec` bound to one model file."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[2, 3] = 3  # of the file that it was read from
     model_id: str
     precision: Precision
     inputs: tuple[TensorSpec, ...]
@@ -275,30 +283,40 @@ class Manifest(ModelSpec):
 
     @property
     def reference_threshold(self) -> float:
-        """The threshold of the first revision."""
-        return self.earlier[0].threshold.value if self.earlier else self.threshold.value
+        """As of any spec, in the first revision."""
+        first = self.earlier[0].threshold if self.earlier else self.threshold
+        return first.value - first.margin
 
     @property
     def batch(self) -> int:
         """The batch size the file was traced with, or -1 where any will do."""
         return self.inputs[0].shape[0]
 
+    def content(self) -> dict[str, object]:
+        """What is written of the manifest: its keys and values in the newest format, as JSON has them."""
+        return {**self.model_dump(mode="json"), "format_version": FORMAT_VERSION}
+
     def to_json(self) -> str:
-        """The sealed JSON text: the manifest and the SHA-256 of its canonical form under `digest`."""
-        content = self.model_dump(mode="json")
-        return json.dumps({**content, "digest": digest_of(content)}, sort_keys=True)
+        """The sealed JSON text."""
+        return sealed(self.content())
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Manifest:
+    def from_json(cls, data: bytes, where: str) -> Manifest:
         """Parse and check a sealed manifest; `where` names the file in messages. Raises ModelError."""
-        content = _parse_object(text, where)
-        _check_version(content, where)
+        content = _parse_object(data, where)
+        version = _checked_version(content, where)
         digest = content.pop("digest", None)
-        if digest != digest_of(content):
+        if not (digest == canonical_digest(content) if version < FORMAT_VERSION else seal_holds(data)):
             raise ModelError(
                 f"{where}: the manifest was changed after it was written (its digest does not match); "
                 "export the model again."
             )
+        return cls.from_content(content, where)
+
+    @classmethod
+    def from_content(cls, content: dict[str, object], where: str) -> Manifest:
+        """Check what stands in a manifest, without a digest; `where` as above. Raises ModelError."""
+        _checked_version(content, where)
         try:
             return cls.model_validate(content)
         except ValidationError as exc:
@@ -308,9 +326,9 @@ class Manifest(ModelSpec):
             ) from exc
 
 
-def _parse_object(text: str, where: str) -> dict[str, object]:
+def _parse_object(data: bytes, where: str) -> dict[str, object]:
     try:
-        content = json.loads(text)
+        content = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise ModelError(f"{where}: the manifest is not JSON ({exc}); export the model again.") from exc
     if not isinstance(content, dict):
@@ -318,7 +336,7 @@ def _parse_object(text: str, where: str) -> dict[str, object]:
     return content
 
 
-def _check_version(content: dict[str, object], where: str) -> None:
+def _checked_version(content: dict[str, object], where: str) -> int:
     version = content.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ModelError(f"{where}: the manifest has no format_version; export the model again.")
@@ -327,9 +345,4 @@ def _check_version(content: dict[str, object], where: str) -> None:
             f"{where}: manifest format {version} is newer than format {FORMAT_VERSION}, the newest this "
             "version of ast-edge reads; upgrade ast-edge on this machine."
         )
-
-
-def digest_of(content: dict[str, object]) -> str:
-    """SHA-256 of the canonical JSON form of `content`: the seal of every file format of ours."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return version

@@ -6,13 +6,15 @@ What a model file must be:
   top-level field ends inside the file, and there is a graph;
 * it has exactly one metadata entry `ast_edge.manifest`, the sealed JSON of `Manifest`, under 16 MiB, and that
   entry is the last of its metadata entries, so that no cut at the end of a file goes unseen;
-* it has at most one entry `ast_edge.reference`, the bytes of a reference `.npz` in base64, under 64 MiB;
+* it has at most one entry `ast_edge.reference`, reference vectors in base64, under 64 MiB, whose SHA-256 is
+  `embedded_reference_sha256` of the manifest;
+* no tensor has its data in another file;
 * the SHA-256 over the raw bytes (tag, length and payload) of all top-level fields except the metadata, in
   file order, is `network_sha256` of the manifest.
 
-Only the protobuf wire format is read, and only at the top level: payloads are seeked over and hashed block by
-block, so no ONNX package is needed and a large file costs no memory. The digests find damage and careless
-edits; they are not a signature.
+Only the protobuf wire format is read, so no ONNX package is needed. The file is
+read once, and engines get the bytes that were checked: a file that is put in its place meanwhile changes
+nothing. The digests find damage and careless edits; they are not a signature.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
 import itertools
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from ast_edge.errors import ModelError, reason
 from ast_edge.files import atomic_path
 from ast_edge.model.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
+from ast_edge.model.outside import tensors_outside
 from ast_edge.model.wire import BYTES, VARINT, Field, WireError, bytes_field, scan
 
 # Names of the nodes that an FP16 model computes in FP16, and an INT8 model may in INT8, begin so.
@@ -51,15 +55,20 @@ _MODEL_FIELDS |= {14: BYTES, 20: BYTES, 25: BYTES}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file that passed every check: its manifest and the reference vectors it carries, if any.
+    """A model file that passed every check: its bytes, its manifest and the reference vectors it carries.
 
-    `embedded_reference` holds the bytes of an `.npz` (see `ast_edge.model.references`); `size` is in bytes.
+    `embedded_reference` is None for a file without vectors, else what `ast_edge.model.references` reads.
     """
 
     path: Path
+    content: bytes = field(repr=False)
     manifest: Manifest
     embedded_reference: bytes | None = field(repr=False)
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.content)
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -71,20 +80,46 @@ def read_model_file(path: Path) -> ModelFile:
     size = _checked_size(path)
     try:
         with path.open("rb") as stream:
-            fields = _model_fields(stream, path, size)
-            metadata = _read_metadata(stream, path, fields)
-            manifest = Manifest.from_json(_manifest_text(metadata, path), str(path))
-            reference = _decode_reference(metadata.get(REFERENCE_KEY), path)
-            _check_reference(reference, manifest, path)
-            found = _hash_network(stream, path, fields)
+            _read_manifest(stream, path, size)  # what is no model is refused before it is read whole
+            stream.seek(0)
+            content = stream.read(size)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
+    return _checked(path, content)
+
+
+def _checked(path: Path, content: bytes) -> ModelFile:
+    stream = io.BytesIO(content)
+    fields, metadata, manifest = _read_manifest(stream, path, len(content))
+    reference = _decode_reference(metadata.get(REFERENCE_KEY), path)
+    _check_reference(reference, manifest, path)
+    found = _hash_network(stream, path, fields)
     if found != manifest.network_sha256:
         raise ModelError(
             f"{path}: the network is damaged or was changed after export (SHA-256 expected "
             f"{manifest.network_sha256[:12]}..., found {found[:12]}...); copy or export the model again."
         )
-    return ModelFile(path=path, manifest=manifest, embedded_reference=reference, size=size)
+    _refuse_weights_outside(stream, path, len(content))
+    return ModelFile(path, content, manifest, reference)
+
+
+def _refuse_weights_outside(stream: BinaryIO, path: Path, size: int) -> None:
+    try:
+        outside = tensors_outside(stream, size)
+    except WireError as exc:
+        raise _not_onnx(path, str(exc)) from exc
+    if outside:
+        raise ModelError(
+            f"{path}: the network keeps weights in another file, which nothing vouches for; expected a model "
+            "file that is complete in itself; export the model again."
+        )
+
+
+def _read_manifest(stream: BinaryIO, path: Path, size: int) -> tuple[list[Field], dict[str, bytes], Manifest]:
+    """Top-level fields of the file, our metadata and the manifest in it."""
+    fields = _model_fields(stream, path, size)
+    metadata = _read_metadata(stream, path, fields)
+    return fields, metadata, Manifest.from_json(_manifest_text(metadata, path), str(path))
 
 
 def network_sha256(path: Path) -> str:
@@ -103,14 +138,19 @@ def network_sha256(path: Path) -> str:
 def write_model_file(target: Path, network: Path, manifest: Manifest, reference: bytes | None) -> ModelFile:
     """Write `target` atomically: the ONNX file `network` with `reference` and `manifest` in its metadata.
 
-    The two entries are appended, so the bytes of the network are exactly those that were hashed. The file is
+    The two entries are appended, so the bytes of the network are exactly those that were hashed; a manifest
+    without the digest of `reference` gets it. The file is
     read back through `read_model_file` before it gets its name. Raises ModelError when it would be refused.
     """
     entries = []
     if reference is not None:
         entries.append(_metadata_entry(REFERENCE_KEY, base64.b64encode(reference)))
-    entries.append(_metadata_entry(MANIFEST_KEY, manifest.to_json().encode()))
-    return _write(target, network, lambda read: itertools.chain(_blocks(read, 0, MAX_FILE_BYTES), entries))
+    entries.append(_manifest_entry(manifest, reference))
+    try:
+        with network.open("rb") as stream:
+            return _write(target, itertools.chain(_blocks(stream, 0, MAX_FILE_BYTES), entries))
+    except OSError as exc:
+        raise _unreadable(network, exc) from exc
 
 
 def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
@@ -119,33 +159,28 @@ def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
     Atomic: a reader sees the old file or the new one. Raises ModelError when the file was changed since it
     was read, or would be refused with this manifest, and leaves it as it was.
     """
-    if read_model_file(model.path).manifest != model.manifest:
+    if read_model_file(model.path).content != model.content:
         raise ModelError(f"{model.path}: was changed by someone else meanwhile; run the command again.")
-    entry = _metadata_entry(MANIFEST_KEY, manifest.to_json().encode())
-
-    def exchanged(source: BinaryIO) -> Iterator[bytes]:
-        fields = _model_fields(source, model.path, model.size)
-        # The manifest is the last of the metadata entries: `read_model_file` insists on it.
-        old = [field for field in fields if field.number == _METADATA][-1]
-        yield from _blocks(source, 0, old.start)
-        yield from _blocks(source, old.end, model.size)
-        yield entry
-
-    return _write(model.path, model.path, exchanged)
+    fields = _model_fields(io.BytesIO(model.content), model.path, model.size)
+    # The manifest is the last of the metadata entries: `read_model_file` insists on it.
+    old = [field for field in fields if field.number == _METADATA][-1]
+    content = memoryview(model.content)
+    entry = _manifest_entry(manifest, model.embedded_reference)
+    return _write(model.path, (content[: old.start], content[old.end :], entry))
 
 
-def _write(target: Path, source: Path, content: Callable[[BinaryIO], Iterable[bytes]]) -> ModelFile:
-    """Write atomically what `content` makes of the opened file `source`, if it is a model file."""
+def _write(target: Path, blocks: Iterable[bytes | memoryview]) -> ModelFile:
+    """Write `blocks` to `target` atomically, if together they are a model file."""
     try:
         with atomic_path(target) as temporary:
-            with source.open("rb") as read, temporary.open("wb") as stream:
-                stream.writelines(content(read))
+            with temporary.open("wb") as stream:
+                stream.writelines(blocks)
             written = read_model_file(temporary)
     except OSError as exc:
         raise ModelError(
             f"{target}: the model file cannot be written ({reason(exc)}); check the folder and its space."
         ) from exc
-    return ModelFile(target, written.manifest, written.embedded_reference, written.size)
+    return replace(written, path=target)
 
 
 def _blocks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
@@ -257,18 +292,13 @@ def _read_range(stream: BinaryIO, path: Path, part: Field, limit: int) -> bytes:
     return stream.read(length)
 
 
-def _manifest_text(metadata: dict[str, bytes], path: Path) -> str:
+def _manifest_text(metadata: dict[str, bytes], path: Path) -> bytes:
     if MANIFEST_KEY not in metadata:
         raise ModelError(
             f"{path}: an ONNX file without an ast-edge manifest; "
             f"make a model with `ast-edge export RUN -o {path.name}`."
         )
-    try:
-        return metadata[MANIFEST_KEY].decode()
-    except UnicodeDecodeError as exc:
-        raise ModelError(
-            f"{path}: the manifest is damaged ({exc.reason}); copy or export the model again."
-        ) from exc
+    return metadata[MANIFEST_KEY]
 
 
 def _decode_reference(text: bytes | None, path: Path) -> bytes | None:
@@ -282,7 +312,8 @@ def _decode_reference(text: bytes | None, path: Path) -> bytes | None:
 
 def _check_reference(reference: bytes | None, manifest: Manifest, path: Path) -> None:
     expected = manifest.embedded_reference_sha256
-    if expected is not None and (reference is None or hashlib.sha256(reference).hexdigest() != expected):
+    found = None if reference is None else hashlib.sha256(reference).hexdigest()
+    if found != expected and (expected is not None or manifest.format_version > 2):
         raise ModelError(
             f"{path}: the embedded reference vectors are not those that were exported with it; "
             "copy or export the model again."
@@ -299,6 +330,13 @@ def _hash_network(stream: BinaryIO, path: Path, fields: list[Field]) -> str:
         if left:
             raise ModelError(f"{path}: the file became shorter while it was read; copy the model again.")
     return digest.hexdigest()
+
+
+def _manifest_entry(manifest: Manifest, reference: bytes | None) -> bytes:
+    if reference is not None and manifest.embedded_reference_sha256 is None:
+        digest = hashlib.sha256(reference).hexdigest()
+        manifest = manifest.model_copy(update={"embedded_reference_sha256": digest})
+    return _metadata_entry(MANIFEST_KEY, manifest.to_json().encode())
 
 
 def _metadata_entry(key: str, value: bytes) -> bytes:

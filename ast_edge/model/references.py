@@ -1,29 +1,28 @@
-"""Reference vectors: real inputs with the score and map that training gave, and the proof against them.
+"""Reference vectors: real inputs with the score and map that training gave; engines must reproduce them.
 
-Every engine must reproduce them before it is used.
+They are a safetensors file of the network's inputs, `score` and `anomaly_map`, 1 to 64 of each, beside the
+model or embedded in it. Vectors of earlier versions, an `.npz`, are still read. Nothing is unpacked or
+allocated beyond what that many vectors of the model take.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import ModelError, reason
-from ast_edge.files import sha256_file
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import AnyModel
 from ast_edge.model.manifest import ModelSpec, TensorSpec
+from ast_edge.model.npz import is_npz, read_npz
 
-_MAX_UNPACKED_BYTES = 1 << 30
-_MAX_PACKED_BYTES = 1 << 29
-_OUTPUTS = ("score", "anomaly_map")
+MOST_VECTORS = 64
+_HEADER_BYTES = 1 << 16  # more than names, shapes and offsets of five tensors take, in either format
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +40,35 @@ class References:
         return int(self.score.shape[0])
 
     def to_bytes(self) -> bytes:
-        """The vectors as a compressed `.npz`; the same vectors always give the same bytes."""
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {**self.inputs, "score": self.score, "anomaly_map": self.anomaly_map}
-        np.savez_compressed(buffer, **arrays)
-        return buffer.getvalue()
+        """The vectors as a safetensors file; the same vectors always give the same bytes."""
+        from safetensors.numpy import save  # noqa: PLC0415 (only where vectors are written or read)
+
+        return save({name: np.ascontiguousarray(array) for name, array in self._arrays().items()})
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> References:
-        """Read the bytes of an `.npz`; nothing is unpickled. Raises ModelError when they are damaged."""
+    def from_bytes(cls, data: bytes, spec: ModelSpec, where: str) -> References:
+        """Read the vectors of a model, in either format; nothing is unpickled.
+
+        Raises ModelError when the bytes are damaged, more than `MOST_VECTORS` vectors take, or the vectors do
+        not fit the model.
+        """
+        limit = largest_file(spec)
+        if len(data) > limit:
+            raise _misfit(where, f"at most {limit} bytes", str(len(data)))
         try:
-            arrays = _read_arrays(data)
-            return cls(score=arrays.pop("score"), anomaly_map=arrays.pop("anomaly_map"), inputs=arrays)
-        except Exception as exc:  # zipfile, zlib and NumPy each raise many kinds on damaged bytes
+            arrays = read_npz(data, limit) if is_npz(data) else _read_safetensors(data)
+            score, anomaly_map = arrays.pop("score"), arrays.pop("anomaly_map")
+        except Exception as exc:  # each format's reader raises many kinds on damaged bytes
             raise ModelError(
                 f"{where}: the reference vectors are damaged ({type(exc).__name__}: {exc}); "
                 "copy or export the model again."
             ) from exc
+        references = cls(arrays, score, anomaly_map)
+        references.check(spec, where)
+        return references
+
+    def _arrays(self) -> dict[str, Array]:
+        return {**self.inputs, "score": self.score, "anomaly_map": self.anomaly_map}
 
     def subset(self, indices: Sequence[int]) -> References:
         """The vectors at `indices`, in that order."""
@@ -68,11 +79,12 @@ class References:
     def check(self, spec: ModelSpec, where: str) -> None:
         """Raise ModelError unless names, dtypes and shapes are those of `spec` and every number is finite."""
         specs = (*spec.input_specs(), *spec.output_specs())
-        arrays = {**self.inputs, "score": self.score, "anomaly_map": self.anomaly_map}
+        arrays = self._arrays()
         if sorted(arrays) != sorted(tensor.name for tensor in specs):
             raise _misfit(where, f"the tensors {[tensor.name for tensor in specs]}", str(sorted(arrays)))
-        if self.score.ndim != 1 or not len(self):
-            raise _misfit(where, "at least one vector", f"scores of shape {list(self.score.shape)}")
+        if self.score.ndim != 1 or not 1 <= len(self) <= MOST_VECTORS:
+            expected = f"1 to {MOST_VECTORS} vectors"
+            raise _misfit(where, expected, f"scores of shape {list(self.score.shape)}")
         for tensor in specs:
             self._check_array(tensor, arrays[tensor.name], where)
 
@@ -85,10 +97,22 @@ class References:
             raise _misfit(where, f"finite numbers in '{tensor.name}'", "NaN or infinity")
 
 
+def largest_file(spec: ModelSpec) -> int:
+    """The most bytes that reference vectors of a model can have."""
+    tensors = (*spec.input_specs(), *spec.output_specs())
+    vector = sum(int(np.prod(one.shape)) * np.dtype(one.dtype).itemsize for one in tensors)
+    return MOST_VECTORS * vector + _HEADER_BYTES
+
+
 def reference_path(model_path: Path) -> Path:
     """Path of a model's vectors: `model.onnx`, `model.fp16.onnx` and `model.int8.onnx` have the same."""
     stem = model_path.stem.removesuffix(".fp16").removesuffix(".int8")
-    return model_path.with_name(stem + ".reference.npz")
+    return model_path.with_name(stem + ".reference.safetensors")
+
+
+def earlier_reference_path(model_path: Path) -> Path:
+    """Where versions up to 0.1 wrote the vectors."""
+    return reference_path(model_path).with_suffix(".npz")
 
 
 def load_references(model: AnyModel) -> tuple[References, str]:
@@ -99,53 +123,44 @@ def load_references(model: AnyModel) -> tuple[References, str]:
     another model.
     """
     beside = reference_path(model.path)
-    if beside.exists():
-        return _load_beside(model, beside), str(beside)
+    for path in (beside, earlier_reference_path(model.path)):
+        if path.exists():
+            return _load_beside(model, path), str(path)
     if model.embedded_reference is None:
         raise ModelError(
             f"{model.path}: there are no reference vectors, neither in the file nor as {beside.name} "
             "beside it; copy that file too or export the model again."
         )
-    where = f"{model.path} (embedded)"
-    references = References.from_bytes(model.embedded_reference, where)
-    references.check(model.manifest, where)
-    return references, f"embedded in {model.path}"
+    found = References.from_bytes(model.embedded_reference, model.manifest, f"{model.path} (embedded)")
+    return found, f"embedded in {model.path}"
 
 
 def _load_beside(model: AnyModel, beside: Path) -> References:
+    limit = largest_file(model.manifest)
     try:
         size = beside.stat().st_size
-        if not beside.is_file() or size > _MAX_PACKED_BYTES:
-            raise _misfit(
-                str(beside), f"a file of at most {_MAX_PACKED_BYTES} bytes", f"{size} bytes or no file"
-            )
-        found = sha256_file(beside)
-        if found != model.manifest.reference_sha256:
-            raise ModelError(
-                f"{beside}: these reference vectors belong to another export than {model.path.name} (SHA-256 "
-                f"expected {model.manifest.reference_sha256[:12]}..., found {found[:12]}...); "
-                "copy both files of one export."
-            )
-        data = beside.read_bytes()
+        if not beside.is_file() or size > limit:
+            raise _misfit(str(beside), f"a file of at most {limit} bytes", f"{size} bytes or no file")
+        with beside.open("rb") as stream:
+            data = stream.read(limit + 1)
     except OSError as exc:
         raise ModelError(f"{beside}: the reference vectors cannot be read ({reason(exc)}).") from exc
-    references = References.from_bytes(data, str(beside))
-    references.check(model.manifest, str(beside))
-    return references
+    found = hashlib.sha256(data).hexdigest()
+    if found != model.manifest.reference_sha256:
+        raise ModelError(
+            f"{beside}: these reference vectors belong to another export than {model.path.name} (SHA-256 "
+            f"expected {model.manifest.reference_sha256[:12]}..., found {found[:12]}...); "
+            "copy both files of one export."
+        )
+    return References.from_bytes(data, model.manifest, str(beside))
 
 
-def _read_arrays(data: bytes) -> dict[str, Array]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
-            raise ValueError(f"more than {_MAX_UNPACKED_BYTES} bytes when unpacked")
-        arrays = {}
-        for member in members:
-            stream = io.BytesIO(archive.read(member))
-            arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                stream, allow_pickle=False
-            )
-        return arrays
+def _read_safetensors(data: bytes) -> dict[str, Array]:
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    return {
+        name: array.copy() for name, array in load(data).items()
+    }  # of those it gives, none can be written
 
 
 def _misfit(where: str, expected: str, found: str) -> ModelError:

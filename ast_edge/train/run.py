@@ -8,7 +8,7 @@ checkpoint.safetensors  the phase in progress; gone when the run is complete
 teacher.safetensors     the finished teacher, while the student is trained
 weights.safetensors     the finished network
 calibration.json        score and largest map value of every held-out good part
-references.npz          inputs with the score and map that PyTorch gave
+references.safetensors  inputs with the score and map that PyTorch gave
 seal.json               SHA-256 of the files of a complete run, so that an edit or a flipped bit does not pass
 spec.json               what decides a verdict: preprocessing, threshold and its origin; written last
 .lock                   locked by the process that trains
@@ -117,8 +117,9 @@ class Run:
 
     @property
     def references_file(self) -> Path:
-        """Reference vectors from PyTorch."""
-        return self.path / "references.npz"
+        """Reference vectors from PyTorch; runs of versions up to 0.1 have them as `references.npz`."""
+        found, earlier = self.path / "references.safetensors", self.path / "references.npz"
+        return earlier if earlier.exists() and not found.exists() else found
 
     @property
     def started(self) -> bool:
@@ -180,9 +181,8 @@ class Run:
         if not self.references_file.is_file():
             raise RunError(f"{self.references_file}: is missing; the run is damaged, train it again.")
         self._require_sealed(self.references_file)
-        references = References.from_bytes(self.references_file.read_bytes(), str(self.references_file))
-        references.check(self.spec(), str(self.references_file))
-        return references
+        data = self.references_file.read_bytes()
+        return References.from_bytes(data, self.spec(), str(self.references_file))
 
     def load_trunk(self, config: TrainConfig) -> Trunk | None:
         """The frozen backbone, or None in mode depth."""

@@ -20,8 +20,10 @@ from ast_edge.model.manifest import (
     Manifest,
     ModelSpec,
     PastCalibration,
+    Precision,
 )
 from ast_edge.verdict import scoring
+from ast_edge.verdict.margin import SCORE_TOLERANCE
 
 KEPT_SCORES = 1000
 
@@ -49,9 +51,17 @@ class Origin:
 
 
 def calibrate(
-    parts: GoodParts, origin: Origin, *, false_reject_rate: float, confidence: float = 0.95
+    parts: GoodParts,
+    origin: Origin,
+    *,
+    false_reject_rate: float,
+    confidence: float = 0.95,
+    precision: Precision = "fp32",
 ) -> PastCalibration:
-    """Threshold and evidence of `parts`, as revision 1; errors as of `scoring.calibrate`."""
+    """Threshold and evidence of `parts`, as revision 1, for a network in `precision`.
+
+    Raises what `scoring.calibrate` raises.
+    """
     scores = np.array(parts.scores, np.float64)
     brightness = [level.brightness for level in parts.levels]
     sharpness = [level.sharpness for level in parts.levels]
@@ -60,6 +70,7 @@ def calibrate(
         np.array(parts.map_maxima, np.float64),
         false_reject_rate=false_reject_rate,
         confidence=confidence,
+        tolerance=SCORE_TOLERANCE[precision],
     )
     calibration = Calibration(
         revision=1,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.model.manifest import Aggregation, Threshold
+from ast_edge.verdict.margin import SCORE_TOLERANCE, threshold_above
 
 Verdict = Literal["pass", "reject", "fault"]
 
@@ -72,12 +73,14 @@ def calibrate(
     *,
     false_reject_rate: float,
     confidence: float = 0.95,
+    tolerance: float = SCORE_TOLERANCE["fp32"],
 ) -> Threshold:
     """Threshold from good parts that were not trained on (split-conformal prediction).
 
-    `scores` [n] are their image scores, `pixel_maxima` [n] the largest values of their maps. The threshold is
-    the k-th smallest score, k = ceil((n+1)(1-rate)), or the largest where there are too few parts for the
-    rate asked. For exchangeable parts a new good part is rejected with probability at most (n+1-k)/(n+1), and
+    `scores` [n] are their image scores, `pixel_maxima` [n] the largest values of their maps. The threshold
+    lies just above the k-th smallest score, k = ceil((n+1)(1-rate)), or the largest where there are too few
+    parts for the rate asked: by the relative `tolerance` that engines are held to (see `threshold_above`).
+    For exchangeable parts a new good part is rejected with probability at most (n+1-k)/(n+1), and
     the rate of this very threshold follows at worst Beta(n+1-k, k), whose quantile at `confidence` is
     `upper_false_reject_rate`. Raises DataError for fewer than two parts or scores that are not finite,
     UsageError for a rate or confidence outside (0, 1).
@@ -90,8 +93,11 @@ def calibrate(
     # The decimal number that was typed: in binary, 1 % of 100 parts may come out as 2 rejects.
     rate = Fraction(repr(float(false_reject_rate)))
     rank = min(parts, math.ceil((parts + 1) * (1 - rate)))
+    score = float(np.sort(scores)[rank - 1])
+    value = threshold_above(score, scores, tolerance)
     return Threshold(
-        value=float(np.sort(scores)[rank - 1]),
+        value=value,
+        margin=value - score,
         pixel_value=float(np.sort(pixel_maxima)[rank - 1]),
         target_false_reject_rate=float(false_reject_rate),
         expected_false_reject_rate=(parts + 1 - rank) / (parts + 1),
@@ -115,8 +121,8 @@ def statement(threshold: Threshold) -> str:
         return text
     return (
         f"{text} For the {_percent(threshold.target_false_reject_rate)} asked for, "
-        f"{threshold.good_parts_needed} good parts are needed and there were {parts}, so the threshold is "
-        "their largest score."
+        f"{threshold.good_parts_needed} good parts are needed and there were {parts}, so the threshold lies "
+        "just above their largest score."
     )
 
 

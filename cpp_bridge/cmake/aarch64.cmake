@@ -1,5 +1,4 @@
-# Debian's and Ubuntu's cross-compiler: apt install g++-aarch64-linux-gnu, and zlib1g-dev:arm64 after
-# `dpkg --add-architecture arm64 && apt update`.
+# Debian's and Ubuntu's cross-compiler: apt install g++-aarch64-linux-gnu.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

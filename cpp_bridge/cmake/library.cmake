@@ -2,7 +2,7 @@
 
 find_package(nlohmann_json 3.9 REQUIRED)
 find_package(Threads REQUIRED)
-find_package(ZLIB REQUIRED)
+find_package(ZLIB QUIET)  # only for reference vectors that ast-edge 0.1 wrote
 
 set(AST_EDGE_KERNELS "${PROJECT_SOURCE_DIR}/../ast_edge/cuda/preprocess.cu")
 # As ast_edge/cuda/compile.py takes it: of the sources and of the options that `ast-edge build-engine` compiles them with.
@@ -17,10 +17,10 @@ string(SHA256 kernels_sha256 "${kernels}-cubin -O3 -fmad=false -std=c++14")
 set(AST_EDGE_KERNELS_SHA256 "${kernels_sha256}" CACHE INTERNAL "Which kernels the library runs on a GPU")
 
 add_library(ast_edge_objects OBJECT
-  src/api.cpp src/archive.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/handles.cpp src/host_kernels.cpp
+  src/api.cpp src/cpu_engine.cpp src/engine_file.cpp src/file.cpp src/handles.cpp src/host_kernels.cpp
   src/json.cpp
-  src/manifest.cpp src/model.cpp src/model_file.cpp src/numbers.cpp src/part.cpp src/plan.cpp src/preparer.cpp
-  src/references.cpp src/sha256.cpp src/tables.cpp src/verdict.cpp src/wire.cpp src/worker.cpp)
+  src/manifest.cpp src/model.cpp src/model_file.cpp src/numbers.cpp src/outside.cpp src/part.cpp src/plan.cpp src/preparer.cpp
+  src/references.cpp src/safetensors.cpp src/sha256.cpp src/tables.cpp src/verdict.cpp src/wire.cpp src/worker.cpp)
 set(definitions "AST_EDGE_KERNEL_SOURCE=\"${AST_EDGE_KERNELS}\"")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT AST_EDGE_SANITIZE)
   list(APPEND definitions AST_EDGE_CLONES)
@@ -31,6 +31,12 @@ endif()
 set_source_files_properties(src/host_kernels.cpp PROPERTIES
   COMPILE_DEFINITIONS "${definitions}" COMPILE_OPTIONS "${optimised}")
 
+if(ZLIB_FOUND)
+  target_sources(ast_edge_objects PRIVATE src/npz.cpp)
+  target_link_libraries(ast_edge_objects PRIVATE ZLIB::ZLIB)
+else()
+  target_sources(ast_edge_objects PRIVATE src/npz_absent.cpp)
+endif()
 if(OpenVINO_FOUND)
   target_sources(ast_edge_objects PRIVATE src/openvino_network.cpp)
   target_link_libraries(ast_edge_objects PRIVATE openvino::runtime::c)
@@ -69,10 +75,13 @@ target_compile_definitions(ast_edge_objects PRIVATE AST_EDGE_BUILDING)
 target_compile_options(ast_edge_objects PRIVATE -ffp-contract=off)
 target_include_directories(ast_edge_objects PUBLIC
   "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>")
-target_link_libraries(ast_edge_objects PRIVATE nlohmann_json::nlohmann_json Threads::Threads ZLIB::ZLIB)
+target_link_libraries(ast_edge_objects PRIVATE nlohmann_json::nlohmann_json Threads::Threads)
 
 # What the objects need at link time; private to the shared library.
-set(AST_EDGE_LIBRARIES Threads::Threads ZLIB::ZLIB)
+set(AST_EDGE_LIBRARIES Threads::Threads)
+if(ZLIB_FOUND)
+  list(APPEND AST_EDGE_LIBRARIES ZLIB::ZLIB)
+endif()
 if(OpenVINO_FOUND)
   list(APPEND AST_EDGE_LIBRARIES openvino::runtime::c)
 endif()

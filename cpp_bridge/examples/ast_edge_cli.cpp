@@ -63,7 +63,8 @@ int verify(ast_edge::Model& model) {
                        {"max_relative_score_error", parity.max_relative_score_error},
                        {"max_absolute_map_error", parity.max_absolute_map_error},
                        {"tolerance", parity.tolerance},
-                       {"flipped_verdicts", parity.flipped_verdicts}};
+                       {"flipped_verdicts", parity.flipped_verdicts},
+                       {"held_out_within_margin", parity.undecided_parts}};
     std::cout << told.dump() << '\n';
     return 0;
 }

@@ -13,14 +13,15 @@ int main(int argc, char** argv) {
         cv::VideoCapture camera(argv[2]);
         cv::Mat frame;
         ast_edge::Result result;
-        while (camera.read(frame)) {
+        if (!camera.read(frame)) throw std::runtime_error(argv[2] + std::string(" gives no frame; check the camera."));
+        do {
             const ast_edge::Frame view{frame.data, static_cast<std::uint32_t>(frame.cols),
                                        static_cast<std::uint32_t>(frame.rows), ast_edge::Format::bgr, frame.step};
             model.judge(view, result);
             const bool good = result.verdict == ast_edge::Verdict::pass;  // a fault is rejected too
             std::cout << (good ? "pass  " : "REJECT") << "  " << result.reason << '\n';
-        }
-    } catch (const ast_edge::Error& error) {
+        } while (camera.read(frame));
+    } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
         return 1;
     }

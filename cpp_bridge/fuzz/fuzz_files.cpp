@@ -6,25 +6,30 @@
 #include <fstream>
 #include <string>
 
-#include "../src/archive.hpp"
 #include "../src/engine_file.hpp"
 #include "../src/error.hpp"
 #include "../src/model_file.hpp"
+#include "../src/npz.hpp"
+#include "../src/safetensors.hpp"
+#include "../src/sha256.hpp"
 
 namespace {
 
 using namespace ast_edge_impl;
 
-// With the seal that it should have: so the fuzzer gets behind it.
-Json sealed(std::string_view text) {
+// With the seal that it should have, of its bytes or of its canonical form up to version `earlier`: so the fuzzer gets
+// behind it.
+std::string sealed(std::string_view text, int earlier) {
     Json content = parse_object(text);
-    if (content.contains("manifest") && content["manifest"].is_object()) {
-        content["manifest"].erase("digest");
-        content["manifest"]["digest"] = digest_of(content["manifest"]);
-    }
     content.erase("digest");
-    content["digest"] = digest_of(content);
-    return content;
+    const auto version = content.find("format_version");
+    if (version != content.end() && version->is_number_integer() && version->get<int>() <= earlier) {
+        content["digest"] = canonical_digest(content);
+        return content.dump();
+    }
+    std::string body = content.dump();
+    body.pop_back();
+    return body + ",\"digest\":\"" + sha256_of(body) + "\"}";
 }
 
 void open_file(std::string_view content) {
@@ -42,10 +47,11 @@ void read(char kind, std::string_view content) {
     switch (kind) {
         case 'm': read_model(std::string(content), "m"); return;
         case 'j': read_manifest(content, "j"); return;
-        case 's': read_manifest(sealed(content), "s"); return;
+        case 's': read_manifest(sealed(content, 2), "s"); return;
         case 'e': read_sidecar(content, "e"); return;
-        case 'f': read_sidecar(sealed(content).dump(), "f"); return;
-        case 'z': read_npz(content); return;
+        case 'f': read_sidecar(sealed(content, 1), "f"); return;
+        case 'z': read_npz(content, 1 << 24); return;
+        case 't': read_safetensors(content); return;
         case 'b': decode_base64(content); return;
         default: open_file(content);
     }
@@ -60,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         read(static_cast<char>(data[0]), content);
     } catch (const Error& error) {
         if (error.status() != AST_EDGE_MODEL) throw;
-    } catch (const JsonProblem&) {  // of `sealed` and `decode_base64`
+    } catch (const JsonProblem&) {  // of `sealed`, `read_safetensors` and `decode_base64`
     } catch (const std::runtime_error&) {
         if (data[0] != 'z') throw;
     }

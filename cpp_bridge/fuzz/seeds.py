@@ -3,7 +3,9 @@
 python3 fuzz/seeds.py FOLDER
 """
 
+import base64
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +19,10 @@ def write(kind: str, name: str, content: bytes) -> None:
 
 
 SEEDS.mkdir(parents=True, exist_ok=True)
-for model in sorted((Path(__file__).parent.parent / "tests" / "models").glob("*.onnx")):
+ROOT = Path(__file__).parent.parent
+MODELS = [*(ROOT / "tests" / "models").glob("*.onnx"), *(ROOT.parent / "tests/data/format_2").glob("*.onnx")]
+for number, model in enumerate(sorted(MODELS)):
+    name = f"{model.stem}{number}"
     data = model.read_bytes()
     manifest = data[data.index(b"{", data.rindex(b"ast_edge.manifest")) :]
     sidecar = {
@@ -38,9 +43,13 @@ for model in sorted((Path(__file__).parent.parent / "tests" / "models").glob("*.
         "built": "t",
         "ast_edge": "0",
     }
-    write("m", model.stem, data)
-    write("o", model.stem, data)
-    write("j", model.stem, manifest)
-    write("s", model.stem, manifest)
-    write("e", model.stem, json.dumps(sidecar).encode())
-    write("f", model.stem, json.dumps(sidecar).encode())
+    start = data.index(b"ast_edge.reference")
+    reference = base64.b64decode(re.search(rb"[A-Za-z0-9+/=]{400,}", data[start:])[0])
+    write("m", name, data)
+    write("o", name, data)
+    write("j", name, manifest)
+    write("s", name, manifest)
+    for version in (1, 2):
+        write("e", f"{name}_{version}", json.dumps({**sidecar, "format_version": version}).encode())
+        write("f", f"{name}_{version}", json.dumps({**sidecar, "format_version": version}).encode())
+    write("z" if reference[:2] == b"PK" else "t", name, reference)

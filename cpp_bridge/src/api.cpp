@@ -11,19 +11,19 @@
 
 namespace {
 
+using ast_edge_impl::concat;
 using ast_edge_impl::copy_text;
 using ast_edge_impl::element;
 using ast_edge_impl::Error;
-using ast_edge_impl::give;
 using ast_edge_impl::Inspection;
 using ast_edge_impl::InUse;
 using ast_edge_impl::kMostParts;
 using ast_edge_impl::kMostStructBytes;
 using ast_edge_impl::Outcome;
-using ast_edge_impl::present;
-using ast_edge_impl::taken;
+using ast_edge_impl::read_versioned;
+using ast_edge_impl::require;
 using ast_edge_impl::usage_error;
-using ast_edge_impl::words;
+using ast_edge_impl::write_versioned;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -86,11 +86,11 @@ ast_edge_result result_of(const ast_edge_result& theirs, const Inspection& found
 
 // A fault until it is known better; checks that the map has room.
 ast_edge_result prepared(ast_edge_result* result) {
-    ast_edge_result theirs = taken(result, "result");
+    ast_edge_result theirs = read_versioned(result, "result");
     const std::size_t size = theirs.struct_size, reason = offsetof(ast_edge_result, reason);
     if (size < offsetof(ast_edge_result, score) || (reason < size && size < reason + AST_EDGE_REASON_BYTES))
         throw usage_error("result: struct_size is ", size, ", which no version has; begin with AST_EDGE_INIT.");
-    give(fault_of(theirs, "The part was not judged."), result);
+    write_versioned(fault_of(theirs, "The part was not judged."), result);
     return theirs;
 }
 
@@ -112,7 +112,7 @@ ast_edge_status judged_into(ast_edge_result* result, Judge judge) noexcept {
         known = true;
         return judge(theirs);
     });
-    if (known && status != AST_EDGE_OK) give(fault_of(theirs, last_error), result);
+    if (known && status != AST_EDGE_OK) write_versioned(fault_of(theirs, last_error), result);
     return status;
 }
 
@@ -120,7 +120,7 @@ ast_edge_status tell_outcomes(const std::vector<Outcome>& outcomes, const std::v
                               ast_edge_result* results, std::size_t size) {
     ast_edge_status status = AST_EDGE_OK;
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
-        give(result_of(theirs[i], outcomes[i].inspection), element(results, size, i));
+        write_versioned(result_of(theirs[i], outcomes[i].inspection), element(results, size, i));
         if (status == AST_EDGE_OK && outcomes[i].status != AST_EDGE_OK)
             status = failed(outcomes[i].status, outcomes[i].inspection.reason.c_str());
     }
@@ -129,11 +129,11 @@ ast_edge_status tell_outcomes(const std::vector<Outcome>& outcomes, const std::v
 
 ast_edge_status inspect_batch(ast_edge_impl::Model& model, const ast_edge_part* parts, std::size_t count,
                               const std::vector<ast_edge_result>& theirs, ast_edge_result* results) {
-    const std::size_t part_size = count > 0 ? present(parts, "parts").struct_size : 0;
+    const std::size_t part_size = count > 0 ? require(parts, "parts").struct_size : 0;
     if (part_size % alignof(ast_edge_part) != 0)
         throw usage_error("parts: struct_size is ", part_size, "; begin with AST_EDGE_INIT.");
     std::vector<ast_edge_part> given;
-    for (std::size_t i = 0; i < count; ++i) given.push_back(taken(element(parts, part_size, i), "part"));
+    for (std::size_t i = 0; i < count; ++i) given.push_back(read_versioned(element(parts, part_size, i), "part"));
     for (const ast_edge_part& part : given)
         if (part.struct_size != part_size) throw usage_error("parts: every struct_size must be the same.");
     for (const ast_edge_result& result : theirs) check_room(result, model);
@@ -143,7 +143,7 @@ ast_edge_status inspect_batch(ast_edge_impl::Model& model, const ast_edge_part* 
 // The size of every result, after all have become faults; whatever fails from here on, no verdict of earlier is left.
 std::size_t checked_results(ast_edge_result* results, std::size_t count) {
     if (count == 0) return 0;
-    present(results, "results").verdict = AST_EDGE_FAULT;
+    require(results, "results").verdict = AST_EDGE_FAULT;
     const std::size_t size = results->struct_size;
     if (count > kMostParts) throw usage_error("count: expected at most ", kMostParts, " parts, found ", count, ".");
     if (size < offsetof(ast_edge_result, score) || size > kMostStructBytes || size % alignof(ast_edge_result) != 0)
@@ -174,9 +174,9 @@ const char* ast_edge_engines(void) noexcept {
 
 ast_edge_status ast_edge_open(const char* path, const ast_edge_options* options, ast_edge_model** model) noexcept {
     return guarded([&] {
-        present(model, "model") = nullptr;
-        const std::string name = &present(path, "path");
-        const ast_edge_options chosen = options == nullptr ? ast_edge_options{} : taken(options, "options");
+        require(model, "model") = nullptr;
+        const std::string name = &require(path, "path");
+        const ast_edge_options chosen = options == nullptr ? ast_edge_options{} : read_versioned(options, "options");
         *model = ast_edge_impl::add_handle(ast_edge_impl::Model::open(name, chosen));
         return AST_EDGE_OK;
     });
@@ -185,7 +185,7 @@ ast_edge_status ast_edge_open(const char* path, const ast_edge_options* options,
 ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* info) noexcept {
     return guarded([&] {
         const InUse used(model);
-        ast_edge_info found = taken(info, "info");
+        ast_edge_info found = read_versioned(info, "info");
         const ast_edge_impl::Manifest& manifest = used->manifest();
         found.mode = static_cast<std::int32_t>(manifest.mode);
         found.precision = static_cast<std::int32_t>(manifest.precision);
@@ -200,7 +200,7 @@ ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* in
         found.threshold = used->threshold();
         copy_text(found.model_id, sizeof found.model_id, manifest.model_id.c_str());
         copy_text(found.engine, sizeof found.engine, used->engine().c_str());
-        give(found, info);
+        write_versioned(found, info);
         return AST_EDGE_OK;
     });
 }
@@ -216,7 +216,7 @@ ast_edge_status ast_edge_inspect(ast_edge_model* model, const ast_edge_part* par
     return judged_into(result, [&](const ast_edge_result& theirs) {
         const InUse used(model);
         check_room(theirs, *used);
-        give(result_of(theirs, used->inspect(taken(part, "part"))), result);
+        write_versioned(result_of(theirs, used->inspect(read_versioned(part, "part"))), result);
         return AST_EDGE_OK;
     });
 }
@@ -240,14 +240,15 @@ ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_par
         return found;
     });
     if (!told)
-        for (std::size_t i = 0; i < count; ++i) give(fault_of(theirs[i], last_error), element(results, size, i));
+        for (std::size_t i = 0; i < count; ++i)
+            write_versioned(fault_of(theirs[i], last_error), element(results, size, i));
     return status;
 }
 
 ast_edge_status ast_edge_submit(ast_edge_model* model, const ast_edge_part* part, ast_edge_ticket* ticket) noexcept {
     return guarded([&] {
-        present(ticket, "ticket") = 0;
-        *ticket = InUse(model)->submit(taken(part, "part"));
+        require(ticket, "ticket") = 0;
+        *ticket = InUse(model)->submit(read_versioned(part, "part"));
         return AST_EDGE_OK;
     });
 }
@@ -258,22 +259,23 @@ ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int
         const InUse used(model);
         check_room(theirs, *used);
         const auto found = used->wait(ticket, timeout_ms);
-        if (!found) throw Error(AST_EDGE_TIMEOUT, words("The part was not judged within ", timeout_ms, " ms."));
-        give(result_of(theirs, *found), result);
+        if (!found) throw Error(AST_EDGE_TIMEOUT, concat("The part was not judged within ", timeout_ms, " ms."));
+        write_versioned(result_of(theirs, *found), result);
         return AST_EDGE_OK;
     });
 }
 
 ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) noexcept {
     return guarded([&] {
-        ast_edge_parity told = parity == nullptr ? ast_edge_parity{} : taken(parity, "parity");
+        ast_edge_parity told = parity == nullptr ? ast_edge_parity{} : read_versioned(parity, "parity");
         const ast_edge_impl::Parity found = InUse(model)->verify();
         told.vectors = static_cast<std::uint32_t>(found.vectors);
         told.flipped_verdicts = static_cast<std::uint32_t>(found.flipped);
         told.max_relative_score_error = found.score_error;
         told.max_absolute_map_error = found.map_error;
         told.tolerance = found.tolerance;
-        if (parity != nullptr) give(told, parity);
+        told.undecided_parts = static_cast<std::uint32_t>(found.undecided);
+        if (parity != nullptr) write_versioned(told, parity);
         if (!found.ok())
             throw Error(AST_EDGE_PARITY,
                         "The engine does not reproduce the model's reference vectors; export the "

@@ -10,7 +10,8 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2, kOldestVersion = 1;
+constexpr std::size_t kMostNameBytes = 255;
 constexpr std::uint64_t kMostSidecarBytes = 32 << 20, kMostPlanBytes = std::uint64_t{16} << 30;
 constexpr const char* kMadeBy = "an engine made by `ast-edge build-engine model.onnx`";
 
@@ -68,9 +69,18 @@ void check_proven(Reader reader) {
     reader.done();
 }
 
+// The name of a file without its folder.
+std::string read_name(Reader& reader, const std::string& key) {
+    const std::string name = reader.text(key);
+    const bool plain = !name.empty() && name != "." && name != ".." && name.size() <= kMostNameBytes &&
+                       name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+    if (!plain) throw JsonProblem{key, concat("expected a file name of at most ", kMostNameBytes, " bytes")};
+    return name;
+}
+
 EngineInfo read_info(const Json& content, Manifest manifest) {
     Reader reader(content);
-    EngineInfo info{reader.text("source"),
+    EngineInfo info{read_name(reader, "source"),
                     std::move(manifest),
                     read_content(reader.object("plan")),
                     std::nullopt,
@@ -78,19 +88,19 @@ EngineInfo read_info(const Json& content, Manifest manifest) {
                     read_build(reader.object("build"))};
     if (!reader.member("kernels").is_null()) info.kernels = read_kernels(reader.object("kernels"));
     if (!reader.member("proven").is_null()) check_proven(reader.object("proven"));
-    reader.integer("format_version", kFormatVersion, kFormatVersion);
+    reader.integer("format_version", kOldestVersion, kFormatVersion);
     for (const char* name : {"built", "ast_edge"}) reader.text(name);
     reader.done();
-    if (info.source.find('/') != std::string::npos) throw JsonProblem{"source", "expected a name without a folder"};
     return info;
 }
 
-void check_version(const Json& content, const std::string& where) {
+int checked_version(const Json& content, const std::string& where) {
     const int version = format_version(content);
     if (version > kFormatVersion)
         throw model_error(where, ": engine format ", version, " is newer than format ", kFormatVersion,
                           ", the newest this version of ast-edge reads; upgrade ast-edge on this machine or build the ",
-                          "engine anew.");
+                          "engine again.");
+    return version;
 }
 
 // The file at `path`, if it is the one that the sidecar expects.
@@ -100,10 +110,10 @@ std::string checked(const std::string& path, const Content& expected, const std:
     std::string reason;
     if (content.size() != expected.bytes)
         reason =
-            words(content.size(), " bytes, the sidecar expects ", expected.bytes, ": truncated or of another build");
+            concat(content.size(), " bytes, the sidecar expects ", expected.bytes, ": truncated or of another build");
     else if (const std::string found = sha256_of(content); found != expected.sha256)
-        reason = words("SHA-256 ", found.substr(0, 12), "..., the sidecar expects ", expected.sha256.substr(0, 12),
-                       "...: of another build");
+        reason = concat("SHA-256 ", found.substr(0, 12), "..., the sidecar expects ", expected.sha256.substr(0, 12),
+                        "...: of another build");
     if (reason.empty()) return content;
     throw model_error(path, ": ", what, " is not the one that was built (", reason, "); build it again: ", command,
                       ".");
@@ -142,13 +152,13 @@ std::string wrong_tensorrt(const EngineInfo& info, const BuiltFor& machine) {
         have.resize(3);
         need.resize(3);
         if (have == need) return "";
-        return words("it was built with TensorRT ", built, ", this machine has ", machine.tensorrt);
+        return concat("it was built with TensorRT ", built, ", this machine has ", machine.tensorrt);
     }
     std::vector<int> have = version_numbers(machine.tensorrt), need = version_numbers(built);
     have.resize(2);
     need.resize(2);
     if (have >= need) return "";
-    return words("it was built with TensorRT ", built, ", this machine has the older ", machine.tensorrt);
+    return concat("it was built with TensorRT ", built, ", this machine has the older ", machine.tensorrt);
 }
 
 }  // namespace
@@ -167,12 +177,13 @@ EngineFile read_engine_file(const std::string& path) {
 EngineInfo read_sidecar(std::string_view text, const std::string& where) {
     try {
         Json content = parse_object(text);
-        check_version(content, where);
-        const Json digest = content.value("digest", Json());
-        content.erase("digest");
-        if (digest != Json(digest_of(content)))
+        if (!seal_holds(text, content, checked_version(content, where) < kFormatVersion))
             throw JsonProblem{"", "it was changed after it was written (its digest does not match)"};
-        Manifest manifest = read_manifest(content.value("manifest", Json()), where);
+        content.erase("digest");
+        Json described = content.value("manifest", Json());
+        if (!described.is_object()) throw JsonProblem{"manifest", "expected an object"};
+        described.erase("digest");  // of sidecars of format 1
+        Manifest manifest = read_manifest(described, where);
         content.erase("manifest");
         return read_info(content, std::move(manifest));
     } catch (const JsonProblem& problem) {
@@ -183,7 +194,7 @@ EngineInfo read_sidecar(std::string_view text, const std::string& where) {
 }
 
 std::string build_command(const std::string& path, const std::string& source) {
-    return words("`ast-edge build-engine ", folder_of(path), source, " -o ", path, "`");
+    return concat("`ast-edge build-engine ", folder_of(path), source, " -o ", path, "`");
 }
 
 std::string why_unfit(const EngineInfo& info, const BuiltFor& machine) {
@@ -193,11 +204,11 @@ std::string why_unfit(const EngineInfo& info, const BuiltFor& machine) {
         std::vector<int> have = version_numbers(machine.compute_capability);
         have.resize(2);
         if (have >= std::vector<int>{8, 0}) return "";
-        return words("it needs a GPU from Ampere on (8.0), this one has ", machine.compute_capability);
+        return concat("it needs a GPU from Ampere on (8.0), this one has ", machine.compute_capability);
     }
     if (machine.gpu == built.gpu && machine.compute_capability == built.compute_capability) return "";
-    return words("it was built for ", built.gpu, " (", built.compute_capability, "), this machine has ", machine.gpu,
-                 " (", machine.compute_capability, ")");
+    return concat("it was built for ", built.gpu, " (", built.compute_capability, "), this machine has ", machine.gpu,
+                  " (", machine.compute_capability, ")");
 }
 
 }  // namespace ast_edge_impl

@@ -54,7 +54,7 @@ struct EngineFile {
 EngineFile read_engine_file(const std::string& path);
 EngineInfo read_sidecar(std::string_view text, const std::string& where);
 
-// The command that makes the engine anew, in backticks.
+// The command that builds the engine again, in backticks.
 std::string build_command(const std::string& path, const std::string& source);
 
 // In words why a plan must not be loaded on `machine`; empty when it may.

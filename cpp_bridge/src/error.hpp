@@ -27,9 +27,9 @@ void add_piece(std::string& to, Integer piece) {
     to += std::to_string(piece);
 }
 
-// The pieces, strings and integers, one after the other.
+// The pieces, strings and integers, as one string.
 template <typename... Pieces>
-std::string words(const Pieces&... pieces) {
+std::string concat(const Pieces&... pieces) {
     std::string text;
     (add_piece(text, pieces), ...);
     return text;
@@ -37,22 +37,22 @@ std::string words(const Pieces&... pieces) {
 
 template <typename... Pieces>
 Error usage_error(const Pieces&... pieces) {
-    return Error(AST_EDGE_USAGE, words(pieces...));
+    return Error(AST_EDGE_USAGE, concat(pieces...));
 }
 
 template <typename... Pieces>
 Error frame_error(const Pieces&... pieces) {
-    return Error(AST_EDGE_FRAME, words(pieces...));
+    return Error(AST_EDGE_FRAME, concat(pieces...));
 }
 
 template <typename... Pieces>
 Error model_error(const Pieces&... pieces) {
-    return Error(AST_EDGE_MODEL, words(pieces...));
+    return Error(AST_EDGE_MODEL, concat(pieces...));
 }
 
 template <typename... Pieces>
 Error backend_error(const Pieces&... pieces) {
-    return Error(AST_EDGE_BACKEND, words(pieces...));
+    return Error(AST_EDGE_BACKEND, concat(pieces...));
 }
 
 }  // namespace ast_edge_impl

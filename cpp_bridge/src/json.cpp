@@ -50,7 +50,7 @@ bool is_hex(char letter) { return ('0' <= letter && letter <= '9') || ('a' <= le
 
 Json parse_object(std::string_view text) {
     const auto bounded = [](int depth, Json::parse_event_t, Json&) {
-        if (depth > kDeepest) throw JsonProblem{"", words("it is nested more than ", kDeepest, " deep")};
+        if (depth > kDeepest) throw JsonProblem{"", concat("it is nested more than ", kDeepest, " deep")};
         return true;
     };
     try {
@@ -58,11 +58,25 @@ Json parse_object(std::string_view text) {
         if (!content.is_object()) throw JsonProblem{"", "it is not a JSON object"};
         return content;
     } catch (const Json::exception& problem) {
-        throw JsonProblem{"", words("it is not JSON: ", problem.what())};
+        throw JsonProblem{"", concat("it is not JSON: ", problem.what())};
     }
 }
 
-std::string digest_of(const Json& content) {
+bool seal_holds(std::string_view text, const Json& content, bool earlier) {
+    const auto digest = content.find("digest");
+    if (digest == content.end() || !digest->is_string()) return false;
+    if (earlier) {
+        Json rest = content;
+        rest.erase("digest");
+        return digest->get<std::string>() == canonical_digest(rest);
+    }
+    const std::size_t comma = text.rfind(',');
+    if (comma == std::string_view::npos) return false;
+    const Json last = Json::parse("{" + std::string(text.substr(comma + 1)), nullptr, false);
+    return last == Json{{"digest", sha256_of(text.substr(0, comma))}};
+}
+
+std::string canonical_digest(const Json& content) {
     std::string canonical;
     append_canonical(content, canonical);
     return sha256_of(canonical);
@@ -108,7 +122,7 @@ std::string Reader::choice(const std::string& name, const std::vector<std::strin
     if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
     std::string known;
     for (const std::string& one : choices) known += (known.empty() ? "" : ", ") + one;
-    throw JsonProblem{path(name), words("expected one of ", known)};
+    throw JsonProblem{path(name), concat("expected one of ", known)};
 }
 
 std::string Reader::sha256(const std::string& name) {
@@ -130,7 +144,7 @@ int Reader::integer(const std::string& name, int least, int most) {
     const bool fits = value.is_number_integer() &&
                       (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{INT32_MAX});
     if (!fits || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most)
-        throw JsonProblem{path(name), words("expected a whole number from ", least, " to ", most)};
+        throw JsonProblem{path(name), concat("expected a whole number from ", least, " to ", most)};
     return value.get<int>();
 }
 
@@ -138,7 +152,7 @@ double Reader::number(const std::string& name, double least, double most) {
     const Json& value = member(name);
     const double found = value.is_number() ? value.get<double>() : std::nan("");
     if (!std::isfinite(found) || found < least || found > most)
-        throw JsonProblem{path(name), words("expected a number from ", general(least), " to ", general(most))};
+        throw JsonProblem{path(name), concat("expected a number from ", general(least), " to ", general(most))};
     return found;
 }
 
@@ -146,7 +160,7 @@ std::vector<double> Reader::numbers(const std::string& name, std::size_t least, 
     const Json& value = member(name);
     const bool fits = value.is_array() && value.size() >= least && value.size() <= most &&
                       std::all_of(value.begin(), value.end(), [](const Json& one) { return one.is_number(); });
-    if (!fits) throw JsonProblem{path(name), words("expected ", least, " to ", most, " numbers")};
+    if (!fits) throw JsonProblem{path(name), concat("expected ", least, " to ", most, " numbers")};
     return value.get<std::vector<double>>();
 }
 

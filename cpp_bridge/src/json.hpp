@@ -21,9 +21,14 @@ struct JsonProblem {
 // An object that is nested at most 32 deep. Throws JsonProblem.
 Json parse_object(std::string_view text);
 
+// Whether the last member of a JSON text is `digest`, the SHA-256 of all bytes before the comma in front of it;
+// `content` is the same text parsed. It finds damage and careless edits, and is no signature. The seal of `earlier`
+// formats (manifests up to 2, sidecars of 1) is that of the canonical form instead.
+bool seal_holds(std::string_view text, const Json& content, bool earlier);
+
 // SHA-256 of the canonical form of `content`, that is Python's json.dumps(content, sort_keys=True,
-// separators=(",", ":")): the seal of every file format of ours.
-std::string digest_of(const Json& content);
+// separators=(",", ":")).
+std::string canonical_digest(const Json& content);
 
 // The object's member "format_version", at least 1. Throws JsonProblem.
 int format_version(const Json& content);

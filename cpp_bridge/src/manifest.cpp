@@ -8,7 +8,7 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr int kFormatVersion = 2;
+constexpr int kFormatVersion = 3, kOldestVersion = 2;
 constexpr int kLargestSide = 16384;  // of picture and map; more is no network that anybody runs
 constexpr int kLargestFrame = 1 << 20;
 constexpr std::size_t kQuantiles = 9;
@@ -42,12 +42,13 @@ Preprocessing read_preprocessing(Reader reader) {
 }
 
 struct Threshold {
-    double value;
+    double value, margin;
     int good_parts;
 };
 
 Threshold read_threshold(Reader reader) {
-    const Threshold threshold{reader.number("value"), reader.integer("good_parts", 1)};
+    Threshold threshold{reader.number("value"), 0, reader.integer("good_parts", 1)};
+    if (reader.given("margin")) threshold.margin = reader.number("margin", 0);
     reader.number("pixel_value");
     reader.integer("good_parts_needed", 1);
     for (const char* name :
@@ -143,7 +144,7 @@ void check_versions(Reader& reader) {
         if (!version.is_string()) throw JsonProblem{"versions." + name, "expected a text"};
 }
 
-// The threshold of the oldest of the earlier revisions, if there are any.
+// The part's score under the oldest of the earlier thresholds, if there are any.
 std::optional<double> first_threshold(Reader& reader) {
     if (!reader.given("earlier")) return std::nullopt;
     const Json& list = reader.member("earlier");
@@ -151,10 +152,10 @@ std::optional<double> first_threshold(Reader& reader) {
     std::optional<double> first;
     for (const Json& one : list) {
         Reader past(one, "earlier");
-        const double value = read_threshold(past.object("threshold")).value;
+        const Threshold threshold = read_threshold(past.object("threshold"));
         read_calibration(past.object("calibration"));
         past.done();
-        if (!first) first = value;
+        if (!first) first = threshold.value - threshold.margin;
     }
     return first;
 }
@@ -171,7 +172,8 @@ void read_spec(Reader& reader, Manifest& manifest) {
     if (manifest.has_depth() != manifest.preprocessing.depth.has_value())
         throw JsonProblem{"preprocessing.depth", "belongs to the modes depth and rgbd, and only to them"};
     const Threshold threshold = read_threshold(reader.object("threshold"));
-    manifest.threshold = manifest.reference_threshold = threshold.value;
+    manifest.threshold = threshold.value;
+    manifest.reference_threshold = threshold.value - threshold.margin;
     manifest.good_parts = threshold.good_parts;
     if (reader.has("calibration")) manifest.good_scores = read_calibration(reader.object("calibration"));
     if (reader.has("trained")) manifest.trained = read_trained(reader.object("trained"));
@@ -181,11 +183,24 @@ void read_spec(Reader& reader, Manifest& manifest) {
     for (const char* name : {"preset", "backbone"}) reader.text(name);
 }
 
+int checked_version(const Json& content, const std::string& where) {
+    const int version = format_version(content);
+    if (version > kFormatVersion)
+        throw model_error(where, ": manifest format ", version, " is newer than format ", kFormatVersion,
+                          ", the newest this version of ast-edge reads; upgrade ast-edge on this machine.");
+    return version;
+}
+
+Error bad_key(const std::string& where, const JsonProblem& problem) {
+    const std::string key = problem.key.empty() ? "manifest" : problem.key;
+    return model_error(where, ": manifest key '", key, "': ", problem.sentence, "; export it again.");
+}
+
 Manifest read_content(const Json& content) {
     Reader reader(content);
     Manifest manifest;
     read_spec(reader, manifest);
-    reader.integer("format_version", kFormatVersion, kFormatVersion);
+    manifest.format_version = reader.integer("format_version", kOldestVersion, kFormatVersion);
     manifest.model_id = reader.text("model_id");
     manifest.precision = chosen<Precision>(reader, "precision", {"fp32", "fp16", "int8"});
     manifest.inputs = read_tensors(reader, "inputs");
@@ -217,28 +232,29 @@ std::string describe(const TensorSpec& spec) {
 }
 
 Manifest read_manifest(std::string_view text, const std::string& where) {
+    Json content;
     try {
-        return read_manifest(parse_object(text), where);
+        content = parse_object(text);
     } catch (const JsonProblem& problem) {
         throw model_error(where, ": the manifest cannot be used: ", problem.sentence, "; export the model again.");
     }
-}
-
-Manifest read_manifest(Json content, const std::string& where) {
     try {
-        const int version = format_version(content);
-        if (version > kFormatVersion)
-            throw model_error(where, ": manifest format ", version, " is newer than format ", kFormatVersion,
-                              ", the newest this version of ast-edge reads; upgrade ast-edge on this machine.");
-        const Json digest = content.value("digest", Json());
-        content.erase("digest");
-        if (digest != Json(digest_of(content)))
+        if (!seal_holds(text, content, checked_version(content, where) < kFormatVersion))
             throw model_error(where, ": the manifest was changed after it was written (its digest does not match); ",
                               "export the model again.");
+    } catch (const JsonProblem& problem) {
+        throw bad_key(where, problem);
+    }
+    content.erase("digest");
+    return read_manifest(content, where);
+}
+
+Manifest read_manifest(const Json& content, const std::string& where) {
+    try {
+        checked_version(content, where);
         return read_content(content);
     } catch (const JsonProblem& problem) {
-        const std::string key = problem.key.empty() ? "manifest" : problem.key;
-        throw model_error(where, ": manifest key '", key, "': ", problem.sentence, "; export it again.");
+        throw bad_key(where, problem);
     }
 }
 

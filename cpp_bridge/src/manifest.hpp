@@ -1,5 +1,5 @@
-// What a model says about itself; ast_edge/model/manifest.py is the definition. Held here is what decides; everything else
-// is checked and let go.
+// What a model says about itself; ast_edge/model/manifest.py is the definition. Held here is what decides; everything
+// else is checked and let go.
 #pragma once
 
 #include <optional>
@@ -56,13 +56,14 @@ struct TensorSpec {
 std::string describe(const TensorSpec& spec);
 
 struct Manifest {
+    int format_version = 0;
     std::string model_id, network_sha256, reference_sha256;
     std::optional<std::string> embedded_reference_sha256;
     Mode mode = Mode::rgb;
     Precision precision = Precision::fp32;
     Preprocessing preprocessing;
     double threshold = 0;
-    double reference_threshold = 0;  // of the first revision, which the reference vectors were chosen for
+    double reference_threshold = 0;  // the part's score under the first threshold: no reference vector is close to it
     int good_parts = 0;
     std::vector<double> good_scores;  // rising; empty without a calibration
     std::optional<TrainedRange> trained;
@@ -73,9 +74,10 @@ struct Manifest {
     bool has_depth() const { return mode != Mode::rgb; }
 };
 
-// Throws Error(AST_EDGE_MODEL) with `where` in front.
+// Both throw Error(AST_EDGE_MODEL) with `where` in front. The text of a manifest is sealed; what stands in a sidecar is
+// covered by the sidecar's seal.
 Manifest read_manifest(std::string_view text, const std::string& where);
-Manifest read_manifest(Json content, const std::string& where);
+Manifest read_manifest(const Json& content, const std::string& where);
 
 // A network's tensors for `batch` parts at once.
 std::vector<TensorSpec> input_specs(Mode mode, const Preprocessing& spec, int batch);

@@ -57,24 +57,24 @@ Inspection Model::inspect(const ast_edge_part& part) {
 
 std::vector<Outcome> Model::inspect_all(const std::vector<ast_edge_part>& parts) {
     std::vector<Outcome> outcomes(parts.size());
-    std::vector<Part> taken;
+    std::vector<Part> accepted;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < parts.size(); ++i) {
         try {
-            taken.push_back(checked_part(parts[i], manifest_));
+            accepted.push_back(checked_part(parts[i], manifest_));
             places.push_back(i);
         } catch (const Error& error) {
             outcomes[i] = {unjudged(manifest_, threshold_, error.what()), error.status()};
         }
     }
-    std::vector<Outcome> judged = engine_->inspect_all(taken, threshold_);
+    std::vector<Outcome> judged = engine_->inspect_all(accepted, threshold_);
     for (std::size_t i = 0; i < judged.size(); ++i) outcomes[places[i]] = std::move(judged[i]);
     return outcomes;
 }
 
 std::uint64_t Model::submit(const ast_edge_part& part) {
     if (pending_.size() >= AST_EDGE_IN_FLIGHT)
-        throw Error(AST_EDGE_BUSY, words(pending_.size(), " parts are on their way already; wait for one of them."));
+        throw Error(AST_EDGE_BUSY, concat(pending_.size(), " parts are on their way already; wait for one of them."));
     auto pending = engine_->submit(checked_part(part, manifest_), threshold_);
     pending_[++last_ticket_] = std::move(pending);
     return last_ticket_;

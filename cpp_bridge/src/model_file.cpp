@@ -5,6 +5,7 @@
 
 #include "error.hpp"
 #include "file.hpp"
+#include "outside.hpp"
 #include "sha256.hpp"
 #include "wire.hpp"
 
@@ -54,9 +55,9 @@ std::vector<Field> model_fields(std::string_view file, const std::string& path) 
         throw not_onnx(path, problem.sentence);
     }
     if (fields.empty() || fields.back().end != file.size())
-        throw not_onnx(path, words("more than ", kMostFields, " top-level fields"));
+        throw not_onnx(path, concat("more than ", kMostFields, " top-level fields"));
     for (const Field& field : fields)
-        if (!fits_onnx(field)) throw not_onnx(path, words("field ", field.number, " has another wire type"));
+        if (!fits_onnx(field)) throw not_onnx(path, concat("field ", field.number, " has another wire type"));
     const auto is_graph = [](const Field& field) { return field.number == kGraph; };
     if (std::none_of(fields.begin(), fields.end(), is_graph)) throw not_onnx(path, "it holds no graph");
     return fields;
@@ -119,7 +120,8 @@ std::optional<std::string> read_reference(const Metadata& metadata, const Manife
                           "); copy or export the model again.");
     }
     const auto& expected = manifest.embedded_reference_sha256;
-    if (expected && (!reference || sha256_of(*reference) != *expected))
+    const bool same = expected ? reference && sha256_of(*reference) == *expected : !reference;
+    if (!same && (expected || manifest.format_version > 2))
         throw model_error(path, ": the embedded reference vectors are not those that were exported with it; ",
                           "copy or export the model again.");
     return reference;
@@ -130,6 +132,18 @@ std::string network_sha256(std::string_view file, const std::vector<Field>& fiel
     for (const Field& field : fields)
         if (field.number != kMetadata) digest.update(file.substr(field.start, field.end - field.start));
     return digest.hex();
+}
+
+void refuse_weights_outside(std::string_view file, const std::string& path) {
+    bool outside = false;
+    try {
+        outside = tensors_outside(file);
+    } catch (const WireProblem& problem) {
+        throw not_onnx(path, problem.sentence);
+    }
+    if (outside)
+        throw model_error(path, ": the network keeps weights in another file, which nothing vouches for; expected a ",
+                          "model file that is complete in itself; export the model again.");
 }
 
 int base64_value(char letter) {
@@ -159,6 +173,7 @@ ModelFile read_model(std::string content, const std::string& path) {
         throw model_error(path, ": the network is damaged or was changed after export (SHA-256 expected ",
                           manifest.network_sha256.substr(0, 12), "..., found ", found.substr(0, 12),
                           "...); copy or export the model again.");
+    refuse_weights_outside(content, path);
     return {path, std::move(content), std::move(manifest), std::move(reference)};
 }
 

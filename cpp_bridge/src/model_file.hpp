@@ -14,7 +14,7 @@ namespace ast_edge_impl {
 struct ModelFile {
     std::string path, content;
     Manifest manifest;
-    std::optional<std::string> embedded_reference;  // the bytes of an .npz
+    std::optional<std::string> embedded_reference;  // read by `read_references`
 };
 
 // Both throw Error(AST_EDGE_MODEL).

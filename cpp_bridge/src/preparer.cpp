@@ -46,7 +46,7 @@ public:
             const unsigned block[3] = {1, 1, 1};
             if (ast_edge_launch(launch.kernel.c_str(), launch.grid.data(), block, launch.shared_bytes,
                                 calls_[i].pointers.data()) != 0)
-                throw Error(AST_EDGE_INTERNAL, words("there is no kernel ", launch.kernel));
+                throw Error(AST_EDGE_INTERNAL, concat("there is no kernel ", launch.kernel));
         }
     }
 

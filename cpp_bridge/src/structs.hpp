@@ -23,17 +23,18 @@ inline void copy_text(char* to, std::size_t bytes, const char* text) {
     to[length] = '\0';
 }
 
+// What a pointer of the caller points to. Throws Error(AST_EDGE_USAGE) for NULL.
 template <typename Thing>
-Thing& present(Thing* thing, const char* what) {
+Thing& require(Thing* thing, const char* what) {
     if (thing == nullptr) throw usage_error(what, ": expected a pointer, found NULL.");
     return *thing;
 }
 
-// A struct of the caller's version: what it has not is zero.
+// A copy of a struct of the caller's version; members that its version does not have are zero.
 template <typename Struct>
-Struct taken(const Struct* from, const char* what) {
+Struct read_versioned(const Struct* from, const char* what) {
     constexpr std::size_t kFirst = sizeof(std::uint32_t);
-    const std::size_t size = present(from, what).struct_size;
+    const std::size_t size = require(from, what).struct_size;
     if (size < kFirst || size > kMostStructBytes)
         throw usage_error(what, ": struct_size is ", size, "; begin with AST_EDGE_INIT.");
     Struct copy{};
@@ -41,9 +42,9 @@ Struct taken(const Struct* from, const char* what) {
     return copy;
 }
 
-// Writes what the caller's version has of it.
+// Copies `from` to a struct of the caller's version, without the members that its version does not have.
 template <typename Struct>
-void give(const Struct& from, Struct* to) {
+void write_versioned(const Struct& from, Struct* to) {
     const std::size_t size = to->struct_size;
     std::memcpy(static_cast<void*>(to), &from, std::min(size, sizeof from));
     to->struct_size = static_cast<std::uint32_t>(size);

@@ -1,4 +1,5 @@
-// The weights of resampled lines; ast_edge/frames/preprocess.py is the definition, and these are equal to it bit for bit.
+// The weights of resampled lines; ast_edge/frames/preprocess.py is the definition, and these are equal to it bit for
+// bit.
 #pragma once
 
 #include <cstdint>

@@ -17,14 +17,14 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::string outside_size(const char* name, int found, const Range& range) {
     if (range.low <= found && found <= range.high) return "";
-    return words("the frame's ", name, " is ", found, " pixels, good parts were trained on at ", general(range.low),
-                 " to ", general(range.high));
+    return concat("the frame's ", name, " is ", found, " pixels, good parts were trained on at ", general(range.low),
+                  " to ", general(range.high));
 }
 
 std::string outside_levels(const char* name, double found, const Range& range) {
     if (range.low / kMargin <= found && found <= range.high * kMargin) return "";
-    return words("the frame's ", name, " is ", general(found, 3), " grey levels, good parts have ",
-                 general(range.low, 3), " to ", general(range.high, 3));
+    return concat("the frame's ", name, " is ", general(found, 3), " grey levels, good parts have ",
+                  general(range.low, 3), " to ", general(range.high, 3));
 }
 
 // The share of good parts, this one counted among them, that score no less.
@@ -62,16 +62,16 @@ std::string why_unfit(const Manifest& manifest, int width, int height, const std
 
 Verdict judge(double score, double threshold, std::string& reason) {
     if (!std::isfinite(score)) {
-        reason = words("the network gave no usable score (", general(score), ")");
+        reason = concat("the network gave no usable score (", general(score), ")");
         return Verdict::fault;
     }
     if (!std::isfinite(threshold)) {
-        reason = words("the threshold is no finite number (", general(threshold), ")");
+        reason = concat("the threshold is no finite number (", general(threshold), ")");
         return Verdict::fault;
     }
     const bool above = score > threshold;
     reason =
-        words("score ", general(score), above ? " is above" : " is not above", " the threshold ", general(threshold));
+        concat("score ", general(score), above ? " is above" : " is not above", " the threshold ", general(threshold));
     return above ? Verdict::reject : Verdict::pass;
 }
 

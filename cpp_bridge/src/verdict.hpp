@@ -1,5 +1,5 @@
-// From what an engine says to a verdict; ast_edge/verdict/scoring.py, imaging.py, calibration.py and inspector.py are the
-// definition.
+// From what an engine says to a verdict; ast_edge/verdict/scoring.py, imaging.py, calibration.py and inspector.py are
+// the definition.
 #pragma once
 
 #include <cstdint>

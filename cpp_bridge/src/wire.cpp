@@ -13,7 +13,7 @@ std::uint64_t varint(std::string_view file, std::size_t& position, std::size_t e
     const std::size_t start = position;
     std::uint64_t value = 0;
     for (int index = 0; index < kLongestVarint; ++index) {
-        if (position == end) throw WireProblem{words("a number is cut off at byte ", position), true};
+        if (position == end) throw WireProblem{concat("a number is cut off at byte ", position), true};
         const auto byte = static_cast<unsigned char>(file[position++]);
         value |= static_cast<std::uint64_t>(byte & 0x7F) << (7 * index);
         if (byte < 0x80) {
@@ -21,18 +21,18 @@ std::uint64_t varint(std::string_view file, std::size_t& position, std::size_t e
             return value;
         }
     }
-    throw WireProblem{words("the number at byte ", start, " is longer than 64 bits"), false};
+    throw WireProblem{concat("the number at byte ", start, " is longer than 64 bits"), false};
 }
 
 std::size_t advanced(std::size_t from, std::uint64_t by, std::size_t end, std::uint64_t number) {
-    if (by > end - from) throw WireProblem{words("field ", number, " ends behind the file"), true};
+    if (by > end - from) throw WireProblem{concat("field ", number, " ends behind the file"), true};
     return from + static_cast<std::size_t>(by);
 }
 
 Field next_field(std::string_view file, std::size_t start, std::size_t end) {
     std::size_t position = start;
     const std::uint64_t tag = varint(file, position, end), number = tag >> 3;
-    if (number < 1 || number >= 1u << 29) throw WireProblem{words("byte ", start, " starts no field"), false};
+    if (number < 1 || number >= 1u << 29) throw WireProblem{concat("byte ", start, " starts no field"), false};
     Field field{static_cast<std::uint32_t>(number), static_cast<Wire>(tag & 7), start, position, position};
     switch (field.wire) {
         case Wire::varint: varint(file, field.end, end); return field;
@@ -44,7 +44,7 @@ Field next_field(std::string_view file, std::size_t start, std::size_t end) {
         case Wire::fixed32: field.end = advanced(position, 4, end, number); return field;
         case Wire::fixed64: field.end = advanced(position, 8, end, number); return field;
     }
-    throw WireProblem{words("byte ", start, " has the unknown wire type ", tag & 7), false};
+    throw WireProblem{concat("byte ", start, " has the unknown wire type ", tag & 7), false};
 }
 
 }  // namespace

@@ -143,7 +143,7 @@ _Static_assert(sizeof(ast_edge_info) == 304 && offsetof(ast_edge_info, threshold
 _Static_assert(sizeof(ast_edge_part) == 64 && offsetof(ast_edge_part, depth_m) == 40, "ast_edge_part");
 _Static_assert(sizeof(ast_edge_result) == 352 && offsetof(ast_edge_result, map) == 80, "ast_edge_result");
 _Static_assert(offsetof(ast_edge_result, verdict) == 4 && offsetof(ast_edge_result, reason) == 96, "ast_edge_result");
-_Static_assert(sizeof(ast_edge_parity) == 40, "ast_edge_parity");
+_Static_assert(sizeof(ast_edge_parity) == 48, "ast_edge_parity");
 #endif
 
 /* Results that are used again hold a pass: it must not survive a call that fails, however it fails. */

@@ -37,8 +37,16 @@ TEST_CASE("every reference vector of every mode is reproduced") {
         CHECK(parity.max_relative_score_error <= 1e-4);
         CHECK(parity.tolerance == 1e-4);
         CHECK(parity.flipped_verdicts == 0);
+        CHECK(parity.undecided_parts == 0);
     }
 }
+
+#if AST_EDGE_ZLIB
+TEST_CASE("models of version 0.1 reproduce their vectors") {
+    for (const char* mode : {"rgb", "depth", "rgbd"})
+        CHECK(Model(std::string(AST_EDGE_EARLIER) + "/" + mode + ".onnx", one_thread()).verify().vectors == 3);
+}
+#endif
 
 TEST_CASE("the verdict follows the part, in every mode") {
     const auto grey = picture(128), white = picture(255);

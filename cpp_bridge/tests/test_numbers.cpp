@@ -35,7 +35,7 @@ TEST_CASE("digests") {
     CHECK(sha256_of(std::string(1000000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     // hashlib.sha256(json.dumps({"é\n\x7f😀": [1, 1.0, None, True], "a": {}}, sort_keys=True, separators=(",", ":")))
     const Json content = parse_object("{\"\xc3\xa9\\n\x7f\xf0\x9f\x98\x80\": [1, 1.0, null, true], \"a\": {}}");
-    CHECK(digest_of(content) == "9364ed5f54c4029f4042bf368d224efdc31bb2e994966df332118406215e8609");
+    CHECK(canonical_digest(content) == "9364ed5f54c4029f4042bf368d224efdc31bb2e994966df332118406215e8609");
 }
 
 TEST_CASE("a score that is no number is a fault") {

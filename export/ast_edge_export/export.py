@@ -21,13 +21,14 @@ from ast_edge.files import write_bytes, write_text
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
-from ast_edge.model.references import References, reference_path
+from ast_edge.model.references import References, earlier_reference_path, reference_path
 from ast_edge.progress import stage
 from ast_edge.train.data import GOOD, Sample, open_dataset
 from ast_edge.train.features import network_inputs
 from ast_edge.train.pipeline import versions
 from ast_edge.train.run import Run
 from ast_edge.train.split import same_parts, split_parts
+from ast_edge.verdict.margin import for_precision
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.int8_gate import Evidence, Int8Report, Proof, quantise
 from ast_edge_export.quantise import Inputs
@@ -88,6 +89,7 @@ def export_run(
                     left_over.unlink(missing_ok=True)
         # The vectors first: a model never stands beside another export's for longer than this takes.
         write_bytes(reference_path(output), job.references.to_bytes())
+        earlier_reference_path(output).unlink(missing_ok=True)
         return [_placed(exported, output.parent) for exported in made]
 
 
@@ -180,7 +182,7 @@ def _evidence(run: Run, data: Path | None, copies: int) -> Evidence:
 
 def _manifest(job: _Job, network: str, precision: Precision, embedded: bytes) -> Manifest:
     return Manifest(
-        **job.spec.model_dump(),
+        **for_precision(job.spec, precision).model_dump(),
         model_id=f"{job.product}-{job.spec.mode}-{network[:12]}",
         precision=precision,
         inputs=job.spec.input_specs(job.batch),

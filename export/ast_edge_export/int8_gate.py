@@ -25,6 +25,7 @@ from ast_edge.model.manifest import ModelSpec
 from ast_edge.model.references import References
 from ast_edge.progress import stage
 from ast_edge.train.metrics import auroc
+from ast_edge.verdict.margin import for_precision
 from ast_edge.verdict.scoring import judge
 from ast_edge_export.quantise import Inputs, quantisable, quantise_only, to_int8
 
@@ -91,7 +92,7 @@ class Int8Report:
 
 @dataclass(frozen=True)
 class Proof:
-    """What PyTorch gave, and the threshold to be shipped."""
+    """What PyTorch gave, and the threshold of the FP32 model."""
 
     references: References
     spec: ModelSpec
@@ -167,8 +168,9 @@ def _figures(model: ModelProto, fp32: _Judged, evidence: Evidence, proof: Proof)
     run, references, judged = _Session(model), proof.references, _Judged.of(model, evidence)
     copies = len(next(iter(evidence.held_out[0].values())))
     found = [run(references.subset([index] * copies).inputs)[0] for index in range(len(references))]
-    limit = proof.spec.threshold.value
-    rejected, rejected_fp32 = (int(np.sum(scores.held_out > limit)) for scores in (judged, fp32))
+    rejected = int(np.sum(judged.held_out > for_precision(proof.spec, "int8").threshold.value))
+    rejected_fp32 = int(np.sum(fp32.held_out > proof.spec.threshold.value))
+    limit = proof.spec.reference_threshold
     parts = len(fp32.held_out)
     interval = binomtest(rejected_fp32, parts).proportion_ci(confidence_level=0.95, method="exact")
     return Figures(

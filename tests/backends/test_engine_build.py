@@ -420,7 +420,7 @@ def test_damaged_engine_files(machine: Behaviour, tmp_path: Path) -> None:
     kernels_path(engine).write_bytes(b"")
     assert_refused(engine, "the kernels is not the one|kernels")
     for change, words in (
-        ({"format_version": 2}, "newer than format 1"),
+        ({"format_version": 3}, "newer than format 2"),
         ({"format_version": "1"}, "no format_version"),
         ({"source": "other.onnx"}, "its digest does not match"),
     ):

@@ -159,6 +159,20 @@ def test_a_dry_run_writes_nothing(cli: Cli, tmp_path: Path, good: Path) -> None:
     assert model.read_bytes() == before
 
 
+def test_a_model_behind_a_link_keeps_link_and_mode(cli: Cli, tmp_path: Path, good: Path) -> None:
+    model, link = write_tiny_model(tmp_path), tmp_path / "current.onnx"
+    model.chmod(0o640)
+    link.symlink_to(model.name)
+    assert cli("calibrate", link, good).code == 0
+    assert link.readlink() == Path(model.name)
+    assert model.stat().st_mode & 0o777 == 0o640
+    assert manifest(model).calibration is not None
+    figures = json.loads(cli("verify", model, "--json").out)
+    assert figures["threshold_margin"] == manifest(model).threshold.margin > 0
+    assert (figures["held_out_scores"], figures["held_out_within_margin"]) == (10, 0)
+    assert "0 of 10 held-out scores are within 0.0001" in cli("verify", model).out
+
+
 def test_another_precision_beside_it_is_named(cli: Cli, tmp_path: Path, good: Path) -> None:
     model = write_tiny_model(tmp_path)
     write_tiny_model(tmp_path, name="model.fp16")

@@ -48,7 +48,7 @@ def test_the_whole_way(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert not (folder / "old").exists()
     assert {path.name for path in folder.iterdir()} == {
-        *(demo.MARKER, "product", "run", "model.onnx", "model.fp16.onnx", "model.reference.npz"),
+        *(demo.MARKER, "product", "run", "model.onnx", "model.fp16.onnx", "model.reference.safetensors"),
         *("evaluation.json", "report.html", "overlays"),
     }
     assert json.loads((folder / "evaluation.json").read_text())["defective_parts"] == 8

@@ -24,6 +24,7 @@ def test_text(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode) -> None:
     for fact in (f"mode {mode}", manifest.model_id, "0.1 (score), 0.15 (map)", statement(manifest.threshold)):
         assert fact in done.out
     assert ("7 mm from the background" in done.out) == (mode != "rgb")
+    assert "are no signature" in done.out
 
 
 def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:

@@ -18,7 +18,7 @@ def test_int8_is_exported_verified_and_inspects(
     assert done.code == 0, done.err
     assert "layers in INT8; held-out false rejects" in done.out.splitlines()[1]
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("m.onnx", "m.int8.onnx", "m.int8.json", "m.reference.npz"),
+        *("m.onnx", "m.int8.onnx", "m.int8.json", "m.reference.safetensors"),
     }
     done = cli("verify", tmp_path / "m.int8.onnx")
     assert done.code == 0

@@ -325,10 +325,10 @@ def test_export_refuses_in_one_sentence(cli: Cli, depth_run: Path, tmp_path: Pat
     assert "must end with .onnx" in refusal(cli, 2, "export", depth_run, "-o", tmp_path / "model")
     assert "is not a run folder" in refusal(cli, 1, "export", tmp_path, "-o", model)
     damaged = unsealed(Path(shutil.copytree(depth_run, tmp_path / "damaged")))
-    (damaged / "references.npz").write_bytes(b"PK")
+    (damaged / "references.safetensors").write_bytes(b"PK")
     assert "the reference vectors are damaged" in refusal(cli, 1, "export", damaged, "-o", model)
     (damaged / "weights.safetensors").write_bytes(b"")
-    shutil.copy(depth_run / "references.npz", damaged)
+    shutil.copy(depth_run / "references.safetensors", damaged)
     assert "weights.safetensors: cannot be read" in refusal(cli, 1, "export", damaged, "-o", model)
     assert not list(tmp_path.glob("*.onnx"))
 

@@ -37,7 +37,7 @@ from tests.paths import ROOT
 from tests.real_data import cable_gland
 from tests.small import MODES, small_product, small_run, unsealed
 
-FILES = {"model.onnx", "model.fp16.onnx", "model.reference.npz"}
+FILES = {"model.onnx", "model.fp16.onnx", "model.reference.safetensors"}
 NOT_NEEDED = (
     *("torch", "torchvision", "timm", "FrEIA", "onnx", "onnxsim", "onnxscript", "sklearn", "safetensors"),
     *("tifffile", "matplotlib", "scipy", "ast_edge.train", "ast_edge_export"),
@@ -105,7 +105,7 @@ def test_a_second_export_is_the_same_network(
 ) -> None:
     (exported,) = export_run(depth_run, tmp_path / "again.onnx", precisions=())
     assert isinstance(exported, Exported)
-    assert {path.name for path in tmp_path.iterdir()} == {"again.onnx", "again.reference.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"again.onnx", "again.reference.safetensors"}
     first, second = (read_model_file(path).manifest for path in (models["depth"], exported.path))
     assert first.network_sha256 == second.network_sha256
     assert first.reference_sha256 == second.reference_sha256
@@ -176,7 +176,7 @@ def test_a_flipped_verdict_alone_is_enough(copied: Run, tmp_path: Path) -> None:
     """Scores may be within the tolerance and still lie on the other side of the threshold."""
     references = copied.references()
     content = json.loads(copied.spec_file.read_text())
-    content["threshold"]["value"] = float(references.score[0]) * (1 + 3e-5)
+    content["threshold"] |= {"value": float(references.score[0]) * (1 + 3e-5), "margin": 0.0}
     copied.spec_file.write_text(json.dumps(content))
     rewrite_references(copied, score=1 + 6e-5)
     (tmp_path / "out").mkdir()
@@ -213,7 +213,7 @@ def test_a_refused_export_leaves_the_earlier_model(
     rewrite_references(copied, score=1.001)
     assert_refused(copied, tmp_path / "out" / "model.onnx", "does not reproduce PyTorch")
     _, source = load_references(read_model_file(tmp_path / "out" / "model.onnx"))
-    assert source.endswith("model.reference.npz")
+    assert source.endswith("model.reference.safetensors")
 
 
 def test_an_older_half_precision_model_does_not_stay_beside_a_new_export(
@@ -275,8 +275,10 @@ def test_a_model_alone_verifies_by_its_embedded_vectors(
 
 def test_vectors_of_another_export_are_refused(models: dict[Mode, Path], tmp_path: Path) -> None:
     shutil.copy(models["rgb"], tmp_path / "model.onnx")
-    shutil.copy(reference_path(models["rgbd"]), tmp_path / "model.reference.npz")
-    with pytest.raises(ModelError, match=r"model\.reference\.npz: these reference vectors belong to another"):
+    shutil.copy(reference_path(models["rgbd"]), tmp_path / "model.reference.safetensors")
+    with pytest.raises(
+        ModelError, match=r"model\.reference\.safetensors: these reference vectors belong to another"
+    ):
         load_references(read_model_file(tmp_path / "model.onnx"))
 
 

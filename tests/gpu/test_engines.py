@@ -49,7 +49,7 @@ def test_exported_models_in_every_precision(model: Path, precision: Precision, t
         model, tmp_path / f"{model.stem}.engine", Options(precision=precision, report=report)
     )
     assert engine.info.proven is not None
-    shutil.copy(model.with_name(f"{model.stem}.reference.npz"), tmp_path)
+    shutil.copy(model.with_name(f"{model.stem}.reference.safetensors"), tmp_path)
     opened, backend = open_backend(engine.path)
     with backend:
         references, _ = load_references(opened)

@@ -167,6 +167,7 @@ def test_turns_tell_that_a_model_is_as_fast_as_itself(
     assert result.ratio.lower_quartile is not None
     assert result.ratio.upper_quartile is not None
     assert result.ratio.lower_quartile <= result.ratio.median <= result.ratio.upper_quartile
+    assert result.surroundings is not None
     assert result.surroundings.power.mj_per_part is None
     assert 0.7 < result.ratio.median < 1.4
     assert "times as long as" in capsys.readouterr().out

@@ -36,8 +36,8 @@ def manifest(mode: Mode = "rgbd", batch: int = 1) -> Manifest:
 def sealed(content: Content) -> str:
     """The JSON text with the digest that belongs to it, as an exporter with other ideas would write it."""
     content.pop("digest", None)
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return json.dumps({**content, "digest": hashlib.sha256(canonical.encode()).hexdigest()})
+    body = json.dumps(content)[:-1]
+    return f'{body},"digest":"{hashlib.sha256(body.encode()).hexdigest()}"}}'
 
 
 def edited(edit: Edit) -> Content:
@@ -48,7 +48,7 @@ def edited(edit: Edit) -> Content:
 
 def refusal(text: str) -> str:
     with pytest.raises(ModelError) as caught:
-        Manifest.from_json(text, "m.onnx")
+        Manifest.from_json(text.encode("utf-8", "surrogatepass"), "m.onnx")
     message = str(caught.value)
     assert message.startswith("m.onnx: ")
     assert "\n" not in message
@@ -59,14 +59,34 @@ def refusal(text: str) -> str:
 @pytest.mark.parametrize("batch", [1, 8, -1])
 def test_round_trip(mode: Mode, batch: int) -> None:
     written = manifest(mode, batch)
-    assert Manifest.from_json(written.to_json(), "here") == written
+    assert Manifest.from_json(written.to_json().encode(), "here") == written
     assert written.batch == batch
 
 
-def test_the_seal_does_not_depend_on_the_order_or_spaces_of_the_json() -> None:
+def test_the_seal_is_the_last_member_and_covers_the_bytes_before_it() -> None:
+    text = manifest().to_json()
+    body, _, last = text.rpartition(", ")
+    assert last == f'"digest": "{hashlib.sha256(body.encode()).hexdigest()}"}}'
+    assert json.loads(text)["digest"] == json.loads("{" + last)["digest"]
+
+
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_no_byte_of_a_manifest_changes_unseen(place: float, flip: int) -> None:
+    data = bytearray(manifest().to_json().encode())
+    data[int(place * len(data))] ^= flip
+    with pytest.raises(ModelError):
+        Manifest.from_json(bytes(data), "m.onnx")
+
+
+def test_the_seal_belongs_to_the_bytes_and_not_to_what_they_mean() -> None:
     content = json.loads(manifest().to_json())
-    shuffled = json.dumps(dict(reversed(content.items())), indent=3)
-    assert Manifest.from_json(shuffled, "here") == manifest()
+    content["smoothing"] = 0.1 + 0.2
+    text = sealed(content)
+    assert "0.30000000000000004" in text
+    longer = text.replace("0.30000000000000004", "0.300000000000000040")
+    assert json.loads(longer) == json.loads(text)
+    assert "the manifest was changed" in refusal(longer)
+    assert Manifest.from_json(text.encode(), "here").smoothing == 0.1 + 0.2
 
 
 TAMPERED: dict[str, Edit] = {
@@ -90,7 +110,8 @@ def test_a_change_without_a_new_seal_is_seen(case: str) -> None:
 
 SEALED: dict[str, tuple[Edit, str]] = {
     "unknown key": (lambda c: c.update(gamma=2.2), "manifest key 'gamma': Extra inputs are not permitted"),
-    "unknown key inside": (lambda c: c["threshold"].update(margin=1), "manifest key 'threshold.margin'"),
+    "unknown key inside": (lambda c: c["threshold"].update(limit=1), "manifest key 'threshold.limit'"),
+    "negative margin": (lambda c: c["threshold"].update(margin=-0.1), "manifest key 'threshold.margin'"),
     "missing key": (lambda c: c.pop("aggregation"), "manifest key 'aggregation': Field required"),
     "missing key inside": (lambda c: c["threshold"].pop("value"), "manifest key 'threshold.value'"),
     "unknown mode": (lambda c: c.update(mode="thermal"), "manifest key 'mode'"),
@@ -166,7 +187,7 @@ KEYS = sorted(json.loads(manifest().to_json()))
 def test_any_value_in_any_place_is_refused_or_means_the_same(key: str, value: object) -> None:
     content = edited(lambda c: c.update({key: value}))
     try:
-        found = Manifest.from_json(sealed(content), "m.onnx")
+        found = Manifest.from_json(sealed(content).encode("utf-8", "surrogatepass"), "m.onnx")
     except ModelError:
         return
     told = ("model_id", "preset", "backbone", "smoothing", "created", "versions", "digest")

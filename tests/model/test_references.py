@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load
 
 from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
@@ -20,7 +24,13 @@ from ast_edge.errors import ModelError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, ModelSpec
 from ast_edge.model.onnx_file import read_model_file
-from ast_edge.model.references import References, load_references, reference_path
+from ast_edge.model.references import (
+    References,
+    earlier_reference_path,
+    largest_file,
+    load_references,
+    reference_path,
+)
 from tests.tiny import tiny_inputs, tiny_spec, write_tiny_model
 
 SPEC = tiny_spec("rgbd")
@@ -44,11 +54,31 @@ def test_round_trip() -> None:
     references = vectors()
     data = references.to_bytes()
     assert data == references.to_bytes()
-    again = References.from_bytes(data, "here")
-    assert_equal(again, references)
-    again.check(SPEC, "here")
-    with np.load(io.BytesIO(data), allow_pickle=False) as plain:
-        assert sorted(plain.files) == ["anomaly_map", "depth", "foreground", "image", "score"]
+    assert_equal(References.from_bytes(data, SPEC, "here"), references)
+    assert sorted(load(data)) == ["anomaly_map", "depth", "foreground", "image", "score"]
+
+
+def test_the_bytes_are_a_safetensors_file_as_its_readme_says() -> None:
+    references = vectors(tiny_spec("depth"), 2)
+    data = references.to_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert header["score"]["dtype"] == "F32"
+    assert header["score"]["shape"] == [2]
+    begin, end = header["score"]["data_offsets"]
+    assert data[8 + length + begin : 8 + length + end] == references.score.tobytes()
+
+
+def packed(references: References) -> bytes:
+    """As versions up to 0.1 wrote them."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {**references.inputs, "score": references.score}
+    np.savez_compressed(buffer, **arrays, anomaly_map=references.anomaly_map)
+    return buffer.getvalue()
+
+
+def test_vectors_of_earlier_versions_are_read() -> None:
+    assert_equal(References.from_bytes(packed(vectors()), SPEC, "here"), vectors())
 
 
 def test_a_subset_keeps_the_order_asked_for() -> None:
@@ -60,54 +90,97 @@ def test_a_subset_keeps_the_order_asked_for() -> None:
     chosen.check(SPEC, "here")
 
 
-@given(place=st.floats(0, 1, exclude_max=True), cut=st.booleans(), flip=st.integers(1, 255))
-def test_damaged_bytes_are_refused_or_read_as_they_were(place: float, cut: bool, flip: int) -> None:
+@given(
+    place=st.floats(0, 1, exclude_max=True), cut=st.booleans(), flip=st.integers(1, 255), old=st.booleans()
+)
+def test_damaged_bytes_are_refused_or_hold_as_many_numbers(
+    place: float, cut: bool, flip: int, old: bool
+) -> None:
+    """A zip archive has a checksum of its own; of a safetensors file the manifest has a digest."""
     references = vectors(tiny_spec("depth"), 1)
-    data = bytearray(references.to_bytes())
+    data = bytearray(packed(references) if old else references.to_bytes())
     position = int(place * len(data))
     if cut:
         del data[position:]
     else:
         data[position] ^= flip
     try:
-        found = References.from_bytes(bytes(data), "here")
-        found.check(tiny_spec("depth"), "here")
+        found = References.from_bytes(bytes(data), tiny_spec("depth"), "here")
     except ModelError as exc:
         assert str(exc).startswith("here: the reference vectors")  # noqa: PT017 (either outcome is right)
     else:
-        assert_equal(found, references)
+        assert len(found) == 1
+        if old:
+            assert_equal(found, references)
 
 
 @given(data=st.binary(max_size=300))
 def test_rubbish_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError, match="reference vectors are damaged"):
-        References.from_bytes(data, "here")
+        References.from_bytes(data, SPEC, "here")
 
 
 def test_nothing_is_unpickled() -> None:
     buffer = io.BytesIO()
     np.savez(buffer, score=np.array([print], dtype=object), anomaly_map=np.zeros(1))
-    with pytest.raises(ModelError, match="allow_pickle"):
-        References.from_bytes(buffer.getvalue(), "here")
+    with pytest.raises(ModelError, match="damaged"):
+        References.from_bytes(buffer.getvalue(), SPEC, "here")
 
 
-def test_a_bomb_is_not_unpacked() -> None:
+BOMB_BYTES = 300 << 20
+
+
+def bomb(method: int, *, says: int | None) -> bytes:
+    """A small archive that unpacks to 300 MB, and `says` in its directory that it is as small as that."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("score.npy", b"x")
+    with zipfile.ZipFile(buffer, "w", method) as archive, archive.open("score.npy", "w") as member:
+        for _ in range(BOMB_BYTES >> 20):
+            member.write(bytes(1 << 20))
     data = bytearray(buffer.getvalue())
-    size = data.index(b"PK\1\2") + 24  # the unpacked size in the central directory
-    data[size : size + 4] = (1 << 31).to_bytes(4, "little")
-    with pytest.raises(ModelError, match="bytes when unpacked"):
-        References.from_bytes(bytes(data), "here")
+    if says is not None:
+        size = data.index(b"PK\1\2") + 24  # the unpacked size in the central directory
+        data[size : size + 4] = says.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=str)
+@pytest.mark.parametrize("says", [None, 100])
+def test_a_bomb_is_not_unpacked(method: int, says: int | None) -> None:
+    data = bomb(method, says=says)
+    assert len(data) < largest_file(SPEC)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="reference vectors are damaged"):
+        References.from_bytes(data, SPEC, "here")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * largest_file(SPEC) < BOMB_BYTES / 8
+
+
+@pytest.mark.parametrize("count", [65, 1000])
+def test_more_vectors_than_any_export_writes_are_refused(count: int) -> None:
+    many = vectors(tiny_spec("rgb"), count)
+    with pytest.raises(ModelError, match="do not fit the model"):
+        References.from_bytes(many.to_bytes(), tiny_spec("rgb"), "here")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    model = read_model_file(write_tiny_model(tmp_path))
+    with reference_path(model.path).open("wb") as stream:
+        stream.truncate(1 << 30)
+    tracemalloc.start()
+    with pytest.raises(ModelError, match=f"a file of at most {largest_file(model.manifest)} bytes"):
+        load_references(model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"score": np.zeros(3)}, r"'score' as float32 \[3\], found float64 \[3\]"),
-        ({"score": np.zeros((3, 1), np.float32)}, "at least one vector"),
-        ({"score": np.zeros(0, np.float32)}, "at least one vector"),
+        ({"score": np.zeros((3, 1), np.float32)}, "1 to 64 vectors"),
+        ({"score": np.zeros(0, np.float32)}, "1 to 64 vectors"),
         ({"score": np.full(3, np.nan, np.float32)}, "finite numbers in 'score'"),
         ({"anomaly_map": np.zeros((3, 5, 4), np.float32)}, r"'anomaly_map' as float32 \[3, 4, 4\], found"),
         ({"anomaly_map": np.full((3, 4, 4), np.inf, np.float32)}, "finite numbers in 'anomaly_map'"),
@@ -122,15 +195,16 @@ def test_vectors_of_another_model_are_refused(change: dict[str, Array], words: s
 
 
 def test_where_the_vectors_lie() -> None:
-    assert reference_path(Path("a/model.onnx")) == Path("a/model.reference.npz")
-    assert reference_path(Path("a/model.fp16.onnx")) == Path("a/model.reference.npz")
-    assert reference_path(Path("cable.v2.onnx")) == Path("cable.v2.reference.npz")
+    assert reference_path(Path("a/model.onnx")) == Path("a/model.reference.safetensors")
+    assert reference_path(Path("a/model.fp16.onnx")) == Path("a/model.reference.safetensors")
+    assert reference_path(Path("cable.v2.onnx")) == Path("cable.v2.reference.safetensors")
+    assert earlier_reference_path(Path("a/model.fp16.onnx")) == Path("a/model.reference.npz")
 
 
 def test_the_file_beside_the_model_comes_first_then_the_embedded_vectors(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path)
     beside, where = load_references(read_model_file(path))
-    assert where == str(tmp_path / "model.reference.npz")
+    assert where == str(tmp_path / "model.reference.safetensors")
     alone = tmp_path / "alone" / "model.onnx"
     alone.parent.mkdir()
     shutil.copy(path, alone)
@@ -141,7 +215,7 @@ def test_the_file_beside_the_model_comes_first_then_the_embedded_vectors(tmp_pat
 
 def test_a_file_of_another_export_is_refused(tmp_path: Path) -> None:
     model = read_model_file(write_tiny_model(tmp_path))
-    beside = tmp_path / "model.reference.npz"
+    beside = reference_path(model.path)
     beside.write_bytes(vectors(tiny_spec()).to_bytes())
     with pytest.raises(ModelError, match="belong to another export than model"):
         load_references(model)

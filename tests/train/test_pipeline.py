@@ -21,7 +21,7 @@ from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
 from tests.small import MOMENTS, calibration_scores, stop_at
 
-RESULTS = ("weights.safetensors", "history.json", "spec.json", "references.npz", "trunk.safetensors")
+RESULTS = ("weights.safetensors", "history.json", "spec.json", "references.safetensors", "trunk.safetensors")
 
 
 def assert_same_result(run: Path, expected: Path) -> None:
@@ -130,7 +130,7 @@ def test_stopped_before_any_write_and_resumed(
             break
     assert set(stopped_at) == {
         *("config.json", "progress.json", "history.json", "checkpoint.safetensors", "teacher.safetensors"),
-        *("weights.safetensors", "calibration.json", "references.npz", "spec.json"),
+        *("weights.safetensors", "calibration.json", "references.safetensors", "spec.json"),
     }
     assert stopped_at[-1] == "spec.json"
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ FILES = {
     "calibration.json",
     "config.json",
     "history.json",
-    "references.npz",
+    "references.safetensors",
     "seal.json",
     "spec.json",
     "train.log",
@@ -102,7 +103,9 @@ def test_spec_rests_on_the_held_out_parts(rgb_run: Path) -> None:
     parts = calibration["held_out_parts"]
     assert len(parts) == COUNTS.validation == spec.threshold.good_parts
     assert all("/validation/good/rgb/" in part["part"] for part in parts)
-    assert spec.threshold.value == max(part["score"] for part in parts)
+    largest = max(part["score"] for part in parts)
+    assert spec.threshold.value == pytest.approx(largest * (1 + 1e-4), rel=1e-9)
+    assert spec.threshold.value - spec.threshold.margin == pytest.approx(largest, rel=1e-12)
     assert spec.threshold.pixel_value == max(part["map_maximum"] for part in parts)
     assert calibration["threshold"] == spec.threshold.model_dump()
     assert spec.threshold.good_parts_needed == 99
@@ -221,15 +224,23 @@ def test_weights_of_another_run_are_refused(copied: Run, runs: dict[Mode, Path])
 
 
 def test_references_missing_damaged_or_of_another_run(copied: Run, runs: dict[Mode, Path]) -> None:
-    shutil.copy(runs["rgbd"] / "references.npz", copied.references_file)
-    with pytest.raises(ModelError, match=r"references\.npz: the reference vectors do not fit"):
+    shutil.copy(runs["rgbd"] / "references.safetensors", copied.references_file)
+    with pytest.raises(ModelError, match=r"references\.safetensors: the reference vectors do not fit"):
         copied.references()
     copied.references_file.write_bytes(b"PK\x03\x04")
-    with pytest.raises(ModelError, match=r"references\.npz: the reference vectors are damaged"):
+    with pytest.raises(ModelError, match=r"references\.safetensors: the reference vectors are damaged"):
         copied.references()
     copied.references_file.unlink()
-    with pytest.raises(RunError, match=r"references\.npz: is missing"):
+    with pytest.raises(RunError, match=r"references\.safetensors: is missing"):
         copied.references()
+
+
+def test_references_of_version_0_1_are_read(copied: Run) -> None:
+    references = copied.references()
+    copied.references_file.unlink()
+    arrays: dict[str, Any] = {**references.inputs, "score": references.score}
+    np.savez_compressed(copied.path / "references.npz", **arrays, anomaly_map=references.anomaly_map)
+    np.testing.assert_array_equal(copied.references().score, references.score)
 
 
 # Devices

@@ -96,7 +96,7 @@ def test_a_new_revision_keeps_the_old_ones(one: Manifest) -> None:
     assert [m.calibration.revision for m in (one, two, three) if m.calibration] == [1, 2, 3]
     assert [past.calibration.revision for past in three.earlier] == [1, 2]
     assert (three.earlier[0].threshold, three.earlier[0].calibration) == (one.threshold, one.calibration)
-    assert Manifest.from_json(three.to_json(), "m.onnx") == three
+    assert Manifest.from_json(three.to_json().encode(), "m.onnx") == three
 
 
 def test_an_earlier_revision_comes_back_as_a_new_one(one: Manifest) -> None:

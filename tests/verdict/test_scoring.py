@@ -116,7 +116,8 @@ def ramp(count: int, rate: float, confidence: float = 0.95) -> Threshold:
 )
 def test_calibration_by_hand(count: int, rate: float, value: int, expected: float, needed: int) -> None:
     threshold = ramp(count, rate)
-    assert threshold.value == value
+    assert threshold.value == pytest.approx(value * (1 + 1e-4), rel=1e-12)
+    assert threshold.margin == pytest.approx(value * 1e-4)
     assert threshold.pixel_value == 10 * value
     assert threshold.expected_false_reject_rate == pytest.approx(expected)
     assert threshold.target_false_reject_rate == rate
@@ -131,7 +132,7 @@ def test_the_rate_asked_for_is_kept_wherever_there_are_enough_parts(count: int, 
     assert enough == (threshold.expected_false_reject_rate <= float(exact) * (1 + 1e-12))
     assert enough == (math.ceil((count + 1) * (1 - exact)) <= count)
     assert threshold.expected_false_reject_rate <= threshold.upper_false_reject_rate < 1
-    rejected = count - threshold.value
+    rejected = count - int(threshold.value)
     assert rejected / count <= float(exact)
 
 
@@ -180,6 +181,6 @@ def test_the_statement_says_how_many_parts_are_missing() -> None:
         "with 95 % confidence not more than 2.09 %."
     )
     assert statement(ramp(20, 0.01)).endswith(
-        "For the 1 % asked for, 99 good parts are needed and there were 20, so the threshold is "
-        "their largest score."
+        "For the 1 % asked for, 99 good parts are needed and there were 20, so the threshold lies "
+        "just above their largest score."
     )

@@ -130,6 +130,9 @@ typedef struct ast_edge_parity {
     uint32_t flipped_verdicts;
     double max_relative_score_error, max_absolute_map_error;
     double tolerance; /* of the score, relative */
+    /* Held-out good parts whose score is so close to the file's threshold that engines within the tolerance may give
+     * them different verdicts. */
+    uint32_t undecided_parts;
 } ast_edge_parity;
 
 /* In C: `ast_edge_part part = AST_EDGE_INIT(ast_edge_part);`. In C++ take ast_edge.hpp. */

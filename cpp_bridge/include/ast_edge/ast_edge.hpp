@@ -133,6 +133,7 @@ struct Info {
 struct Parity {
     std::uint32_t vectors, flipped_verdicts;
     double max_relative_score_error, max_absolute_map_error, tolerance;
+    std::uint32_t undecided_parts;
 };
 
 // A part on its way; hand it to `wait`.
@@ -259,8 +260,8 @@ public:
         ast_edge_parity raw{};
         raw.struct_size = sizeof raw;
         detail::check(ast_edge_verify(model_.get(), &raw));
-        return {raw.vectors, raw.flipped_verdicts, raw.max_relative_score_error, raw.max_absolute_map_error,
-                raw.tolerance};
+        return {raw.vectors,   raw.flipped_verdicts, raw.max_relative_score_error, raw.max_absolute_map_error,
+                raw.tolerance, raw.undecided_parts};
     }
 
 private:

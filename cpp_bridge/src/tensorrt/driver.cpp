@@ -72,8 +72,8 @@ Device find_device(int index) {
     char name[256] = "";
     check_cuda(driver().cuDeviceGetName_(name, sizeof name, device.handle), "asking for the GPU's name");
     device.name = name;
-    device.compute_capability = words(attribute(device.handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR), ".",
-                                      attribute(device.handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+    device.compute_capability = concat(attribute(device.handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR), ".",
+                                       attribute(device.handle, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
     device.integrated = attribute(device.handle, CU_DEVICE_ATTRIBUTE_INTEGRATED) != 0;
     return device;
 }

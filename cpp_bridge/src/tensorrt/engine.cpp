@@ -28,7 +28,7 @@ public:
     TensorRtEngine(const EngineFile& file, const Manifest& manifest, const Device& device);
     ~TensorRtEngine() override;
 
-    std::string name() const override { return words("TensorRT ", tensorrt_version(), " on ", device_.name); }
+    std::string name() const override { return concat("TensorRT ", tensorrt_version(), " on ", device_.name); }
     Inspection inspect(const Part& part, double threshold) override;
     std::vector<Outcome> inspect_all(const std::vector<Part>& parts, double threshold) override;
     std::unique_ptr<Pending> submit(const Part& part, double threshold) override;

@@ -19,7 +19,7 @@ class Log : public nvinfer1::ILogger {
 public:
     void log(Severity severity, const char* message) noexcept override;
     // The errors so far in one line; forgets them.
-    std::string words();
+    std::string concat();
 
 private:
     std::mutex mutex_;
@@ -67,7 +67,7 @@ nvinfer1::Dims dims_of(const TensorSpec& spec, int batch) {
 
 template <typename Thing>
 std::unique_ptr<Thing> made(Thing* thing, const char* what, Log& log) {
-    if (thing == nullptr) throw backend_error("TensorRT did not make ", what, ": ", log.words(), ".");
+    if (thing == nullptr) throw backend_error("TensorRT did not make ", what, ": ", log.concat(), ".");
     return std::unique_ptr<Thing>(thing);
 }
 
@@ -90,7 +90,7 @@ void Log::log(Severity severity, const char* message) noexcept {
     }
 }
 
-std::string Log::words() {
+std::string Log::concat() {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::string text;
     for (const std::string& error : errors_) text += (text.empty() ? "" : "; ") + error;
@@ -109,7 +109,7 @@ void TrtExecution::set_address(const std::string& name, CUdeviceptr address) {
 void TrtExecution::enqueue(CUstream stream) { check(context_->enqueueV3(stream), "the execution"); }
 
 void TrtExecution::check(bool accepted, const std::string& what) {
-    if (!accepted) throw backend_error("TensorRT refused ", what, ": ", log_.words(), ".");
+    if (!accepted) throw backend_error("TensorRT refused ", what, ": ", log_.concat(), ".");
 }
 
 TrtPlan::TrtPlan(const std::string& plan, const BuildFacts& build, const std::vector<TensorSpec>& specs) {
@@ -152,8 +152,8 @@ std::unique_ptr<LoadedPlan> load_plan(const std::string& plan, const BuildFacts&
 std::string tensorrt_version() {
     const int version = getInferLibVersion();
     // 8601 is 8.6.1; from 10 on 100300 is 10.3.0.
-    if (version < 10000) return words(version / 1000, ".", version / 100 % 10, ".", version % 100);
-    return words(version / 10000, ".", version / 100 % 100, ".", version % 100);
+    if (version < 10000) return concat(version / 1000, ".", version / 100 % 10, ".", version % 100);
+    return concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
 }  // namespace ast_edge_impl

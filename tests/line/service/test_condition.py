@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,9 @@ from ast_edge.line.links.modbus import ModbusLink, ModbusOptions
 from benchmarks.line.plc import BLOCK, COUNTER, Plc
 from tests.line.brokers import broker, listening
 from tests.line.process import StationProcess
-from tests.waiting import free_port
-from tests.waiting import wait_for as wait_shortly
+from tests.waiting import free_port, wait_for
 
 NAMES = ("modbus", "plc", "mqtt", "webhook")
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Station, PLCs, broker and clients share the machine with whatever else runs there."""
-    wait_shortly(condition, 90)
 
 
 class Block:
@@ -182,7 +176,7 @@ def test_two_stations_do_not_write_one_block(
         claim = block.read()[20:22]
         assert claim != [0, 0]
         with StationProcess(tmp_path / "two", tiny_rgb, toml, name="other") as two:
-            wait_for(lambda: "written by station" in str(two.status().get("not_ready")))
+            wait_for(lambda: "written by station" in str(two.status().get("not_ready")), 60)
             counts.trigger()
             wait_for(lambda: block.judged == 1)
             wait_for(lambda: two.status()["triggers"] == 1)
@@ -205,7 +199,7 @@ def test_the_same_station_started_twice_is_noticed(
     with StationProcess(tmp_path / "one", tiny_rgb, toml) as one:
         one.wait_until("ready", True)
         with StationProcess(tmp_path / "two", tiny_rgb, toml) as two:
-            wait_for(lambda: "started twice" in str(two.status().get("not_ready")))
+            wait_for(lambda: "started twice" in str(two.status().get("not_ready")), 60)
             assert one.status()["ready"]
 
 
@@ -240,24 +234,7 @@ def test_counterparts_that_never_were_there_are_in_the_log(tmp_path: Path, tiny_
         f'[[output]]\nkind = "webhook"\nurl = "http://127.0.0.1:{free_port()}/"\nspool = "spool"\n'
     )
     with StationProcess(tmp_path / "station", tiny_rgb, toml) as station:
-        wait_for(lambda: all(f"={name} connected=False" in station.log for name in NAMES))
+        wait_for(lambda: all(f"={name} connected=False" in station.log for name in NAMES), 60)
         station.wait_until("ready", False)
         assert all(station.log.count(f"={name} connected=False") == 1 for name in NAMES)
         assert all("refused" in line for line in station.log.splitlines() if "connected=False" in line)
-
-
-def test_a_camera_that_is_away_is_in_the_plcs_state(
-    tmp_path: Path, tiny_rgb: Path, plcs: tuple[Plc, Plc], block: Block
-) -> None:
-    counts, acts = plcs
-    camera = '[camera]\nuri = "rtsp://127.0.0.1:1/none"\ndelay_ms = 100\n'
-    timing = trigger(counts.port).replace("[timing]\n", "[timing]\nsettle_ms = 0\n")
-    toml = f"{camera}{timing}{output(acts.port)}"
-    with StationProcess(tmp_path / "station", tiny_rgb, toml) as station:
-        station.wait_until("state", "running")
-        wait_for(lambda: block.condition == (5, 1, 0))
-        beat = block.heartbeat
-        life = block.read()[22]
-        wait_for(lambda: block.read()[22] != life)  # the station lives, and says that it cannot judge
-        assert block.heartbeat == beat
-        assert "the camera is" in str(station.status()["not_ready"])

@@ -1,4 +1,4 @@
-#include "archive.hpp"
+#include "npz.hpp"
 
 #include <zlib.h>
 
@@ -10,7 +10,6 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr std::uint64_t kMostUnpacked = std::uint64_t{1} << 30;
 constexpr std::size_t kEndBytes = 22, kEntryBytes = 46, kLocalBytes = 30;
 constexpr std::uint32_t kStored = 0, kDeflated = 8;
 
@@ -114,15 +113,15 @@ std::uint64_t end_record(std::string_view data) {
 
 }  // namespace
 
-std::map<std::string, Array> read_npz(std::string_view data) {
+Arrays read_npz(std::string_view data, std::size_t limit) {
     const std::uint64_t end = end_record(data);
     const std::uint32_t count = number(data, end + 10, 2);
     std::uint64_t at = number(data, end + 16, 4), unpacked = 0;
-    std::map<std::string, Array> arrays;
+    Arrays arrays;
     for (std::uint32_t i = 0; i < count; ++i) {
         if (part_of(data, at, 4) != std::string_view("PK\x01\x02", 4)) throw damaged("its directory is damaged");
         unpacked += number(data, at + 24, 4);
-        if (unpacked > kMostUnpacked) throw damaged(words("more than ", kMostUnpacked, " bytes when unpacked"));
+        if (unpacked > limit) throw damaged("more bytes when unpacked than reference vectors of this model have");
         const std::uint32_t name_bytes = number(data, at + 28, 2);
         std::string name(part_of(data, at + kEntryBytes, name_bytes));
         if (name.size() > 4 && name.substr(name.size() - 4) == ".npy") name.resize(name.size() - 4);

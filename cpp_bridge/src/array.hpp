@@ -1,0 +1,18 @@
+// An array of reference vectors, whichever file it came from.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "manifest.hpp"
+
+namespace ast_edge_impl {
+
+struct Array {
+    TensorSpec spec;  // the first dimension is the number of vectors
+    std::string bytes;
+};
+
+using Arrays = std::map<std::string, Array>;  // by name
+
+}  // namespace ast_edge_impl
