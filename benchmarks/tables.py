@@ -1,4 +1,4 @@
-"""Write the README's tables from the result files; `--check` only compares (exit code 1 when they differ).
+"""Write the tables of README and docs from the result files; `--check` only compares (1 when they differ).
 
 python -m benchmarks.tables [--check]
 """
@@ -6,11 +6,14 @@ python -m benchmarks.tables [--check]
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
+from ast_edge.train.config import PresetName
 from benchmarks.accuracy import study
 from benchmarks.common.paths import RESULTS, ROOT
 from benchmarks.common.table import table as markdown_table
@@ -22,17 +25,56 @@ Result = dict[str, Any]
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    text = wanted = readme.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        head, _, rest = wanted.partition(begin)
-        _, _, tail = rest.partition(end)
-        wanted = f"{head}{begin}\n{table()}\n{end}{tail}"
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if wanted != text:
+            stale.append(page)
+            if "--check" not in sys.argv[1:]:
+                page.write_text(wanted, encoding="utf-8")
     if "--check" in sys.argv[1:]:
-        return int(wanted != text)
-    readme.write_text(wanted, encoding="utf-8")
+        for page in stale:
+            sys.stderr.write(f"{page.relative_to(ROOT)}: its tables are not those of the results\n")
+        return int(bool(stale))
     return 0
+
+
+def pages() -> list[Path]:
+    """The pages that have tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """The page with every table between its marks written from the results."""
+    for name in re.findall(r"<!-- begin (\w+) -->", text):
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}\n{TABLES[name]()}\n{end}{tail}"
+    return text
+
+
+def preset_table() -> str:
+    """The presets at a glance: cost, accuracy and time in mode rgb, and what is predicted for a Jetson."""
+    networks = peers_table.networks()
+    board = json.loads((RESULTS / "roofline.json").read_text("utf-8"))["boards"][BOARD]
+    rows = []
+    for name in get_args(PresetName):
+        network = networks[f"{name}_rgb_fp32"]
+        found = _results(name, "rgb")
+        rows.append(
+            (
+                f"`{name}`",
+                f"{network['gmac']:.2f}",
+                f"{network['parameters_m']:.1f}",
+                _over(found, "pytorch", "image_auroc") if found else "not measured",
+                f"{network['engines']['onnxruntime']['min_ms']:.1f}",
+                roofline_tables.span(board["prediction"][f"{name}_rgb_fp16"]),
+            )
+        )
+    head = ("preset", "GMAC", "parameters, M", "image AUROC, %", "ms, two CPU cores")
+    return markdown_table((*head, f"ms, {board['name']}: predicted, not measured"), rows)
 
 
 def accuracy_table() -> str:
@@ -153,7 +195,9 @@ def _kinds(problems: dict[str, int]) -> str:
     return "; ".join(f"{count} x {words}" for words, count in problems.items()) or "nothing"
 
 
+BOARD = "orin_nano_8gb_super"
 TABLES: dict[str, Callable[[], str]] = {
+    "presets": preset_table,
     "stages": speed_tables.stage_table,
     "settings": speed_tables.settings_table,
     "opening": speed_tables.opening_words,

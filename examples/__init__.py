@@ -1,1 +1,1 @@
-"""Short scripts that show one use each; the tests run them."""
+"""Short scripts, one use each; the tests run all of them."""

@@ -147,12 +147,6 @@ def test_help_answers_in_half_a_second() -> None:
     assert min(help_cpu_s() for _ in range(3)) < MAX_HELP_CPU_S
 
 
-def test_the_c_header_has_the_version_of_the_package() -> None:
-    header = (ROOT / "cpp_bridge" / "include" / "ast_edge" / "ast_edge.h").read_text(encoding="utf-8")
-    numbers = re.findall(r"^#define AST_EDGE_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", header, re.MULTILINE)
-    assert ".".join(numbers) == ast_edge.__version__
-
-
 def test_the_wheel_is_small_and_holds_both_packages(tmp_path: Path) -> None:
     done = run("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -27,15 +27,15 @@ Row = tuple[str, ...]
 def table(results: Path = RESULTS) -> str:
     """Every network a row; an engine's cell has minimum and lower quartile, or why it could not run.
 
-    Pictures a second, memory and file are those of the first engine that ran.
+    Memory and file are those of the first engine that ran.
     """
-    return markdown_table(HEAD, [_row(entry, results) for entry in _networks(results)])
+    return markdown_table(HEAD, [_row(entry, results) for entry in networks(results).values()])
 
 
 def engine_table(results: Path = RESULTS) -> str:
     """Both CPU engines on the same graph: minimum, lower quartile, and the minima's ratio."""
     rows: list[Row] = []
-    for entry in _networks(results):
+    for entry in networks(results).values():
         if {"onnxruntime", "openvino"} <= set(entry["engines"]):
             ort, vino = (entry["engines"][engine]["min_ms"] for engine in ("onnxruntime", "openvino"))
             times = (_times(entry, "onnxruntime"), _times(entry, "openvino"))
@@ -43,21 +43,21 @@ def engine_table(results: Path = RESULTS) -> str:
     return markdown_table(ENGINE_HEAD, rows)
 
 
-def _networks(results: Path) -> list[Entry]:
+def networks(results: Path = RESULTS) -> dict[str, Entry]:
     """Ours, then the rest, each from the smallest network up, with the figures of its quietest heat."""
     content: dict[str, Any] = json.loads((results / "peers.json").read_text(encoding="utf-8"))
-    networks: dict[str, Entry] = content["networks"]
-    noise = {name: content["heats"][entry["heat"]]["foreign_cores"] for name, entry in networks.items()}
+    found: dict[str, Entry] = content["networks"]
+    noise = {name: content["heats"][entry["heat"]]["foreign_cores"] for name, entry in found.items()}
     for heat in content["heats"]:
         for name, engines in heat["again"].items():
             if heat["foreign_cores"] < noise[name]:
-                networks[name]["engines"], noise[name] = engines, heat["foreign_cores"]
+                found[name]["engines"], noise[name] = engines, heat["foreign_cores"]
 
     def rank(name: str) -> tuple[bool, float, str]:
-        entry = networks[name]
+        entry = found[name]
         return entry["maker"] != "ast-edge", entry["gmac"] or float("inf"), name
 
-    return [networks[name] for name in sorted(networks, key=rank)]
+    return {name: found[name] for name in sorted(found, key=rank)}
 
 
 def _row(entry: Entry, results: Path) -> Row:

@@ -24,7 +24,7 @@ def cpu_table(result: Result | None = None) -> str:
                     *_words(name)[:2],
                     str(entry["threads"]),
                     f"{network['gmac']:.2f}",
-                    _range(row),
+                    span(row),
                     f"{row['min_ms']:.1f}",
                     "-" if row["p50_ms"] is None else f"{row['p50_ms']:.1f}",
                     f"{row['min_ms'] / row['floor_ms']:.2f}",
@@ -41,7 +41,7 @@ def board_table(result: Result | None = None) -> str:
     boards = list(result["boards"].values())
     rows = []
     for name in boards[0]["prediction"]:
-        ranges = [_range(board["prediction"][name]) for board in boards]
+        ranges = [span(board["prediction"][name]) for board in boards]
         rows.append((*_words(name), *ranges))
     columns = [f"{board['name']}, {board['power_mode']}" for board in boards]
     return table(("predicted ms", "mode", "precision", *columns), rows)
@@ -53,7 +53,8 @@ def _words(name: str) -> tuple[str, str, str]:
     return preset, mode, precision
 
 
-def _range(row: Result) -> str:
+def span(row: Result) -> str:
+    """From the floor to the upper end, in milliseconds."""
     return f"{_short(row['floor_ms'])} to {_short(row['cautious_ms'])}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,8 @@ import pytest
 from ast_edge.cli import main
 from ast_edge.train.config import preset
 from ast_edge.train.network import AstNetwork
-from benchmarks.accuracy import study
+from benchmarks.accuracy import measure, study
 from benchmarks.common import network_size
-from benchmarks.common.command import module
-from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("row", study.ROWS, ids=lambda row: row.name)
@@ -26,17 +24,24 @@ def test_every_row_of_the_study_is_a_configuration(
     assert "expected a data folder" in capsys.readouterr().err
 
 
-def test_the_study_says_what_is_left_to_do(tmp_path: Path) -> None:
-    words = (tmp_path / "product", "--weights", tmp_path, "--work", tmp_path, "--list", "--only", "stage_3")
-    done = subprocess.run(
-        [*module("accuracy.measure"), *words],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    left = [line.partition(":")[0] for line in done.stdout.splitlines()]
-    kept = ROOT / "benchmarks" / "results" / "accuracy" / "stage_3_rgb_0.json"
-    assert left == ([] if kept.exists() else ["stage_3_rgb_0"])
+def test_the_study_lists_what_has_no_result_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All jobs of a row at first; one fewer when its result is there."""
+    monkeypatch.setattr(measure, "KEPT", tmp_path)
+    words = ("product", "--weights", "weights", "--work", "work", "--list", "--only", "stages_23")
+    monkeypatch.setattr(sys, "argv", ["measure", *words])
+    (row,) = (row for row in study.ROWS if row.name == "stages_23")
+    jobs = [f"stages_23_{mode}_{seed}" for mode in row.modes for seed in row.seeds]
+    assert len(jobs) > 1
+
+    def listed() -> list[str]:
+        assert measure.main() == 0
+        return [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+
+    assert listed() == jobs
+    (tmp_path / f"{jobs[0]}.json").touch()
+    assert listed() == jobs[1:]
 
 
 def test_the_paper_network_costs_what_is_known() -> None:

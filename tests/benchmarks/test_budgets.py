@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,23 @@ def test_the_first_verdict_of_nano_comes_soon(nano: Path) -> None:
     assert 20e6 < found["resident_bytes"] < 1e9
 
 
-def test_the_wheels_budget_is_one(tmp_path: Path) -> None:
+def test_an_expensive_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of work at import counts, half a second of sleep does not."""
+    body = "import time\nend = time.process_time() + 0.5\n"
+    (tmp_path / "busy.py").write_text(body + "while time.process_time() < end: pass\n")
+    (tmp_path / "idle.py").write_text("import time\ntime.sleep(0.5)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert startup.import_cpu_s("busy", 1) > 0.45 > startup.MAX_IMPORT_CPU_S
+    assert startup.import_cpu_s("idle", 1) < 0.2
+
+
+def test_the_wheel_is_as_large_as_what_it_holds(tmp_path: Path) -> None:
     assert startup.MAX_WHEEL_BYTES == MAX_WHEEL_BYTES
-    assert startup.wheel_bytes(tmp_path) < MAX_WHEEL_BYTES
+    size = startup.wheel_bytes(tmp_path)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = sum(entry.compress_size for entry in archive.infolist())
+    assert packed < size < MAX_WHEEL_BYTES
 
 
 def test_installed_sizes_hold_what_an_extra_brings() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,22 +31,42 @@ def dry_run(script: str, *words: object) -> str:
     return done.stdout
 
 
-def test_every_benchmark_has_a_dry_run() -> None:
-    """What is a command, by its `main`, but for the tables, which are compared, and what other tests run."""
+def commands() -> dict[str, Path]:
+    """What is a command, by its `main`: the module's name below `benchmarks`, and its file."""
+    found = {}
     for path in sorted(BENCHMARKS.rglob("*.py")):
-        names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
-        command = "main" in names and "__main__" in path.read_text()
-        if command and path.name not in ELSEWHERE:
-            assert "--dry-run" in path.read_text(), path
+        text = path.read_text(encoding="utf-8")
+        names = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+        if "main" in names and "__main__" in text:
+            found[".".join(path.relative_to(BENCHMARKS).with_suffix("").parts)] = path
+    return found
+
+
+def test_every_benchmark_goes_through_a_dry_run_in_some_test() -> None:
+    """A test names each command in a call that has `--dry-run`, or `ELSEWHERE` says what stands for it."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    calls = set(re.findall(r'(?:dry_run|module)\(\s*"([a-z0-9_.]+)"', tests))
+    found = commands()
+    assert len(found) > 10
+    assert {name for name, path in found.items() if path.name not in ELSEWHERE} <= calls
+    assert set(ELSEWHERE) <= {path.name for path in found.values()}
+
+
+@pytest.mark.parametrize("name", ["speed.cpp", "speed.startup", "accuracy.int8", "line.latency"])
+def test_a_dry_run_is_an_option(name: str) -> None:
+    done = subprocess.run([*module(name), "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "--dry-run" in done.stdout
 
 
 # Why a command has none: what stands for it is run by other tests.
 ELSEWHERE = {
-    "tables.py": "compared with the README by test_readme.py",
+    "tables.py": "compared with README and docs by tests/docs/test_readme.py",
     "fault_storm.py": "its short form, every fault once, is test_storm.py",
     "run_anomalib.py": "runs in anomalib's environment; its orchestrator has a dry run",
     "score.py": "runs on what run_anomalib.py wrote",
     "worker.py": "a part of speed.py",
+    "engine_side.py": "a part of day.py",
+    "torch_side.py": "a part of day.py",
     "prepare_ast.py": "makes the networks that speed.py takes; its parts are tested in test_peers.py",
     "storm_station.py": "a part of fault_storm.py",
     "camera_server.py": "a part of latency.py",

@@ -74,8 +74,8 @@ def test_the_tables_have_a_row_for_each_network(dry_run: Path) -> None:
     cells = {row.split(" | ")[0]: row.split(" | ")[5:8] for row in rows}
     eager = cells.pop("| AST, `nano` as plain PyTorch, rgb, fp32")
     assert eager[:2] == ["-", "-"]
-    assert "(" in eager[2]
-    assert all("(" in found[0] and "(" in found[1] and found[2] == "-" for found in cells.values())
+    assert float(eager[2]) > 0
+    assert all(float(found[0]) > 0 and float(found[1]) > 0 and found[2] == "-" for found in cells.values())
     assert len(table.engine_table(dry_run).splitlines()[2:]) == 5
 
 

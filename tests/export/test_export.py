@@ -128,15 +128,18 @@ def test_batches(depth_run: Path, tmp_path: Path, batch: int) -> None:
             assert anomaly_map.shape == rows.anomaly_map.shape
 
 
-def test_a_batch_of_pictures(rgb_run: Path, tmp_path: Path) -> None:
-    """The trunk too takes any batch."""
+def test_a_batch_of_pictures(rgb_run: Path, rgb_model: Path, tmp_path: Path) -> None:
+    """The trunk too takes any batch, and judges a part as the model for single parts does."""
     export_run(rgb_run, tmp_path / "model.onnx", batch=-1, precisions=())
     references, _ = load_references(read_model_file(tmp_path / "model.onnx"))
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (score,) = session.run(["score"], references.inputs)
     assert np.allclose(score, references.score, rtol=1e-4)
-    with Inspector.open(tmp_path / "model.onnx") as inspector:
-        assert inspector.inspect(render(3, None, size=64).image, colour="rgb").verdict in {"pass", "reject"}
+    picture = render(3, None, size=64).image
+    with Inspector.open(tmp_path / "model.onnx") as inspector, Inspector.open(rgb_model) as alone:
+        found, expected = (each.inspect(picture, colour="rgb") for each in (inspector, alone))
+    assert found.score == pytest.approx(expected.score, rel=1e-4)
+    assert (found.verdict, expected.threshold) == (expected.verdict, found.threshold)
 
 
 # What is refused, and then leaves nothing
