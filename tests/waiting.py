@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+
+from benchmarks.common.counterparts import free_port, listens
+
+__all__ = ["free_port", "listens", "program", "running", "wait_for"]
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 20.0) -> None:
@@ -18,21 +21,6 @@ def wait_for(condition: Callable[[], object], within_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.005)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections on this port of 127.0.0.1."""
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def program(name: str, package: str) -> str:

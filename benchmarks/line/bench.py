@@ -22,9 +22,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.common.command import environment, module
+from benchmarks.common.counterparts import free_port
 from benchmarks.line.broker import Broker
 from benchmarks.line.camera import SERIAL, FakeCamera
-from benchmarks.line.plc import COUNTER, Plc, free_port
+from benchmarks.line.plc import COUNTER, Plc
 from benchmarks.line.scene import Scene
 from benchmarks.line.stream import StreamCamera
 

@@ -10,7 +10,6 @@ with Plc(folder) as plc:
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.common.command import environment, module
+from benchmarks.common.counterparts import free_port, listens
 
 # The server's map, said here again: importing it would need pymodbus's server in every process.
 COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
@@ -177,16 +177,3 @@ def _written(at_ns: int, words: list[int]) -> Written:
 
     score = long(4) - (1 << 32) * (long(4) >> 31)
     return Written(at_ns, long(0), words[2], words[3], score, *(long(at) for at in range(6, 16, 2)))
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0

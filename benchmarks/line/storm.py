@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.common.command import environment, module
+from benchmarks.common.counterparts import free_port
 from benchmarks.line.broker import Broker
 from benchmarks.line.camera import SERIAL, FakeCamera
-from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc, free_port
+from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc
 
 TOKEN = "of one storm only"  # noqa: S105 (of a station that lives for the storm only)
 CAMERA = f"gige://{SERIAL}?trigger=software&exposure_us=10000&packet_size=9000"

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, TensorProto
 
+from benchmarks.common.macs import LAYERS, macs
 from benchmarks.roofline.layers import constants
 
-_LAYERS = {"Conv", "Gemm", "MatMul"}
 _NUMBERS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8}
 Shapes = dict[str, tuple[int, ...]]
 
@@ -48,11 +48,11 @@ def macs_of(model: ModelProto) -> int:
         for value in (*graph.value_info, *graph.input, *graph.output)
     }
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in _constants(model)}
-    layers = [node for node in graph.node if node.op_type in _LAYERS]
+    layers = [node for node in graph.node if node.op_type in LAYERS]
     names = {name for node in layers for name in (*node.input[:2], node.output[0])}
     unknown = sorted(name for name in names if not all(shapes.get(name, (0,))))
     shapes |= _observed(model, unknown)
-    return sum(_macs(node, shapes) for node in layers)
+    return sum(macs(node, shapes) for node in layers)
 
 
 def bytes_of(path: Path) -> int:
@@ -91,11 +91,3 @@ def _observed(model: ModelProto, names: list[str]) -> Shapes:
         zeros[given.name] = np.zeros([dim.dim_value for dim in kind.shape.dim], dtype)
     found = session.run(names, zeros)
     return {name: array.shape for name, array in zip(names, found, strict=True)}
-
-
-def _macs(node: NodeProto, shapes: Shapes) -> int:
-    left, right, out = (shapes[name] for name in (node.input[0], node.input[1], node.output[0]))
-    if node.op_type == "Conv":
-        return prod(out) * prod(right[1:])
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return prod(out) * left[-2 if transposed else -1]

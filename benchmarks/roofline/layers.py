@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
+from benchmarks.common.macs import LAYERS, macs
+
 _BYTES: dict[int, int] = {
     TensorProto.FLOAT: 4,
     TensorProto.FLOAT16: 2,
@@ -25,7 +27,6 @@ _BYTES: dict[int, int] = {
     TensorProto.DOUBLE: 8,
 }
 _NAMES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
-_LAYERS = {"Conv", "Gemm", "MatMul"}
 # They name memory anew or are done while a graph is loaded; Q/DQ pairs are part of the layers around them.
 _FREE = {
     *("Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape"),
@@ -119,7 +120,7 @@ class _Graph:
     def network(self) -> Network:
         layers, elements = [], []
         for node in self.graph.node:
-            if node.op_type in _LAYERS:
+            if node.op_type in LAYERS:
                 layers.append(self._layer(node))
             elif node.op_type not in _FREE and not self.constant.issuperset(filter(None, node.input)):
                 elements.append(self._element(node))
@@ -131,7 +132,7 @@ class _Graph:
         return Layer(
             name=node.name,
             precision=_NAMES.get(stored[0], "fp32"),
-            macs=self._macs(node),
+            macs=macs(node, self.shapes),
             bytes=self._traffic((*inputs, node.output[0]), stored),
             kind=self._kind(node),
         )
@@ -162,15 +163,6 @@ class _Graph:
         if readers and all(node.op_type == "QuantizeLinear" for node in readers):
             return self.kinds.get(readers[0].output[0], TensorProto.INT8)
         return self.kinds.get(name, TensorProto.FLOAT)
-
-    def _macs(self, node: NodeProto) -> int:
-        weight, output = self.shapes[node.input[1]], self.shapes[node.output[0]]
-        size = int(np.prod(output, dtype=np.int64))
-        if node.op_type == "Conv":
-            return size * int(np.prod(weight[1:], dtype=np.int64))
-        if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
-            return size * weight[-1]
-        return size * weight[-2 if len(weight) > 1 else 0]
 
     def _kind(self, node: NodeProto) -> str:
         if node.op_type != "Conv":

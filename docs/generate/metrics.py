@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from benchmarks.common.counterparts import free_port
 from docs.generate.markdown import code, table
 
 HEAD = """# Metrics
@@ -66,7 +66,7 @@ def scrape() -> str:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        port = _free_port()
+        port = free_port()
         model = write_tiny_model(folder)
         file = folder / "line.toml"
         file.write_text(LINE.format(model=model, port=port), encoding="utf-8")
@@ -99,10 +99,3 @@ def _labels(text: str, name: str) -> list[str]:
     for labels in re.findall(rf"^{name}(?:_total|_bucket|_sum|_count)?\{{(.*?)\}} ", text, re.MULTILINE):
         found |= dict.fromkeys(re.findall(r"(\w+)=", labels))
     return [code(label) for label in found if label != "le"]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

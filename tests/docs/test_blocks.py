@@ -69,6 +69,7 @@ def environment(desk: Path) -> dict[str, str]:
         "PATH": os.pathsep.join([str(desk / ".bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "export")]),
         "AST_EDGE_CACHE": str(desk / ".cache"),
+        "OMP_NUM_THREADS": "1",
     }
 
 

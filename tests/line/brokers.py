@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,45 +17,22 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.waiting import free_port, listens, program, wait_for
+from benchmarks.common import counterparts
+from tests.waiting import program, wait_for
 
 
-class Mosquitto:
-    """A broker with a port and a configuration of its own; it may die, freeze and come back."""
+class Mosquitto(counterparts.Mosquitto):
+    """The broker; skips the test where it is not installed."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        """Settings by default: everybody may do everything, and it remembers clients when told to."""
-        self.port = free_port()
-        self._program = program("mosquitto", "mosquitto")
-        self._file = folder / "mosquitto.conf"
-        # Started by root it would become somebody who may not read what the test wrote.
-        lines = [f"listener {self.port} 127.0.0.1", f"user {getpass.getuser()}"]
-        lines += settings or ("allow_anonymous true", "persistence true", f"persistence_location {folder}/")
-        self._file.write_text("\n".join([*lines, "log_dest none", ""]))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [self._program, "-c", str(self._file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        wait_for(lambda: listens(self.port))
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+        program("mosquitto", "mosquitto")
+        super().__init__(folder, *settings)
 
     def remember(self, listener: Listener) -> None:
-        """Have it write down, for its next life, that this listener is to be told."""
+        """Have the broker save this listener's session for its next start."""
         self.signal(signal.SIGUSR1)
-        file = self._file.with_name("mosquitto.db")
+        file = self.file.with_name("mosquitto.db")
         wait_for(lambda: file.exists() and listener.name.encode() in file.read_bytes())
-
-    def kill(self) -> None:
-        """Also from the freezer."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @contextmanager
