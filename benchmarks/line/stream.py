@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.common.command import environment, module
-from benchmarks.line.plc import free_port
+from benchmarks.common.counterparts import free_port
 
 
 class StreamCamera:
