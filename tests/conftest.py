@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +23,11 @@ settings.load_profile("ast-edge")
 SLOW_FIXTURES = {"runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model"}
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests slow that need a trained network; leave out those for a process with another driver."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests slow that need a trained network."""
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-    if os.environ.get("AST_EDGE_STANDIN") != "1":
-        elsewhere = [item for item in items if item.get_closest_marker("driver")]
-        items[:] = [item for item in items if item not in elsewhere]
-        config.hook.pytest_deselected(items=elsewhere)
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +118,6 @@ def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported model of mode depth with its FP16 twin, the cheapest; read only.
-
-    A process on the software driver, on which PyTorch does not start, gets it made by another one.
-    """
-    if ready := os.environ.get("AST_EDGE_DEPTH_MODEL"):
-        return Path(ready)
+    """The exported model of mode depth with its FP16 twin, the cheapest; read only."""
     found: Path = small().small_model(tmp_path_factory, "depth")
     return found

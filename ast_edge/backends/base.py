@@ -99,11 +99,7 @@ class Backend(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except BackendError:
-            if value is None:  # else the first error is the one to tell
-                raise
+        self.close()
 
 
 @dataclass(frozen=True, eq=False)

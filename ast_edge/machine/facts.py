@@ -20,6 +20,7 @@ PACKAGES = (
     "onnxruntime",
     "openvino",
     "tensorrt",
+    "pycuda",
     "numpy",
     "pillow",
     "opencv-python-headless",

@@ -37,7 +37,7 @@ from ast_edge.model.outside import tensors_outside
 from ast_edge.model.wire import BYTES, VARINT, Field, WireError, bytes_field, scan
 
 # Names of the nodes that an FP16 model computes in FP16, and an INT8 model may in INT8, begin so.
-HALF_SCOPES = ("/trunk/body/", "/student/")
+HALF_SCOPES = ("/trunk/body/", "/memories/trunk/body/", "/student/")
 
 MAX_FILE_BYTES = (1 << 31) - 1
 MAX_MANIFEST_BYTES = 16 << 20

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ast_edge.errors import UsageError, WeightsError
-from ast_edge.train.config import BackboneConfig
+from ast_edge.train.config import BackboneConfig, TrainConfig
 from ast_edge.train.packaged import PACKAGES, packaged_state
 from ast_edge.wording import meant
 
@@ -21,7 +21,7 @@ AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes 
 
 
 class Trunk(nn.Module):
-    """uint8 RGB [N,S,S,3] -> features [N,C,h,h]; always in evaluation mode, never trained."""
+    """uint8 RGB [N,S,S,3] -> the map of each stage [N,C,h,h]; always in evaluation mode, never trained."""
 
     mean: Tensor
     std: Tensor
@@ -40,15 +40,19 @@ class Trunk(nn.Module):
         """Stay in evaluation mode: batch-norm statistics of a frozen network must not move."""
         return super().train(mode=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalise, extract, average each stage, bring all to the coarsest grid and concatenate them."""
+    def features(self, image: Tensor) -> Tensor:
+        """All stages on the coarsest grid, concatenated: [N,C,h,h]."""
+        return pooled(self(image))
+
+    def forward(self, image: Tensor, shrink: int = 1) -> list[Tensor]:
+        """Average the picture down by `shrink`, normalise, extract, average each stage's neighbourhoods."""
         # Float first: TensorRT has uint8 only at a network's border, where nothing but a cast may read it.
-        x = (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
+        x = image.float().permute(0, 3, 1, 2)
+        x = ((x if shrink == 1 else F.avg_pool2d(x, shrink)) - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
         if self.channels_last:
             maps = [level.permute(0, 3, 1, 2) for level in maps]
-        coarsest = min(level.shape[-1] for level in maps)
-        return torch.cat([_pooled(neighbours(level, self.neighbourhood), coarsest) for level in maps], dim=1)
+        return [neighbours(level, self.neighbourhood) for level in maps]
 
 
 class EfficientNetCut(nn.Module):
@@ -87,7 +91,13 @@ def neighbours(level: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(level, size, stride=1, padding=size // 2, count_include_pad=True)
 
 
-def _pooled(level: Tensor, size: int) -> Tensor:
+def pooled(levels: Sequence[Tensor]) -> Tensor:
+    """All stages averaged down to the coarsest grid, one after the other: [N,C,h,h]."""
+    coarsest = min(level.shape[-1] for level in levels)
+    return torch.cat([_averaged(level, coarsest) for level in levels], dim=1)
+
+
+def _averaged(level: Tensor, size: int) -> Tensor:
     factor = level.shape[-1] // size
     return level if factor == 1 else F.avg_pool2d(level, factor)
 
@@ -100,6 +110,13 @@ def build_trunk(config: BackboneConfig, image_size: int) -> Trunk:
     trunk = Trunk(body, config)
     _check_grid(trunk, config, image_size)
     return trunk
+
+
+def build_trunks(config: TrainConfig) -> tuple[Trunk | None, Trunk | None]:
+    """The network's backbone, None in mode depth, and the memories' further one, if any; without weights."""
+    own = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
+    further = config.further_backbone
+    return own, None if further is None else build_trunk(further, config.image_size)
 
 
 def _create(config: BackboneConfig) -> nn.Module:
@@ -135,6 +152,14 @@ def describe_timm(name: str, stages: tuple[int, ...]) -> BackboneConfig:
         mean=network.pretrained_cfg["mean"],
         std=network.pretrained_cfg["std"],
     )
+
+
+def finest_stride(backbone: BackboneConfig, stages: tuple[int, ...]) -> int:
+    """The stride of the finest of these stages; that of the backbone where it is cut by its blocks."""
+    if not stages:
+        return backbone.stride
+    network: Any = _create(backbone.model_copy(update={"stages": stages}))
+    return int(min(network.feature_info.reduction()))
 
 
 def _fix_same_padding(body: nn.Module, nominal_size: int) -> None:
@@ -177,7 +202,7 @@ def _static(module: Any, size: int) -> StaticPad:
 def _check_grid(trunk: Trunk, config: BackboneConfig, image_size: int) -> None:
     try:
         with torch.inference_mode():
-            shape = trunk(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
+            shape = trunk.features(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
     except (RuntimeError, AssertionError, ValueError) as exc:
         raise UsageError(
             f"backbone {config.describe()}: does not take pictures of {image_size} pixels ({exc}); choose "

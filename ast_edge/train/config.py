@@ -102,6 +102,26 @@ class StudentConfig(_Strict):
     hard_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
+class MemoryConfig(_Strict):
+    """One memory of patches of good parts, in the modes with pictures (see `ast_edge.train.memory`)."""
+
+    # The network's own backbone, with these of its stages, or one more, given whole.
+    stages: tuple[int, ...] = ()
+    backbone: BackboneConfig | None = None
+    stride: Positive = 8  # of the finest stage: size of the backbone's picture divided by size of the map
+    shrink: Positive = 1  # the picture is averaged down by this factor before the backbone sees it
+    components: Positive | None = None  # principal components, whitened; None: channels as they are
+    patches: Positive = 1000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MemoryConfig:
+        if bool(self.stages) == (self.backbone is not None):
+            raise ValueError("give either stages of the network's own backbone or another backbone")
+        if self.backbone is not None and not self.backbone.stages:
+            raise ValueError("a memory's backbone is given by its stages")
+        return self
+
+
 class TrainConfig(_Strict):
     """Everything that decides what a run on given data produces."""
 
@@ -111,6 +131,7 @@ class TrainConfig(_Strict):
     image_size: Positive
     teacher: TeacherConfig
     student: StudentConfig
+    memories: tuple[MemoryConfig, ...] = ()  # fused with teacher and student; the paper has none
     aggregation: Aggregation
     smoothing: NonNegative = 0.0  # of the map, standard deviation in its pixels; the paper has none
     mask: MaskWeights = "binary"  # paper, "Teacher"; the published code keeps fractions
@@ -143,10 +164,42 @@ class TrainConfig(_Strict):
         check_aggregation(self.aggregation, self.map_size)
         return self
 
+    @model_validator(mode="after")
+    def _memories_fit(self) -> TrainConfig:
+        if self.memories and self.mode == "depth":
+            raise ValueError("memories are of pictures; mode depth has none, so give no memories")
+        if len({memory.backbone for memory in self.memories} - {None}) > 1:
+            raise ValueError("memories share one more backbone at most beside the network's own")
+        for memory in self.memories:
+            if missing := set(memory.stages) - set(self.backbone.stages):
+                raise ValueError(f"a memory's stage {min(missing)} is none of {self.backbone.describe()}")
+            coarsest = memory.shrink * (memory.backbone or self.backbone).stride
+            if self.image_size % coarsest:
+                raise ValueError(
+                    f"image_size {self.image_size} is not a multiple of {coarsest}, which a memory needs; "
+                    f"choose {self.image_size // coarsest * coarsest + coarsest}, or give no memories"
+                )
+        grids = {self.image_size // (memory.shrink * memory.stride) for memory in self.memories}
+        if any(self.map_size % grid for grid in grids | {self.grid}):
+            raise ValueError(f"the grids {sorted(grids | {self.grid})} are not multiples of one another")
+        return self
+
+    @property
+    def further_backbone(self) -> BackboneConfig | None:
+        """What memories see through beside the network's own backbone."""
+        return next((memory.backbone for memory in self.memories if memory.backbone is not None), None)
+
+    @property
+    def grid(self) -> int:
+        """Rows and columns of what teacher and student see."""
+        return self.image_size // self.backbone.stride
+
     @property
     def map_size(self) -> int:
-        """Rows and columns of the anomaly map."""
-        return self.image_size // self.backbone.stride
+        """Rows and columns of the anomaly map: the finest grid of all distances."""
+        return max(
+            self.grid, *(self.image_size // (memory.shrink * memory.stride) for memory in self.memories), 1
+        )
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -164,9 +217,20 @@ B5 = BackboneConfig(name="tf_efficientnet_b5.aa_in1k", last_block=5, stride=32, 
 RESNET18 = BackboneConfig(name="resnet18", stages=(1, 2, 3), stride=16, neighbourhood=3)
 _HALF = (0.5, 0.5, 0.5)
 LITE0 = BackboneConfig(
-    name="tf_efficientnet_lite0", stages=(2, 3), stride=16, neighbourhood=3, mean=_HALF, std=_HALF
+    name="tf_efficientnet_lite0", stages=(2, 3), stride=16, mean=_HALF, std=_HALF, neighbourhood=3
 )
 LITE1 = LITE0.model_copy(update={"name": "tf_efficientnet_lite1"})
+
+
+# EfficientNet's channels are few and far from independent: its memories are whitened. ResNet's are not.
+_SEEN = MemoryConfig(stages=(2, 3))
+_SEEN_WHITENED = MemoryConfig(stages=(2, 3), components=96)
+BALANCED_MEMORIES = (
+    _SEEN,
+    _SEEN.model_copy(update={"shrink": 2}),
+    MemoryConfig(backbone=LITE1, components=96),
+)
+NANO_MEMORIES = (_SEEN_WHITENED, _SEEN_WHITENED.model_copy(update={"shrink": 2}))
 
 
 def preset(name: PresetName, mode: Mode) -> TrainConfig:
@@ -197,8 +261,9 @@ def preset(name: PresetName, mode: Mode) -> TrainConfig:
         preset=name,
         backbone=LITE0 if small else RESNET18,
         image_size=256,
-        teacher=TeacherConfig(hidden=32 if small else 64, clamp=1.9, epochs=32 if small else 16),
+        teacher=TeacherConfig(hidden=24 if small else 64, clamp=1.9, epochs=32 if small else 16),
         student=StudentConfig(width=64, blocks=2, epochs=16 if small else 12, hard_share=0.05),
+        memories=() if mode == "depth" else NANO_MEMORIES if small else BALANCED_MEMORIES,
         aggregation="max",
         smoothing=0.7,
         standardise="channel",

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -166,7 +167,7 @@ class Extraction:
                 )
             maps["features"][done : done + len(features)] = features
             if "mask" in maps:
-                maps["mask"][done : done + len(features)] = inputs["foreground"].numpy()
+                maps["mask"][done : done + len(features)] = self._mask(inputs["foreground"])
             done += len(features)
             for array in maps.values():
                 array.flush()
@@ -181,6 +182,12 @@ class Extraction:
         with torch.inference_mode():
             features: NDArray[np.float32] = extract(self.trunk, image, depth).cpu().numpy()
         return features
+
+    def _mask(self, foreground: Tensor) -> NDArray[np.float32]:
+        """The mask on the features' grid: a place counts if any of the map's places in it does."""
+        finer = foreground.shape[-1] // self.config.grid
+        mask: NDArray[np.float32] = F.max_pool2d(foreground, finer).numpy()
+        return mask
 
     def _done(self) -> int:
         """Parts that lie whole in the cache; 0, to fill it anew, where it is damaged or does not say."""
@@ -200,7 +207,7 @@ class Extraction:
         return {name: self.folder / f"{name}.npy" for name in names}
 
     def _create(self) -> dict[str, Any]:
-        count, grid = len(self.samples), self.config.map_size
+        count, grid = len(self.samples), self.config.grid
         channels = {"features": feature_channels(self.trunk, self.config), "mask": 1}
         (self.folder / "progress.json").unlink(missing_ok=True)
         for name, path in self._paths().items():

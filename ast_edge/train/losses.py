@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ast_edge.model.manifest import Aggregation
+from ast_edge.verdict.fusion import FLOOR
 from ast_edge.verdict.scoring import top_count
 
 
@@ -39,6 +40,16 @@ def smooth(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return anomaly_map
+    smoothed = smooth_within(anomaly_map, mask, sigma)
+    return smoothed if mask is None else mask[:, 0].to(anomaly_map.dtype) * smoothed
+
+
+def smooth_within(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
+    """The same, but the result does not carry the mask: the part's own level up to its border and beyond."""
+    if sigma == 0:
+        if mask is None:
+            return anomaly_map
+        return torch.where(mask[:, 0] > 0, anomaly_map / mask[:, 0].clamp(min=1e-6), 0)
     reach = math.ceil(3 * sigma)
     line = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * sigma**2))
     line = (line / line.sum()).to(anomaly_map)
@@ -46,7 +57,28 @@ def smooth(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
         return _blur(anomaly_map, line)
     weights = mask[:, 0].to(anomaly_map.dtype)
     # Far from the part both are zero: there the smallest divisor keeps 0 / 0 away.
-    return weights * _blur(anomaly_map, line) / _blur(weights, line).clamp(min=1e-6)
+    return _blur(anomaly_map, line) / _blur(weights, line).clamp(min=1e-6)
+
+
+def log_map(distances: Tensor, mask: Tensor | None, sigma: float, size: int) -> Tensor:
+    """Logarithm of smoothed distances [N,g,g] on a grid of `size` places, bilinear: [N,size,size].
+
+    `mask` [N,1,s,s] may be of a finer grid: a place counts where any of it is the part.
+    """
+    grid = distances.shape[-1]
+    if mask is not None:
+        mask = F.max_pool2d(mask, mask.shape[-1] // grid)
+        distances = distances * mask[:, 0]
+    log = smooth_within(distances, mask, sigma).clamp(min=FLOOR).log()
+    return log if grid == size else enlarged(log[:, None], size // grid).squeeze(1)
+
+
+def enlarged(maps: Tensor, factor: int) -> Tensor:
+    """Maps [N,C,h,h] on a grid `factor` times as fine, bilinear."""
+    if factor == 1:
+        return maps
+    # By a factor and not to a size: a graph with a free batch would compute the size from the batch.
+    return F.interpolate(maps, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def _blur(values: Tensor, line: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from ast_edge.backends.base import Backend, Outputs
 from ast_edge.frames.depth import UNSHUFFLE
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Aggregation, input_specs, output_specs
-from ast_edge.train.backbone import Trunk
+from ast_edge.train.backbone import Trunk, pooled
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.losses import aggregate, distance, smooth
+from ast_edge.train.losses import aggregate, distance, log_map, smooth
+from ast_edge.train.memory import OWN, Memories
 from ast_edge.train.student import Student
 from ast_edge.train.teacher import Teacher
 
@@ -23,15 +24,21 @@ DEPTH_CHANNELS = UNSHUFFLE * UNSHUFFLE
 
 
 def extract(trunk: Trunk | None, image: Tensor | None, depth: Tensor | None) -> Tensor:
-    """Features [N,C,h,h]: the trunk's channels, then 64 of depth, each where the mode has it.
+    """Features [N,C,h,h]: the trunk's channels, then 64 of depth, each where the mode has it."""
+    own = None if trunk is None or image is None else trunk.features(image).float()
+    return with_depth(own, depth)
 
-    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper, "Implementation Details").
+
+def with_depth(own: Tensor | None, depth: Tensor | None) -> Tensor:
+    """The trunk's features [N,C,h,h], if any, then the 64 channels of the depth map, if any.
+
+    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper, "Implementation Details"); one of
+    a finer grid than the trunk's is averaged down to it first.
     """
-    parts = []
-    if trunk is not None and image is not None:
-        parts.append(trunk(image).float())
+    parts = [] if own is None else [own]
     if depth is not None:
-        parts.append(F.pixel_unshuffle(depth, UNSHUFFLE))
+        finer = 1 if own is None else depth.shape[-1] // (UNSHUFFLE * own.shape[-1])
+        parts.append(F.pixel_unshuffle(depth if finer == 1 else F.avg_pool2d(depth, finer), UNSHUFFLE))
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
@@ -41,7 +48,7 @@ def feature_channels(trunk: Trunk | None, config: TrainConfig) -> int:
     if trunk is not None:
         size = config.image_size
         with torch.inference_mode():
-            channels += trunk(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
+            channels += trunk.features(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
     return channels
 
 
@@ -61,30 +68,66 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.std
 
 
-class AstNetwork(nn.Module):
-    """Trunk, teacher and student as one network (paper, "Method")."""
+class JudgingNetwork(nn.Module):
+    """From inputs to score and map, with teacher and student in whichever form a subclass has them."""
 
-    def __init__(self, config: TrainConfig, trunk: Trunk | None) -> None:
-        super().__init__()
-        channels = feature_channels(trunk, config)
-        self.aggregation: Aggregation = config.aggregation
-        self.smoothing = config.smoothing
-        self.trunk = trunk
-        self.standardise = Standardise(channels)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            self.teacher = Teacher(channels, config.map_size, config.teacher)
-            self.student = Student(channels, config.map_size, config.student)
+    aggregation: Aggregation
+    smoothing: float
+    trunk: Trunk | None
+    standardise: Standardise
+    memories: Memories | None
+
+    def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised features to z of teacher and student, each [N,C,h,h]."""
+        raise NotImplementedError
 
     def forward(
         self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
-        features = self.standardise(extract(self.trunk, image, depth))
-        z_teacher, _ = self.teacher(features)
-        difference = distance(z_teacher, self.student(features), foreground)
-        anomaly_map = smooth(difference, foreground, self.smoothing)
+        if self.memories is None:
+            features = self.standardise(extract(self.trunk, image, depth))
+            difference = distance(*self.latents(features), foreground)
+            anomaly_map = smooth(difference, foreground, self.smoothing)
+        else:
+            anomaly_map = self.memories.fused(self.log_distances(image, depth, foreground))
+            anomaly_map = anomaly_map if foreground is None else anomaly_map * foreground[:, 0]
         return aggregate(anomaly_map, foreground, self.aggregation), anomaly_map
+
+    def log_distances(
+        self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logarithm of each smoothed distance, the student's and then each memory's: [N,h,h] each.
+
+        With a foreground only the part's places enter, and only there the values mean anything.
+        """
+        # Mode depth has no memories, so there is a picture.
+        assert self.memories is not None and self.trunk is not None and image is not None  # noqa: S101, PT018
+        levels = self.memories.levels(self.trunk, image)
+        features = self.standardise(with_depth(pooled(levels[OWN]).float(), depth))
+        distances = [distance(*self.latents(features), None), *self.memories(levels)]
+        return [log_map(each, foreground, self.smoothing, self.memories.map_size) for each in distances]
+
+
+class AstNetwork(JudgingNetwork):
+    """Trunk, teacher and student as one network (paper, "Method"), and the memories beside them."""
+
+    def __init__(self, config: TrainConfig, trunk: Trunk | None, other: Trunk | None = None) -> None:
+        super().__init__()
+        channels = feature_channels(trunk, config)
+        self.aggregation = config.aggregation
+        self.smoothing = config.smoothing
+        self.trunk = trunk
+        self.standardise = Standardise(channels)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.teacher = Teacher(channels, config.grid, config.teacher)
+            self.student = Student(channels, config.grid, config.student)
+        self.memories = None if trunk is None or not config.memories else Memories(config, trunk, other)
+
+    def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """z of teacher and student."""
+        return self.teacher(features)[0], self.student(features)
 
 
 class TorchBackend(Backend):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ast_edge.errors import UsageError
-from ast_edge.train.backbone import describe_timm
-from ast_edge.train.config import B5, TrainConfig, changed, preset
+from ast_edge.train.backbone import describe_timm, finest_stride
+from ast_edge.train.config import B5, BackboneConfig, MemoryConfig, TrainConfig, changed, preset
 from ast_edge.wording import meant
 
 AUTO = "auto"
@@ -59,7 +59,11 @@ def configured(given: dict[str, Any]) -> TrainConfig:
         )
     if "backbone" in rest:
         neighbourhood = config.backbone.neighbourhood  # the preset's, whichever network it is of
-        changes["backbone"] = {"neighbourhood": neighbourhood} | _backbone(rest.pop("backbone"))
+        backbone = BackboneConfig.model_validate(
+            {"neighbourhood": neighbourhood} | _backbone(rest.pop("backbone"))
+        )
+        changes["backbone"] = backbone.model_dump()
+        changes["memories"] = [memory.model_dump() for memory in _memories(config, backbone)]
     if "epochs" in rest:
         epochs = rest.pop("epochs")
         numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)
@@ -79,6 +83,19 @@ def _backbone(text: str) -> dict[str, object]:
             f"--backbone {text}: name every stage once, from 0 and in order, as in resnet18:2,3."
         )
     return describe_timm(name, stages).model_dump(exclude={"neighbourhood"})
+
+
+def _memories(config: TrainConfig, backbone: BackboneConfig) -> list[MemoryConfig]:
+    """The preset's memories with another backbone as the network's own: they see the last two of its stages.
+
+    Where it is cut by its blocks there are no stages to see, and only memories of a further backbone stay.
+    """
+    seen = {"stages": backbone.stages[-2:], "stride": finest_stride(backbone, backbone.stages[-2:])}
+    return [
+        memory.model_copy(update={} if memory.backbone is not None else seen)
+        for memory in config.memories
+        if memory.backbone is not None or backbone.stages
+    ]
 
 
 def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:

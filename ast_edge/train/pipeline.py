@@ -27,10 +27,16 @@ from ast_edge.model.manifest import (
 )
 from ast_edge.progress import say, stage
 from ast_edge.train.area import crop_around_parts
-from ast_edge.train.backbone import Trunk, build_trunk, calibrate_batch_norm, load_weights, pretrained_weights
+from ast_edge.train.backbone import (
+    Trunk,
+    build_trunks,
+    calibrate_batch_norm,
+    load_weights,
+    pretrained_weights,
+)
 from ast_edge.train.checking import check_parts
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors, state_digest
-from ast_edge.train.config import TrainConfig
+from ast_edge.train.config import BackboneConfig, TrainConfig
 from ast_edge.train.data import (
     Sample,
     fingerprint,
@@ -47,6 +53,7 @@ from ast_edge.train.folder import already_there, claimed, new_folder
 from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.references import reference_vectors
+from ast_edge.train.remember import fit_fusion, remember
 from ast_edge.train.run import Run, RunConfig, pick_device
 from ast_edge.train.split import Split, parts_text, same_parts, split_parts
 from ast_edge.verdict import scoring
@@ -96,7 +103,7 @@ def train(request: TrainRequest) -> Run:
             logger.info("crop around the parts: %s", config.crop or "the whole frame")
         for name, why in skipped.items():
             logger.warning("left out: %s (%s)", name, why)
-        weights = _prepare_trunk(run, replace(request, config=config), split.train)
+        weights = _prepare_trunks(run, replace(request, config=config), split.train)
         about = RunConfig(
             train=config,
             data=split.describe(),
@@ -165,31 +172,46 @@ def versions() -> dict[str, str]:
     }
 
 
-def _prepare_trunk(run: Run, request: TrainRequest, train_parts: tuple[Sample, ...]) -> str:
-    """Put the backbone's weights into the run folder; say where they came from."""
+def _prepare_trunks(run: Run, request: TrainRequest, train_parts: tuple[Sample, ...]) -> str:
+    """Put the backbones' weights into the run folder; say where those of the network's own came from."""
     config = request.config
     if config.mode == "depth":
         return "none"
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        trunk = build_trunk(config.backbone, config.image_size)
+        trunk, other = build_trunks(config)
+    assert trunk is not None  # noqa: S101  # only mode depth has none
+    origin = _load_weights(trunk, config.backbone, request, train_parts)
+    save_tensors(run.trunk_file, trunk.state_dict())
+    if other is not None and config.further_backbone is not None:
+        # A file of weights is of the network's own backbone; the further one has its package's or timm's.
+        weights = SEEDED if request.weights == SEEDED else None
+        further = _load_weights(
+            other, config.further_backbone, replace(request, weights=weights), train_parts
+        )
+        logger.info("weights of %s for memories: %s", config.further_backbone.describe(), further)
+        save_tensors(run.other_trunk_file, other.state_dict())
+    return origin
+
+
+def _load_weights(
+    trunk: Trunk, backbone: BackboneConfig, request: TrainRequest, train_parts: tuple[Sample, ...]
+) -> str:
     if request.weights is None:
-        origin = pretrained_weights(trunk, config.backbone)
-    elif request.weights == SEEDED:
+        return pretrained_weights(trunk, backbone)
+    if request.weights == SEEDED:
+        config = request.config
         batches = input_batches(train_parts[:_CALIBRATION_PARTS], config, workers=request.workers)
         calibrate_batch_norm(trunk, [inputs["image"] for inputs in batches])
-        origin = f"seed {config.seed}, batch norm calibrated"
-    else:
-        load_weights(trunk, request.weights)
-        origin = f"{printable(Path(request.weights.name))}, sha256 {state_digest(trunk.state_dict())}"
-    save_tensors(run.trunk_file, trunk.state_dict())
-    return origin
+        return f"seed {config.seed}, batch norm calibrated"
+    load_weights(trunk, request.weights)
+    return f"{printable(Path(request.weights.name))}, sha256 {state_digest(trunk.state_dict())}"
 
 
 def _work(run: Run, about: RunConfig, split: Split, device: torch.device, workers: int) -> None:
     """Everything after the trunk's weights lie in the run folder; each step picks up what it finds."""
     config = about.train
-    trunk = run.load_trunk(config)
+    trunk, other = run.load_trunks(config)
     if trunk is not None:
         trunk.to(device)
     parts = _extract(
@@ -197,13 +219,17 @@ def _work(run: Run, about: RunConfig, split: Split, device: torch.device, worker
     )
     if trunk is not None:
         trunk.cpu()
-    network = AstNetwork(config, trunk)
+    network = AstNetwork(config, trunk, other)
     if config.standardise == "channel":
         mean, std = channel_statistics(parts[0])
         network.standardise.mean.copy_(mean)
         network.standardise.std.copy_(std)
     network.to(device)
     _fit(run, network, Parts(*parts, network.standardise), config, device)
+    if network.memories is not None:
+        network.eval()
+        remember(network, split.train, config, device=device, workers=workers)
+        fit_fusion(network, split.holdout, config, device=device, workers=workers)
     _finish(run, about, network, split, device)
 
 

@@ -2,6 +2,7 @@
 
 config.json             what was asked for and what it was trained on
 trunk.safetensors       the frozen backbone (modes rgb and rgbd)
+other_trunk.safetensors a further backbone, where memories see through one
 history.json            loss per epoch on the training parts and on the held-out good parts
 train.log               what happened when
 checkpoint.safetensors  the phase in progress; gone when the run is complete
@@ -29,7 +30,7 @@ from ast_edge.errors import RunError, reason
 from ast_edge.files import sha256_file, write_text
 from ast_edge.model.manifest import ModelSpec, TrainingData
 from ast_edge.model.references import References
-from ast_edge.train.backbone import Trunk, build_trunk
+from ast_edge.train.backbone import Trunk, build_trunks
 from ast_edge.train.checkpoint import load_module, read_tensors
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.network import AstNetwork
@@ -69,6 +70,11 @@ class Run:
     def trunk_file(self) -> Path:
         """The frozen backbone."""
         return self.path / "trunk.safetensors"
+
+    @property
+    def other_trunk_file(self) -> Path:
+        """The further backbone of the memories."""
+        return self.path / "other_trunk.safetensors"
 
     @property
     def checkpoint(self) -> Path:
@@ -184,20 +190,19 @@ class Run:
         data = self.references_file.read_bytes()
         return References.from_bytes(data, self.spec(), str(self.references_file))
 
-    def load_trunk(self, config: TrainConfig) -> Trunk | None:
-        """The frozen backbone, or None in mode depth."""
-        if config.mode == "depth":
-            return None
-        trunk = build_trunk(config.backbone, config.image_size)
-        load_module(trunk, read_tensors(self.trunk_file)[0], self.trunk_file)
-        return trunk
+    def load_trunks(self, config: TrainConfig) -> tuple[Trunk | None, Trunk | None]:
+        """The frozen backbone, None in mode depth, and the memories' further one, if any."""
+        own, other = build_trunks(config)
+        for trunk, path in ((own, self.trunk_file), (other, self.other_trunk_file)):
+            if trunk is not None:
+                load_module(trunk, read_tensors(path)[0], path)
+        return own, other
 
     def load_network(self) -> AstNetwork:
         """The finished network in evaluation mode, on the CPU."""
         self.spec()
         config = self.config().train
-        trunk = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
-        network = AstNetwork(config, trunk)
+        network = AstNetwork(config, *build_trunks(config))
         tensors, _ = read_tensors(self.weights)
         self._require_sealed(self.weights)
         load_module(network, tensors, self.weights)

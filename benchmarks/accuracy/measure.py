@@ -3,11 +3,13 @@
     python -m benchmarks.accuracy.measure DATA --weights FOLDER --work FOLDER
         [--only TEXT] [--list | --dry-run]
 
-Every row of `study.py` is trained with each of its modes and seeds by `ast-edge train` and evaluated by
-`ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime too. What has its result file
-is left out, so the study can be stopped and goes on. FOLDER has the files that the rows name after --weights.
-Nothing is chosen by test labels here: the settings of a row are fixed before it runs, and `ast-edge train`
-sees good parts only. `--dry-run` takes the first row, an epoch of it on small pictures with random weights,
+DATA is one of the sets of `study.SETS`, whose layout and options stand there, or a folder as
+`ast-edge train` takes it. Every row of `study.py` is trained with each of its modes and seeds by
+`ast-edge train` and evaluated by `ast-edge evaluate` in PyTorch; rows marked `export` through ONNX Runtime
+too. What has its result file is left out, so the study can be stopped and goes on. FOLDER has the files that
+the rows name after --weights. Nothing is chosen by test labels here: the settings of a row are fixed before
+it runs, and `ast-edge train` sees good parts only. A run that lies complete in the work folder is evaluated
+and not trained again. `--dry-run` takes the first row, an epoch of it on small pictures with random weights,
 and writes its result into the work folder.
 """
 
@@ -19,6 +21,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ast_edge.cli import main as ast_edge
@@ -29,7 +32,7 @@ from benchmarks.common import machine, network_size
 from benchmarks.common.paths import RESULTS
 
 SCHEMA_VERSION = 2
-KEPT = RESULTS / "accuracy"
+KEPT = RESULTS / "accuracy"  # of the set that the study's rows are about; a folder for each of the others
 DRY_RUN = ("--weights", "seeded", "--epochs", "1", "--image-size", "64", "--set", "student.width=8")
 
 
@@ -59,7 +62,8 @@ def main() -> int:
     options = _arguments()
     jobs = [Job(row, mode, seed) for row in study.ROWS for mode in row.modes for seed in row.seeds]
     jobs = [job for job in jobs if options.only in job.name]
-    results = options.work if options.dry_run else KEPT
+    own = KEPT / options.data.name if options.data.name in study.SETS else KEPT
+    results = options.work if options.dry_run else own
     jobs = jobs[:1] if options.dry_run else [job for job in jobs if not _target(job, results).exists()]
     for job in jobs:
         sys.stdout.write(f"{job.name}: ast-edge train {options.data.name} {' '.join(job.training())}\n")
@@ -72,8 +76,13 @@ def main() -> int:
 def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     run, model = options.work / job.name, options.work / f"{job.name}.onnx"
     seconds: dict[str, float] = {}
-    training = job.training(options.weights, dry_run=options.dry_run)
-    _timed("train", seconds, "train", options.data, "-o", run, *training)
+    layout = study.SETS.get(options.data.name, study.DataSet())
+    training = [*job.training(options.weights, dry_run=options.dry_run), *layout.options]
+    if not Run(run).complete:
+        started = [] if not Run(run).started else ["--resume"]
+        _timed("train", seconds, "train", options.data / layout.train, "-o", run, *training, *started)
+    seconds["train"] = _span_s(Run(run).log)
+    defective = [] if layout.defective is None else ["--defective", options.data / layout.defective]
     engines = {"pytorch": run}
     if job.row.export:
         _timed("export", seconds, "export", run, "-o", model)
@@ -81,7 +90,8 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     figures = {}
     for name, path in engines.items():
         target = options.work / f"{job.name}.{name}.json"
-        _timed(f"evaluate_{name}", seconds, "evaluate", path, options.data, "--json", target)
+        test = (options.data / layout.test, *defective)
+        _timed(f"evaluate_{name}", seconds, "evaluate", path, *test, "--json", target)
         figures[name] = json.loads(target.read_text(encoding="utf-8"))
     history = json.loads(Run(run).history.read_text(encoding="utf-8"))
     spec = Run(run).spec()
@@ -91,7 +101,7 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
         "row": job.row.name,
         "mode": job.mode,
         "seed": job.seed,
-        "command": ["ast-edge", "train", options.data.name, *job.training()],
+        "command": ["ast-edge", "train", options.data.name, *job.training(), *layout.options],
         "dataset": options.data.name,
         "model": spec.model_dump(mode="json", exclude={"calibration"}),
         "training": Run(run).config().train.model_dump(mode="json"),
@@ -108,6 +118,13 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
 
 def _target(job: Job, results: Path) -> Path:
     return results / f"{job.name}.json"
+
+
+def _span_s(log: Path) -> float:
+    """Seconds from the first line of a run's log to its last, which says that it is complete."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    first, last = (datetime.fromisoformat(line[:23].replace(",", ".")) for line in (lines[0], lines[-1]))
+    return (last - first).total_seconds()
 
 
 def _arguments() -> argparse.Namespace:

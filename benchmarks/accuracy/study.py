@@ -22,6 +22,23 @@ class Row:
     export: bool = False
 
 
+@dataclass(frozen=True)
+class DataSet:
+    """Where the parts of a data set lie in its folder, and what its pictures ask of `ast-edge train`."""
+
+    train: str = ""
+    test: str = ""
+    defective: str | None = None
+    options: tuple[str, ...] = ()
+
+
+# The parts of these fill their pictures, or lie anywhere in them: they are judged whole.
+SETS = {
+    "magnetic_tile": DataSet(options=("--mixed-sizes",)),
+    "screw_half": DataSet("good_train", "good_test", "defective"),
+}
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 

@@ -11,12 +11,14 @@ from ast_edge.train.network import AstNetwork, extract
 
 
 def measure(network: AstNetwork, config: TrainConfig) -> dict[str, float]:
-    """GMAC of trunk, teacher and student and in all; millions of parameters in all.
+    """GMAC of trunk, teacher, student and memories and in all; millions of parameters and constants in all.
+
+    `trunk` is one pass of the network's own backbone; what memories see beside it counts among `memories`.
 
     Counted by PyTorch on the unfolded network: convolutions and matrix products only.
     """
     network.eval()
-    inputs = {
+    inputs: dict[str, torch.Tensor] = {
         spec.name: torch.zeros(spec.shape, dtype=torch.uint8 if spec.dtype == "uint8" else torch.float32)
         for spec in input_specs(config.mode, config.preprocessing)
     }
@@ -29,6 +31,11 @@ def measure(network: AstNetwork, config: TrainConfig) -> dict[str, float]:
             with FlopCounterMode(display=False) as counted:
                 part(features)
             gmac[name] = counted.get_total_flops() / 2e9
+        with FlopCounterMode(display=False) as counted:
+            network(**inputs)
+        gmac["memories"] = max(counted.get_total_flops() / 2e9 - sum(gmac.values()), 0.0)
     parameters = sum(p.numel() for p in network.parameters() if p.is_floating_point())
+    if network.memories is not None:
+        parameters += sum(tensor.numel() for tensor in network.memories.each.buffers())
     figures = {f"gmac_{name}": round(value, 4) for name, value in gmac.items()}
     return {**figures, "gmac": round(sum(gmac.values()), 4), "parameters_m": round(parameters / 1e6, 3)}

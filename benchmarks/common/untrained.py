@@ -19,7 +19,7 @@ from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision, Threshold, TrainingData
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
 from ast_edge.model.references import References, reference_path
-from ast_edge.train.backbone import build_trunk
+from ast_edge.train.backbone import build_trunks
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.network import AstNetwork
 from ast_edge_export.fold import FoldedNetwork
@@ -35,8 +35,11 @@ def make_network(config: TrainConfig) -> AstNetwork:
     bounds.
     """
     torch.manual_seed(0)
-    trunk = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
-    network = AstNetwork(config, trunk).eval()
+    network = AstNetwork(config, *build_trunks(config)).eval()
+    if network.memories is not None:
+        for name, values in network.memories.each.named_buffers():
+            if name.endswith(("patches", "whitening")):
+                nn.init.normal_(values)
     # Untrained networks multiply by zero in places: such weights, all alike, would be stored once for several
     # layers, and stay in a cache.
     for name, parameter in network.named_parameters():

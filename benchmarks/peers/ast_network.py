@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ast_edge.model.manifest import Mode, input_specs
-from ast_edge.train.backbone import build_trunk, calibrate_batch_norm
+from ast_edge.train.backbone import build_trunks, calibrate_batch_norm
 from ast_edge.train.config import PresetName, preset
 from ast_edge.train.network import AstNetwork
 from ast_edge.train.teacher import Subnet
@@ -21,11 +21,12 @@ def random_network(name: PresetName, mode: Mode) -> AstNetwork:
     """The preset's network in eager PyTorch, unfolded; the same weights at every call."""
     config = preset(name, mode)
     torch.manual_seed(config.seed)
-    trunk = None if mode == "depth" else build_trunk(config.backbone, config.image_size)
-    if trunk is not None:
-        # Random layers that are not normalised end in values that no trained network has.
-        calibrate_batch_norm(trunk, [torch.randint(0, 256, (1, config.image_size, config.image_size, 3))])
-    network = AstNetwork(config, trunk).eval()
+    trunks = build_trunks(config)
+    for trunk in trunks:
+        if trunk is not None:
+            # Random layers that are not normalised end in values that no trained network has.
+            calibrate_batch_norm(trunk, [torch.randint(0, 256, (1, config.image_size, config.image_size, 3))])
+    network = AstNetwork(config, *trunks).eval()
     for module in network.modules():
         if isinstance(module, Subnet):
             nn.init.constant_(module.gamma, GAMMA)

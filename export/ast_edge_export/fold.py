@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ast_edge.train.losses import aggregate, distance, smooth
-from ast_edge.train.network import AstNetwork, extract
+from ast_edge.train.network import AstNetwork, JudgingNetwork
 from ast_edge.train.student import ResidualBlock, Student
 from ast_edge.train.teacher import ATAN_SCALE, OUTPUT_LIMIT, PixelGlowCoupling, Subnet, Teacher
 
@@ -109,7 +108,7 @@ class FoldedBlock(nn.Module):
         return x + F.leaky_relu(self.conv2(y), self.leaky_slope)
 
 
-class FoldedNetwork(nn.Module):
+class FoldedNetwork(JudgingNetwork):
     """The network as it is traced; the attribute names become the scopes of the graph's nodes."""
 
     def __init__(self, network: AstNetwork) -> None:
@@ -118,19 +117,15 @@ class FoldedNetwork(nn.Module):
         self.smoothing = network.smoothing
         self.trunk = network.trunk
         self.standardise = network.standardise
+        self.memories = network.memories
         with torch.no_grad():
             self.teacher = fold_teacher(network.teacher)
             self.student = FoldedStudent(network.student)
         self.eval().requires_grad_(requires_grad=False)
 
-    def forward(
-        self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
-        features = self.standardise(extract(self.trunk, image, depth))
-        difference = distance(self.teacher(features), self.student(features), foreground)
-        anomaly_map = smooth(difference, foreground, self.smoothing)
-        return aggregate(anomaly_map, foreground, self.aggregation), anomaly_map
+    def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """z of teacher and student."""
+        return self.teacher(features), self.student(features)
 
 
 def fold_teacher(teacher: Teacher) -> nn.Sequential:

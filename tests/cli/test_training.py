@@ -156,7 +156,7 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         ("--mode xyz", "--mode"),
         ("--preset large", "--preset"),
         ("--aggregation median", "aggregation: expected mean, max or topK"),
-        ("--aggregation top17", "the map has only 16 values"),
+        ("--aggregation top65", "the map has only 64 values"),
         ("--smoothing -1", "--smoothing"),
         ("--set width", "--set width: expected KEY=VALUE"),
         ("--set width=3", "--set width=3: there is no setting 'width'; there are backbone.name, "),

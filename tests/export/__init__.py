@@ -14,22 +14,35 @@ from torch import nn
 
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode, input_specs
-from ast_edge.train.backbone import build_trunk, calibrate_batch_norm
-from ast_edge.train.config import BackboneConfig, StudentConfig, TeacherConfig, TrainConfig
+from ast_edge.train.backbone import build_trunks, calibrate_batch_norm
+from ast_edge.train.config import BackboneConfig, MemoryConfig, StudentConfig, TeacherConfig, TrainConfig
 from ast_edge.train.network import AstNetwork
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.trace import trace
 
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
-SIZE, GRID = 64, 4
+SIZE = 64
 # "same" gives the trunk padding layers of its own, as the B5 of the paper has them.
 BACKBONE = BackboneConfig(
     name="test_efficientnet", stages=(2, 3), stride=16, pad_type="same", neighbourhood=3
 )
 
+# Every kind: the network's own backbone, the same on a smaller picture, a further one with whitened channels.
+MEMORIES = (
+    MemoryConfig(stages=(2, 3), patches=7),
+    MemoryConfig(stages=(2, 3), shrink=2, patches=7),
+    MemoryConfig(
+        backbone=BackboneConfig(name="test_efficientnet", stages=(1, 2), stride=8),
+        stride=4,
+        components=5,
+        patches=7,
+    ),
+)
+
 
 def tiny_config(mode: Mode) -> TrainConfig:
     return TrainConfig(
+        memories=MEMORIES if mode == "rgbd" else (),
         mode=mode,
         preset="nano",
         backbone=BACKBONE,
@@ -45,15 +58,15 @@ def tiny_network(mode: Mode) -> AstNetwork:
     """A network in which nothing is neutral: gammas, batch-norm statistics, standardisation, trunk."""
     torch.manual_seed(MODES.index(mode))
     config = tiny_config(mode)
-    trunk = None if mode == "depth" else build_trunk(config.backbone, SIZE)
-    if trunk is not None:
+    trunks = build_trunks(config)
+    for trunk in filter(None, trunks):
         calibrate_batch_norm(trunk, [torch.from_numpy(tiny_inputs(mode, 8)["image"])])
-    network = AstNetwork(config, trunk).eval()
+    network = AstNetwork(config, *trunks).eval()
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if name.endswith("gamma"):
                 value.fill_(0.7)
-            elif name.startswith("standardise"):
+            elif name.startswith(("standardise", "memories.each", "memories.weights")):
                 value.uniform_(0.5, 1.5)
         for module in network.student.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -66,11 +79,12 @@ def tiny_network(mode: Mode) -> AstNetwork:
 def tiny_inputs(mode: Mode, batch: int, seed: int = 0) -> dict[str, Array]:
     """Inputs of a model file: a picture of noise, depth about zero, and a foreground with an outside."""
     rng = np.random.default_rng(seed)
-    foreground = rng.integers(0, 5, (batch, 1, GRID, GRID)).astype(np.float32) / 4
+    grid = tiny_config(mode).map_size
+    foreground = rng.integers(0, 5, (batch, 1, grid, grid)).astype(np.float32) / 4
     foreground[:, :, 1, 1] = 1
     every: dict[str, Array] = {
         "image": rng.integers(0, 256, (batch, SIZE, SIZE, 3), dtype=np.uint8),
-        "depth": rng.normal(0, 1, (batch, 1, 8 * GRID, 8 * GRID)).astype(np.float32),
+        "depth": rng.normal(0, 1, (batch, 1, 8 * grid, 8 * grid)).astype(np.float32),
         "foreground": foreground,
     }
     return {spec.name: every[spec.name] for spec in input_specs(mode, tiny_config(mode).preprocessing)}

@@ -24,6 +24,7 @@ NETWORK = {
     *("Cast", "Constant", "Transpose", "AveragePool", "Unsqueeze", "Squeeze"),
 }
 DEPTH = {"Reshape", "Greater", "Where", "ReduceMax", "TopK", "Flatten"}
+MEMORIES = {"ReduceMin", "Log", "Resize", "MaxPool"}
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +70,18 @@ def test_only_a_cast_reads_a_uint8_tensor(scratch: Path) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_only_plain_operators(mode: Mode, batch: int, scratch: Path) -> None:
     count = Counter(node.op_type for node in traced(mode, batch, scratch).graph.node)
-    assert set(count) <= NETWORK | (set() if mode == "rgb" else DEPTH)
+    memories = MEMORIES if tiny_config(mode).memories else set()
+    assert set(count) <= NETWORK | memories | (set() if mode == "rgb" else DEPTH)
     # One permutation, one split and two coefficients per coupling; two affine halves of each.
     assert count["Split"] == 4 + 8
-    assert count["Gather"] == 4 + (mode != "rgb")  # and the foreground's channel
-    assert (count["Atan"], count["Exp"], count["Relu"] >= 8, count["Clip"]) == (
-        8,
-        8,
-        True,
-        4 + (mode == "rgbd"),
-    )
+    distances = 1 + len(tiny_config(mode).memories)
+    fused = distances > 1
+    # And the foreground's channel, with memories on each of the three grids too.
+    assert count["Gather"] == 4 + (mode != "rgb") + 3 * fused
+    assert (count["Atan"], count["Exp"], count["Log"]) == (8, 8 + fused, distances * fused)
+    assert count["Relu"] >= 8
+    # Of the flow; with a foreground of its blurred weights; of each logarithm, and of each memory's distance.
+    assert count["Clip"] >= 4 + (mode == "rgbd") + (2 * distances - 1) * fused
     assert count["LeakyRelu"] == 1 + 2 * 2
 
 

@@ -67,7 +67,7 @@ def test_trunk_and_student_are_half_and_everything_else_is_not(mode: Mode, batch
             halves.add(node.name)
     assert all(name.startswith(HALF_SCOPES) for name in halves)
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
-    full = ("/teacher/", "/Conv")  # the flow, and the smoothing of the map
+    full = ("/teacher/", "/memories/each", "/Conv")  # the flow, the memories, the smoothing of the map
     assert convolutions & halves == {name for name in convolutions if not name.startswith(full)}
     assert any(name.startswith("/student/") for name in halves)
     assert any(name.startswith("/trunk/body/") for name in halves) == (mode != "depth")
@@ -156,7 +156,10 @@ def test_graph_of_someone_else_is_refused() -> None:
         [value("y", TensorProto.FLOAT, [1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    with pytest.raises(ModelError, match=r"no convolution under /trunk/body/ or /student/; give one made"):
+    with pytest.raises(
+        ModelError,
+        match=r"no convolution under /trunk/body/ or /memories/trunk/body/ or /student/; give one made",
+    ):
         to_mixed_precision(model)
 
 

@@ -116,7 +116,7 @@ def block_35(network: Any, x: Tensor) -> Tensor:
 
 def test_b5_gives_304_channels_at_stride_32_with_17_54_million_parameters(authors: Any) -> None:
     with torch.no_grad():
-        assert authors(pictures(2)).shape == (2, 304, SIZE // 32, SIZE // 32)
+        assert authors.features(pictures(2)).shape == (2, 304, SIZE // 32, SIZE // 32)
     assert round(sum(p.numel() for p in authors.parameters()) / 1e6, 2) == 17.54
     assert [len(stage) for stage in authors.body.blocks] == [3, 5, 5, 7, 7, 9]
     assert {m.eps for m in authors.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
@@ -172,7 +172,7 @@ def test_picture_is_normalised_and_stages_are_pooled_to_the_coarsest_in_order() 
     x = ((image / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
         fine, coarse = plain.forward_intermediates(x, indices=[2, 3], intermediates_only=True)
-        found = trunk(image)
+        found = trunk.features(image)
     means = fine.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
     assert fine.shape[-1] == 2 * coarse.shape[-1]
     torch.testing.assert_close(found, torch.cat((means, coarse), dim=1), rtol=1e-4, atol=1e-5)
@@ -189,7 +189,7 @@ def test_each_stage_is_averaged_with_zeros_beyond_the_border_before_it_is_pooled
             F.pad(level, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1).mean((-1, -2))
             for level in trunk.body(x)
         )
-        found = averaging(image)
+        found = averaging.features(image)
     means = fine.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
     torch.testing.assert_close(found, torch.cat((means, coarse), dim=1), rtol=1e-4, atol=1e-5)
     corner = neighbours(torch.ones(1, 1, 4, 4), 3)[0, 0, 0]
@@ -199,7 +199,7 @@ def test_each_stage_is_averaged_with_zeros_beyond_the_border_before_it_is_pooled
 def test_features_are_the_trunks_channels_then_64_of_depth() -> None:
     trunk, image = build_trunk(RESNET, 64), pictures(1, 64)
     depth = torch.arange(32.0 * 32).view(1, 1, 32, 32)
-    found, own = extract(trunk, image, depth), trunk(image)
+    found, own = extract(trunk, image, depth), trunk.features(image)
     assert torch.equal(found[:, :-64], own)
     for dy, dx in ((0, 0), (0, 7), (3, 5), (7, 7)):
         assert torch.equal(found[0, own.shape[1] + 8 * dy + dx], depth[0, 0, dy::8, dx::8])
@@ -220,11 +220,11 @@ def test_trunk_stays_in_evaluation_mode_when_the_network_is_trained() -> None:
     trunk = build_trunk(RESNET, 32)
     network = AstNetwork(config, trunk).train()
     before, image = deepcopy(trunk.state_dict()), pictures(3, 32)
-    first = trunk(image)
+    first = trunk.features(image)
     assert network.student.training
     network(image)[0].sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
-    assert torch.equal(trunk(image), first)
+    assert torch.equal(trunk.features(image), first)
     assert all(not p.requires_grad and p.grad is None for p in trunk.parameters())
     assert not any(module.training for module in trunk.train().modules())
 
@@ -305,7 +305,7 @@ def test_weight_file_is_loaded_whole(tmp_path: Path, config: BackboneConfig) -> 
     with torch.no_grad():
         expected = plain.forward_intermediates(x, indices=list(config.stages), intermediates_only=True)
         found = trunk.body(x)
-        assert trunk(pictures(1, 160)).shape[1:] == (sum(y.shape[1] for y in expected), 10, 10)
+        assert trunk.features(pictures(1, 160)).shape[1:] == (sum(y.shape[1] for y in expected), 10, 10)
     for ours, theirs in zip(found, expected, strict=True):
         ours_first = ours.permute(0, 3, 1, 2) if trunk.channels_last else ours
         torch.testing.assert_close(ours_first, theirs, rtol=1e-4, atol=1e-4)

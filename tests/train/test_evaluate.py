@@ -200,6 +200,7 @@ def test_the_parts_trained_on_are_refused_whatever_was_held_out(tmp_path: Path, 
     small: dict[str, object] = {
         "backbone.stages": (1,),
         "backbone.stride": 4,
+        "memories": (),
         "image_size": 32,
         "teacher.epochs": 1,
         "student.epochs": 1,

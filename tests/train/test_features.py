@@ -39,7 +39,12 @@ FINGERPRINT = "0" * 64
 
 
 def config_for(mode: Mode, **changes: object) -> TrainConfig:
-    small: dict[str, object] = {"image_size": 64, "backbone.stages": (2,), "backbone.stride": 8}
+    small: dict[str, object] = {
+        "image_size": 64,
+        "backbone.stages": (2,),
+        "backbone.stride": 8,
+        "memories": (),
+    }
     return changed(preset("balanced", mode), small | changes)
 
 
@@ -110,7 +115,7 @@ def test_data_mode_and_the_order_of_the_parts_decide_the_key() -> None:
 
 def test_trunk_and_its_weights_decide_the_key(rgb_run: Path) -> None:
     config = Run(rgb_run).config().train
-    trunk = Run(rgb_run).load_trunk(config)
+    trunk = Run(rgb_run).load_trunks(config)[0]
     assert trunk is not None
     of_weights = cache_key(FINGERPRINT, config, trunk, held_out=())
     another_cut = changed(config, {"backbone.stages": (1, 2)})
@@ -137,7 +142,7 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_features_are_those_of_the_network(
     runs: dict[Mode, Path], product: Path, mode: Mode, tmp_path: Path
 ) -> None:
-    trunk = Run(runs[mode]).load_trunk(config_for(mode))
+    trunk = Run(runs[mode]).load_trunks(config_for(mode))[0]
     job = extraction(product, tmp_path, mode, trunk)
     told: list[int] = []
     found = job.run(told.append)
@@ -158,7 +163,7 @@ def test_features_are_those_of_the_network(
 def test_a_full_cache_is_read_and_not_computed_again(
     rgb_run: Path, product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trunk = Run(rgb_run).load_trunk(config_for("rgb"))
+    trunk = Run(rgb_run).load_trunks(config_for("rgb"))[0]
     assert trunk is not None
     job = extraction(product, tmp_path, "rgb", trunk)
     first = job.run(nothing).features.copy()
@@ -171,7 +176,7 @@ def test_a_full_cache_is_read_and_not_computed_again(
 def test_an_interrupted_extraction_goes_on_to_the_same_bytes(
     rgb_run: Path, product: Path, tmp_path: Path
 ) -> None:
-    trunk = Run(rgb_run).load_trunk(config_for("rgb"))
+    trunk = Run(rgb_run).load_trunks(config_for("rgb"))[0]
     extraction(product, tmp_path / "whole", "rgb", trunk).run(nothing)
 
     job = extraction(product, tmp_path / "stopped", "rgb", trunk)
@@ -248,7 +253,7 @@ def test_a_bad_picture_is_named_and_nothing_is_counted_beyond_it(
     shutil.copytree(product / "train", data / "train")
     bad = data / "train" / "good" / "rgb" / "010.png"
     bad.write_bytes(bad.read_bytes()[:200])
-    trunk = Run(rgb_run).load_trunk(config_for("rgb"))
+    trunk = Run(rgb_run).load_trunks(config_for("rgb"))[0]
     job = replace(extraction(data, tmp_path / "cache", "rgb", trunk), workers=workers)
     with pytest.raises(DataError, match=r"rgb/010\.png"):
         job.run(nothing)

@@ -207,7 +207,7 @@ def test_missing_or_truncated_weights_are_refused_by_name(copied: Run, name: str
     load = (
         copied.load_network
         if name.startswith("weights")
-        else lambda: copied.load_trunk(copied.config().train)
+        else lambda: copied.load_trunks(copied.config().train)
     )
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RunError, match=rf"{name}: cannot be read"):

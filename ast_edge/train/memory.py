@@ -1,0 +1,192 @@
+"""Patch memories: how far each place is from the nearest patch of good parts (PatchCore, CVPR 2022).
+
+A memory errs differently from teacher and student: it knows no likelihood, so rare but normal places are as
+good as frequent ones, and it is compared with them by `ast_edge.verdict.fusion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ast_edge.errors import UsageError
+from ast_edge.train.backbone import Trunk
+from ast_edge.train.config import MemoryConfig, TrainConfig
+from ast_edge.train.losses import enlarged
+
+View = tuple[bool, int]  # through the further backbone or the network's own; of the picture averaged down by
+OWN: View = (False, 1)
+POOL = 40_000  # patches of good parts, drawn at random, that the memory's are chosen from
+PROJECTION = 64  # distances between patches are compared in this many random directions
+STD_FLOOR = 0.05  # of the median deviation: dividing by next to nothing would only amplify rounding
+RIDGE = 1e-3  # of the largest variance: directions that good parts hardly use are not blown up beyond it
+
+
+class PatchMemory(nn.Module):
+    """Stages of a backbone [N,C_i,h_i,h_i] -> mean squared distance to the nearest patch, [N,h,h].
+
+    The stages are brought to the finest grid and standardised; with `components` they are projected on that
+    many principal directions of good parts, each of them brought to the same variance.
+    """
+
+    mean: Tensor
+    std: Tensor
+    whitening: Tensor
+    patches: Tensor
+
+    def __init__(self, config: MemoryConfig, channels: int) -> None:
+        super().__init__()
+        kept = min(config.components or channels, channels)
+        self.whitened = config.components is not None
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+        if self.whitened:
+            self.register_buffer("whitening", torch.zeros(kept, channels, 1, 1))
+        self.register_buffer("patches", torch.zeros(config.patches, kept))
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Distances of all places, never negative."""
+        x = self._described((joined(stages) - self.mean) / self.std)
+        # |x - m|^2 = |x|^2 - 2 x.m + |m|^2: a convolution of one place with every patch as a filter.
+        products = F.conv2d(x, -2 * self.patches[:, :, None, None], self.patches.square().sum(dim=1))
+        return (products.amin(dim=1) / self.patches.shape[1] + x.square().mean(dim=1)).clamp(min=0.0)
+
+    @torch.no_grad()
+    def learn(self, pool: Tensor, seed: int) -> None:
+        """Choose the patches, and how places are described, from `pool` [P,C], patches of good parts."""
+        std = pool.std(dim=0)
+        self.mean.copy_(pool.mean(dim=0).view_as(self.mean))
+        self.std.copy_(std.clamp(min=max(STD_FLOOR * float(std.median()), 1e-6)).view_as(self.std))
+        described = (pool - self.mean.flatten()) / self.std.flatten()
+        if self.whitened:
+            self.whitening.copy_(_whitening(described, len(self.whitening))[:, :, None, None])
+            described = described @ self.whitening[:, :, 0, 0].T
+        chosen = coreset(described, len(self.patches), seed)
+        # Fewer patches than there is room for: the first again, which changes no distance.
+        self.patches.copy_(described[chosen + chosen[:1] * (len(self.patches) - len(chosen))])
+
+    def _described(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.whitening) if self.whitened else x
+
+
+class Memories(nn.Module):
+    """All memories of a network, the further backbone that some of them see through, and the fusion.
+
+    `other` is that backbone, needed when the configuration names one. `weights` [K+1] and `offset` are those
+    of `ast_edge.verdict.fusion`, the student's distance first.
+    """
+
+    weights: Tensor
+    offset: Tensor
+
+    def __init__(self, config: TrainConfig, own: Trunk, other: Trunk | None) -> None:
+        super().__init__()
+        self.trunk = other
+        self.map_size = config.map_size
+        self.views: list[View] = [(each.backbone is not None, each.shrink) for each in config.memories]
+        self.positions = [
+            [config.backbone.stages.index(at) for at in each.stages] for each in config.memories
+        ]
+        picture = torch.zeros(1, config.image_size, config.image_size, 3, dtype=torch.uint8)
+        with torch.inference_mode():
+            stages = self.stages(self.levels(own, picture))
+        self.each = nn.ModuleList(
+            PatchMemory(memory, sum(stage.shape[1] for stage in seen))
+            for memory, seen in zip(config.memories, stages, strict=True)
+        )
+        _check_grids(config, [max(stage.shape[-1] for stage in seen) for seen in stages])
+        self.register_buffer("weights", torch.full((len(self.each) + 1,), 1 / (len(self.each) + 1)))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def levels(self, own: Trunk, image: Tensor) -> dict[View, list[Tensor]]:
+        """The stages of every view of pictures uint8 [N,S,S,3], the network's own view first."""
+        levels = {}
+        for further, shrink in dict.fromkeys([OWN, *self.views]):
+            trunk = self.trunk if further else own
+            assert trunk is not None  # noqa: S101  # the caller gives what the configuration names
+            levels[further, shrink] = trunk(image, shrink)
+        return levels
+
+    def stages(self, levels: dict[View, list[Tensor]]) -> list[list[Tensor]]:
+        """What each memory sees of `levels`."""
+        return [
+            [levels[view][at] for at in positions] if positions else levels[view]
+            for view, positions in zip(self.views, self.positions, strict=True)
+        ]
+
+    def forward(self, levels: dict[View, list[Tensor]]) -> list[Tensor]:
+        """The distances of each memory, [N,h,h] on its own grid."""
+        return [memory(seen) for memory, seen in zip(self.each, self.stages(levels), strict=True)]
+
+    def fused(self, logs: Sequence[Tensor]) -> Tensor:
+        """The anomaly map [N,h,h] of log-distances [N,h,h]; the torch copy of `verdict.fusion.fused`."""
+        weighted = [weight * log for weight, log in zip(self.weights, logs, strict=True)]
+        return torch.exp(sum(weighted[1:], weighted[0]) - self.offset)
+
+
+def _check_grids(config: TrainConfig, grids: Sequence[int]) -> None:
+    for memory, grid in zip(config.memories, grids, strict=True):
+        expected = config.image_size // (memory.shrink * memory.stride)
+        if grid != expected:
+            raise UsageError(
+                f"memory of {(memory.backbone or config.backbone).describe()}: its finest map is "
+                f"{grid}x{grid}, not {expected}x{expected} as a stride of {memory.stride} would make it."
+            )
+
+
+def joined(stages: Sequence[Tensor]) -> Tensor:
+    """Stages [N,C_i,h_i,h_i] on the finest of their grids, one after the other: [N,C,h,h]."""
+    finest = max(stage.shape[-1] for stage in stages)
+    return torch.cat([resized(stage, finest) for stage in stages], dim=1)
+
+
+def resized(maps: Tensor, size: int) -> Tensor:
+    """Maps [N,C,h,h] on a grid of `size` places, a multiple of theirs, bilinear."""
+    return enlarged(maps, size // maps.shape[-1])
+
+
+def coreset(patches: Tensor, count: int, seed: int) -> list[int]:
+    """Indices of at most `count` of `patches` [P,C], each the farthest from those chosen before it.
+
+    Greedy k-centre on a random projection, as in PatchCore: rare patches stay, frequent ones are thinned out.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    directions = min(PROJECTION, patches.shape[1])
+    if patches.shape[1] > directions:
+        patches = patches @ torch.randn(patches.shape[1], directions, generator=generator)
+    squares = patches.square().sum(dim=1)
+    distances = torch.full((len(patches),), torch.inf)
+    chosen: list[int] = []
+    farthest = int(torch.randint(len(patches), (1,), generator=generator))
+    for _ in range(min(count, len(patches))):
+        chosen.append(farthest)
+        to_new = squares + squares[farthest] - 2 * (patches @ patches[farthest])
+        distances = torch.minimum(distances, to_new)
+        farthest = int(distances.argmax())
+    return chosen
+
+
+def drawn(places: Tensor, inside: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
+    """`count` patches [count,C] of one part's `places` [C,h,h], at random; all of them where there are fewer.
+
+    With `inside`, bool [h,h], only those.
+    """
+    patches = places.flatten(1).T
+    if inside is not None:
+        patches = patches[inside.flatten()]
+    return patches[torch.randperm(len(patches), generator=generator)[:count]]
+
+
+def _whitening(described: Tensor, kept: int) -> Tensor:
+    """Rows [kept,C]: principal directions of `described` [P,C] by size, their variances made equal.
+
+    The mean of the variances stays what it was, so that distances keep their unit.
+    """
+    variances, directions = torch.linalg.eigh(described.T.double() @ described.double() / len(described))
+    variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]
+    scale = (variances.mean() / (variances + RIDGE * variances[0]).clamp(min=1e-12)).sqrt()
+    rows: Tensor = (directions * scale).T.float()
+    return rows
