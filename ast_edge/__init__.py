@@ -10,11 +10,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 from ast_edge.telemetry import switch_off
+from ast_edge.version import VERSION
 
 if TYPE_CHECKING:
     from ast_edge.inspector import Inspection, Inspector
 
-__version__ = "0.2.0"
+__version__ = VERSION
 __all__ = ["Inspection", "Inspector", "__version__"]
 
 switch_off()

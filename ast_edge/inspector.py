@@ -263,4 +263,8 @@ class Inspector:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BackendError:
+            if value is None:  # else the first error is the one to tell
+                raise

@@ -29,7 +29,8 @@ step_format() {
   local tool
   tool=$(newest clang-format)
   has "${tool:-clang-format}" || return 0
-  find "$here" -name '*.[ch]pp' -o -name '*.[ch]' | grep -v /build/ | xargs "$tool" --dry-run --Werror
+  find "$here" "$here/../tests/standin" -name '*.[ch]pp' -o -name '*.[ch]' | grep -v /build/ |
+    xargs "$tool" --style=file:"$here/.clang-format" --dry-run --Werror
 }
 
 step_release() { make_in release && tests_in release; }

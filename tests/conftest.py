@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,11 @@ def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported model of mode depth with its FP16 twin, the cheapest; read only."""
+    """The exported model of mode depth with its FP16 twin, the cheapest; read only.
+
+    A process on the software driver, on which PyTorch does not start, gets it made by another one.
+    """
+    if ready := os.environ.get("AST_EDGE_DEPTH_MODEL"):
+        return Path(ready)
     found: Path = small().small_model(tmp_path_factory, "depth")
     return found

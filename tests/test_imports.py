@@ -26,7 +26,6 @@ NOT_ON_THE_DEVICE = (
     "onnxruntime",
     "openvino",
     "tensorrt",
-    "pycuda",
     "sklearn",
     "scipy",
     "matplotlib",
@@ -35,8 +34,8 @@ NOT_ON_THE_DEVICE = (
     "ast_edge.train",
     "ast_edge_export",
 )
-# What imports TensorRT, pycuda or onnx at its top; others import these when they have found them.
-GPU_MODULES = ("ast_edge.trt.", "ast_edge.backends.tensorrt.", "ast_edge.cuda.slots.")
+# What imports TensorRT or onnx at its top; others import these when they have found them.
+GPU_MODULES = ("ast_edge.trt.", "ast_edge.backends.tensorrt.")
 OPTIONAL_MODULES = (
     *GPU_MODULES,
     "ast_edge.model.half_precision.",
@@ -108,7 +107,7 @@ def test_only_the_modules_for_the_gpu_name_its_packages() -> None:
     for path in (ROOT / "ast_edge").rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if re.search(
-            r"^\s*(import|from) (tensorrt|pycuda)\b", path.read_text(encoding="utf-8"), re.MULTILINE
+            r"^\s*(import|from) (tensorrt|tensorrt_rtx)\b", path.read_text(encoding="utf-8"), re.MULTILINE
         ):
             naming.add(name)
     assert naming

@@ -99,7 +99,11 @@ class Backend(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BackendError:
+            if value is None:  # else the first error is the one to tell
+                raise
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.cuda.device import Device, find_device, missing_for_tensorrt
+from ast_edge.cuda.driver import free_memory, primary_context
+from ast_edge.cuda.owner import Owner
 from ast_edge.errors import AstEdgeError, BackendError, ParityError, UsageError, reason
 from ast_edge.files import cache_root, write_text
 from ast_edge.model.engine_file import (
@@ -34,13 +35,14 @@ from ast_edge.model.engine_file import (
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, read_model_file
 from ast_edge.model.references import load_references
+from ast_edge.version import VERSION
 
 if TYPE_CHECKING:
     from ast_edge.backends.tensorrt import TensorRtBackend
 
 _HOW_TO_GET_THEM = (
-    "on a Jetson they come with JetPack (`sudo apt install nvidia-jetpack`, then a virtual environment made "
-    "with --system-site-packages and `pip install pycuda`), on a desktop with the NVIDIA driver and "
+    "on a Jetson it comes with JetPack (`sudo apt install nvidia-jetpack`, then a virtual environment made "
+    "with --system-site-packages), on a desktop with the NVIDIA driver and "
     '`pip install "ast-edge[tensorrt]"`'
 )
 _MIB = 1 << 20
@@ -158,7 +160,7 @@ def workspace_mib(free_bytes: int, asked: int | None) -> int:
 
 @dataclass(frozen=True)
 class _Builder:
-    """One build; imports TensorRT and pycuda, which were found."""
+    """One build; imports TensorRT, which was found."""
 
     source: ModelFile
     target: Path
@@ -191,14 +193,12 @@ class _Builder:
             build=build,
             proven=proven,
             built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            ast_edge=version("ast-edge"),
+            ast_edge=VERSION,
         )
         return write_engine_file(self.target, plan, kernels, info)
 
     def _plan(self, tensorrt: str) -> tuple[memoryview, Build]:
         """The plan, built on a thread that owns a context of its own, and what it was built with."""
-        from ast_edge.cuda.owner import Owner  # noqa: PLC0415
-        from ast_edge.cuda.slots import free_memory, primary_context  # noqa: PLC0415
         from ast_edge.trt.build import Request, build_plan  # noqa: PLC0415
         from ast_edge.trt.log import Log  # noqa: PLC0415
 

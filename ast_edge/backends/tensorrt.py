@@ -1,7 +1,8 @@
-"""TensorRT on the GPU: plans built here by `ast-edge build-engine`. Imports TensorRT and pycuda."""
+"""TensorRT on the GPU: plans built here by `ast-edge build-engine`. Imports TensorRT."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -17,9 +18,10 @@ from ast_edge.backends.base import FrameBackend, Outputs, PartOutputs
 from ast_edge.backends.settling import settled
 from ast_edge.cuda.compile import compiled_kernels, source_sha256
 from ast_edge.cuda.device import Device, find_device
+from ast_edge.cuda.driver import Freeing, primary_context
 from ast_edge.cuda.owner import Owner
 from ast_edge.cuda.plan import FrameLayout, check_status
-from ast_edge.cuda.slots import Layouts, Slot, Wiring, primary_context
+from ast_edge.cuda.slots import Layouts, Slot, Wiring
 from ast_edge.errors import BackendError, FrameError
 from ast_edge.frames.levels import levels_from_sums
 from ast_edge.frames.part import Part
@@ -146,8 +148,10 @@ class TensorRtBackend(FrameBackend):
             # Waits for the GPU, so that the owner can start the next part meanwhile.
             self._waiter = Owner(partial(primary_context, device.index), "ast-edge-cuda-wait")
         except BaseException:
-            self._owner.call(self._release)
-            self._owner.close()
+            with contextlib.suppress(BackendError):  # the first error is the one to tell
+                self._owner.call(self._release)
+            with contextlib.suppress(BackendError):
+                self._owner.close()
             raise
 
     def _load(self, plan: memoryview, build: Build, wiring: Wiring) -> None:
@@ -228,22 +232,22 @@ class TensorRtBackend(FrameBackend):
         return PartOutputs(score, anomaly_map, levels, not empty, stages)
 
     def _close(self) -> None:
-        self._waiter.close()
-        try:
-            self._owner.call(self._release)
-        finally:
-            self._owner.close()
+        freeing = Freeing()
+        freeing.do(self._waiter.close)
+        freeing.do(partial(self._owner.call, self._release))
+        freeing.do(self._owner.close)
+        freeing.finish()
 
     def _release(self) -> None:
         """Slots, contexts, engine, runtime: in this order."""
+        freeing = Freeing()
+        for slot, _ in self._slots:
+            freeing.do(slot.close)
+        self._slots.clear()
         engine: Engine | None = getattr(self, "_engine", None)
-        try:
-            for slot, _ in self._slots:
-                slot.close()
-        finally:
-            self._slots.clear()
-            if engine is not None:
-                engine.close()
+        if engine is not None:
+            engine.close()
+        freeing.finish()
 
 
 def _layouts(part: Part) -> tuple[Layouts, dict[str, NDArray[Any]]]:

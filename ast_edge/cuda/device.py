@@ -10,9 +10,9 @@ import ctypes
 import importlib.util
 from dataclasses import dataclass
 
+from ast_edge.cuda.driver import ask, library
 from ast_edge.errors import BackendError
 
-_PACKAGES = ("tensorrt", "pycuda")
 # Numbers of the attributes asked for, as cuda.h has them.
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
@@ -40,18 +40,15 @@ class Device:
 def missing_for_tensorrt() -> tuple[str, ...]:
     """What this machine lacks to build or run engines, in words; empty when nothing is missing."""
     # find_spec instead of an import: it answers in microseconds and loads no library.
-    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    problems = []
-    if absent:
-        words = ("s", "are") if len(absent) > 1 else ("", "is")
-        problems.append(f"the Python package{words[0]} {' and '.join(absent)} {words[1]} not installed")
+    absent = importlib.util.find_spec("tensorrt") is None
+    problems = ("the Python package tensorrt is not installed",) if absent else ()
     return (*problems, *filter(None, (driver_problem(),)))
 
 
 def driver_problem() -> str | None:
     """Why the CUDA driver is not usable, in words, or None; leaves the GPU alone."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = library()
     except OSError:
         return "there is no NVIDIA driver (libcuda.so.1 is not found)"
     status = int(driver.cuInit(0))
@@ -62,17 +59,16 @@ def find_device(index: int = 0) -> Device:
     """The facts of GPU `index`. Raises BackendError where there is no driver or no such GPU."""
     if problem := driver_problem():
         raise BackendError(f"{problem}.")
-    driver = ctypes.CDLL("libcuda.so.1")
     count, handle = ctypes.c_int(), ctypes.c_int()
-    _ask(driver, "cuDeviceGetCount", ctypes.byref(count))
+    ask("cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= index < count.value:
         raise BackendError(f"there is no GPU {index}: this machine has {count.value}, counted from 0.")
-    _ask(driver, "cuDeviceGet", ctypes.byref(handle), ctypes.c_int(index))
+    ask("cuDeviceGet", ctypes.byref(handle), ctypes.c_int(index))
     name, memory, version = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int()
-    _ask(driver, "cuDeviceGetName", name, ctypes.c_int(len(name)), handle)
-    _ask(driver, "cuDeviceTotalMem_v2", ctypes.byref(memory), handle)
-    _ask(driver, "cuDriverGetVersion", ctypes.byref(version))
-    major, minor, integrated = (_attribute(driver, what, handle) for what in (_MAJOR, _MINOR, _INTEGRATED))
+    ask("cuDeviceGetName", name, ctypes.c_int(len(name)), handle)
+    ask("cuDeviceTotalMem_v2", ctypes.byref(memory), handle)
+    ask("cuDriverGetVersion", ctypes.byref(version))
+    major, minor, integrated = (_attribute(what, handle) for what in (_MAJOR, _MINOR, _INTEGRATED))
     return Device(
         index,
         name.value.decode(errors="replace"),
@@ -83,13 +79,7 @@ def find_device(index: int = 0) -> Device:
     )
 
 
-def _attribute(driver: ctypes.CDLL, what: int, handle: ctypes.c_int) -> int:
+def _attribute(what: int, handle: ctypes.c_int) -> int:
     value = ctypes.c_int()
-    _ask(driver, "cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(what), handle)
+    ask("cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(what), handle)
     return value.value
-
-
-def _ask(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
-    status = int(getattr(driver, function)(*arguments))
-    if status:
-        raise BackendError(f"the NVIDIA driver's {function} failed (it answers {status}).")

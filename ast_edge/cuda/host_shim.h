@@ -11,6 +11,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -209,13 +210,22 @@ int launch(void (*kernel)(Arguments...), const unsigned* grid, const unsigned* b
 
 #endif
 
+// Writes what each argument of a kernel is: its bytes, and 16 more for an address.
+template <typename... Arguments>
+int describe(void (*)(Arguments...), void** arguments) {
+    const std::size_t sizes[] = {sizeof(Arguments) + (std::is_pointer<Arguments>::value ? 16 : 0)...};
+    for (const std::size_t size : sizes) *arguments++ = reinterpret_cast<void*>(size);
+    return 0;
+}
+
 }  // namespace ast_edge_host
 
 #define AST_EDGE_TRY(kernel) \
     if (std::strcmp(name, #kernel) == 0) \
-        return ast_edge_host::launch(kernel, grid, block, shared_bytes, arguments)
+        return grid == nullptr ? ast_edge_host::describe(kernel, arguments) \
+                               : ast_edge_host::launch(kernel, grid, block, shared_bytes, arguments)
 
-// Defined once, below the kernels: launches the kernel called `name`. 0 when it ran, 1 for an unknown name,
-// 2 for a block of more than one dimension.
+// Defined once, below the kernels: launches the kernel called `name`; without a grid it only describes the arguments.
+// 0 when it did, 1 for an unknown name, 2 for a block of more than one dimension.
 extern "C" int ast_edge_launch(const char* name, const unsigned* grid, const unsigned* block,
                                unsigned shared_bytes, void** arguments);

@@ -1,21 +1,20 @@
 """A part on its way through the GPU: memory that is allocated once, and a graph that is captured once.
 
 Everything here belongs to the thread that owns the context, but for `Slot.fill`, which only writes to pinned
-memory. Imports pycuda.
+memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pycuda.driver as cuda
 from numpy.typing import NDArray
 
+from ast_edge.cuda.driver import Buffer, Freeing, Module, Pinned, Stream, doing
 from ast_edge.cuda.graph import Event, Graph
 from ast_edge.cuda.plan import FrameLayout, Plan, plan_inputs
 from ast_edge.errors import BackendError
@@ -25,36 +24,6 @@ STAGES = ("copy_in", "preprocess", "engine", "copy_out")
 _LAYOUTS_KEPT = 4  # a line has one; somebody who tries several must not fill the memory
 # Of the frame, and height, width and dtype of the depth map; None in modes without them.
 Layouts = tuple[FrameLayout | None, tuple[int, int, np.dtype[Any]] | None]
-
-
-@contextlib.contextmanager
-def primary_context(index: int) -> Iterator[None]:
-    """Retain the primary context of GPU `index` and make it current in this thread meanwhile."""
-    with cuda_errors("the context"):
-        cuda.init()
-        context = cuda.Device(index).retain_primary_context()
-        context.push()
-    try:
-        yield
-    finally:
-        with cuda_errors("the context"):
-            context.pop()
-
-
-@contextlib.contextmanager
-def cuda_errors(what: str) -> Iterator[None]:
-    """pycuda's errors become BackendError with `what` in front."""
-    try:
-        yield
-    except cuda.Error as exc:
-        raise BackendError(f"CUDA, {what}: {exc}.") from exc
-
-
-def free_memory() -> int:
-    """Bytes of the GPU's memory that are free."""
-    with cuda_errors("free memory"):
-        free, _ = cuda.mem_get_info()
-    return int(free)
 
 
 @dataclass(frozen=True)
@@ -72,20 +41,6 @@ class Wiring:
     integrated: bool
 
 
-class Pinned:
-    """Page-locked host memory with its address on the GPU where it is mapped."""
-
-    def __init__(self, nbytes: int, *, mapped: bool) -> None:
-        flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-        self.bytes: NDArray[np.uint8] = cuda.pagelocked_empty((max(nbytes, 1),), np.uint8, mem_flags=flags)
-        self._allocation: Any = self.bytes.base
-        self.address = int(self._allocation.get_device_pointer()) if mapped else 0
-
-    def close(self) -> None:
-        """Free the memory."""
-        self._allocation.free()
-
-
 class Memory:
     """Device buffers by name, each with pinned memory beside it where the host writes or reads it.
 
@@ -94,7 +49,7 @@ class Memory:
 
     def __init__(self, *, mapped: bool) -> None:
         self._mapped = mapped
-        self._device: dict[str, Any] = {}
+        self._device: dict[str, Buffer] = {}
         self.pinned: dict[str, Pinned] = {}
         self.addresses: dict[str, int] = {}
 
@@ -102,34 +57,33 @@ class Memory:
         """A buffer, zeroed; `shared` with the host."""
         if shared:
             self.pinned[name] = Pinned(nbytes, mapped=self._mapped)
-            self.pinned[name].bytes[:] = 0
             if self._mapped:
                 self.addresses[name] = self.pinned[name].address
                 return
-        buffer = cuda.mem_alloc(max(nbytes, 1))
-        self._device[name] = buffer
-        cuda.memset_d8(buffer, 0, max(nbytes, 1))
-        self.addresses[name] = int(buffer)
+        self._device[name] = Buffer(nbytes)
+        self.addresses[name] = self._device[name].address
 
     def upload(self, name: str, array: NDArray[Any]) -> None:
         """A buffer with this content."""
         self.allocate(name, array.nbytes)
-        cuda.memcpy_htod(self._device[name], np.ascontiguousarray(array))
+        self._device[name].upload(array)
 
-    def copy_in(self, name: str, stream: Any) -> None:
+    def copy_in(self, name: str, stream: Stream) -> None:
         """Start copying what the host wrote."""
         if not self._mapped:
-            cuda.memcpy_htod_async(self._device[name], self.pinned[name].bytes, stream)
+            self._device[name].copy_in(self.pinned[name], stream)
 
-    def copy_out(self, name: str, stream: Any) -> None:
+    def copy_out(self, name: str, stream: Stream) -> None:
         """Start copying what the host will read."""
         if not self._mapped:
-            cuda.memcpy_dtoh_async(self.pinned[name].bytes, self._device[name], stream)
+            self._device[name].copy_out(self.pinned[name], stream)
 
-    def close(self) -> None:
+    def close(self, freeing: Freeing) -> None:
         """Free everything."""
-        for buffer in (*self._device.values(), *self.pinned.values()):
-            buffer.close() if isinstance(buffer, Pinned) else buffer.free()
+        for buffer in self._device.values():
+            freeing.do(buffer.close)
+        for pinned in self.pinned.values():
+            freeing.do(pinned.close)
         self._device.clear()
         self.pinned.clear()
 
@@ -148,11 +102,11 @@ class Prepared:
         for name, nbytes in plan.inputs.items():
             memory.allocate(name, nbytes, shared=True)
 
-    def close(self) -> None:
+    def close(self, freeing: Freeing) -> None:
         """Free graph and buffers."""
         if self.graph is not None:
-            self.graph.close()
-        self.memory.close()
+            freeing.do(self.graph.close)
+        self.memory.close(freeing)
 
 
 class Slot:
@@ -170,19 +124,26 @@ class Slot:
         self._current: Prepared | None = None
         self._memory = Memory(mapped=wiring.integrated)
         self._events: list[Event] = []
-        tensors = {spec.name: tensor_bytes(spec) for spec in (*wiring.inputs, *wiring.outputs)}
+        self._kernels: Module | None = None
+        with doing("a stream"):
+            self._stream = Stream()
         try:
-            with cuda_errors("a slot's memory"):
-                self._stream: Any = cuda.Stream()
-                self._kernels: Any = cuda.module_from_buffer(wiring.kernels) if wiring.kernels else None
-                for name, nbytes in {**tensors, "levels": 32, "status": 4}.items():
-                    self._memory.allocate(name, nbytes, shared=True)
-            self._events.extend(Event() for _ in range(len(STAGES) + 1))
+            with doing("a slot's memory"):
+                self._allocate()
+            tensors = (*wiring.inputs, *wiring.outputs)
+            bind({spec.name: self._memory.addresses[spec.name] for spec in tensors})
         except BaseException:
-            self._memory.close()
-            self._kernels = self._stream = None
+            self._free(Freeing())
             raise
-        bind({spec.name: self._memory.addresses[spec.name] for spec in (*wiring.inputs, *wiring.outputs)})
+
+    def _allocate(self) -> None:
+        wiring = self._wiring
+        self._kernels = Module(wiring.kernels) if wiring.kernels else None
+        tensors = {spec.name: tensor_bytes(spec) for spec in (*wiring.inputs, *wiring.outputs)}
+        for name, nbytes in {**tensors, "levels": 32, "status": 4}.items():
+            self._memory.allocate(name, nbytes, shared=True)
+        for _ in range(len(STAGES) + 1):
+            self._events.append(Event())
 
     def ready_for(self, layouts: Layouts) -> bool:
         """Whether `prepare` was called for parts of this layout."""
@@ -193,19 +154,25 @@ class Slot:
         plan = plan_inputs(*layouts, self._wiring.preprocessing)
         memory = Memory(mapped=self._wiring.integrated)
         try:
-            with cuda_errors("memory for a frame"):
+            with doing("memory for a frame"):
                 prepared = Prepared(plan, memory)
+            with doing("the first part of its size"):
                 # Once without a graph: TensorRT settles its shapes and loads its kernels at the first run.
                 self._work(prepared, in_graph=False)
-                self._stream.synchronize()
+                self._stream.wait()
                 if graph:
                     prepared.graph = Graph(self._stream.handle, lambda: self._work(prepared, in_graph=True))
         except BaseException:
-            memory.close()
+            freeing = Freeing()
+            freeing.do(self._stream.wait)  # what is on the stream already needs the memory
+            memory.close(freeing)
             raise
         self._prepared[layouts] = prepared
+        freeing = Freeing()
         while len(self._prepared) > _LAYOUTS_KEPT:
-            self._prepared.popitem(last=False)[1].close()
+            self._prepared.popitem(last=False)[1].close(freeing)
+        with doing("freeing the memory for a frame"):
+            freeing.finish()
 
     def fill(self, layouts: Layouts, inputs: Mapping[str, NDArray[Any]]) -> None:
         """Copy a part, "frame" and "depth_m", to pinned memory."""
@@ -218,7 +185,7 @@ class Slot:
     def start(self) -> None:
         """Start on the part that was filled in; returns before it is done."""
         assert self._current is not None  # noqa: S101  # `fill` comes first
-        with cuda_errors("starting a part"):
+        with doing("starting a part"):
             if self._current.graph is not None:
                 self._current.graph.launch(self._stream.handle)
             else:
@@ -239,7 +206,7 @@ class Slot:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The network alone on prepared inputs [N,...], without a graph; its outputs [N,...]."""
         batch = len(next(iter(inputs.values())))
-        with cuda_errors("running the network"):
+        with doing("running the network"):
             for name, array in inputs.items():
                 flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
                 self._memory.pinned[name].bytes[: flat.size] = flat
@@ -247,7 +214,7 @@ class Slot:
             self._enqueue(self._stream.handle)
             for spec in self._wiring.outputs:
                 self._memory.copy_out(spec.name, self._stream)
-            self._stream.synchronize()
+            self._stream.wait()
         shapes = {spec.name: (batch, *spec.shape[1:]) for spec in self._wiring.outputs}
         return {
             name: self.output(name, np.float32)[: int(np.prod(shape))].reshape(shape)
@@ -256,10 +223,10 @@ class Slot:
 
     def prepared_inputs(self) -> dict[str, NDArray[Any]]:
         """What the kernels made of the part that was filled in: the network's inputs [N,...], for proofs."""
-        with cuda_errors("reading the network's inputs"):
+        with doing("reading the network's inputs"):
             for spec in self._wiring.inputs:
                 self._memory.copy_out(spec.name, self._stream)
-            self._stream.synchronize()
+            self._stream.wait()
         return {
             spec.name: self._memory.pinned[spec.name]
             .bytes[: tensor_bytes(spec)]
@@ -270,20 +237,25 @@ class Slot:
         }
 
     def close(self) -> None:
-        """Free everything; after an error too."""
-        if self._stream is None:
-            return
-        with cuda_errors("freeing a slot"):
-            self._stream.synchronize()
-            for prepared in self._prepared.values():
-                prepared.close()
-            self._prepared.clear()
-            self._memory.close()
-            for event in self._events:
-                event.close()
-            self._events.clear()
-            # pycuda frees these when they are forgotten, and can do so only in the context's own thread.
-            self._kernels = self._stream = None
+        """Free everything, also after an error; raises the first one that freeing meets."""
+        freeing = Freeing()
+        self._free(freeing)
+        with doing("freeing a slot"):
+            freeing.finish()
+
+    def _free(self, freeing: Freeing) -> None:
+        if self._stream.handle:
+            freeing.do(self._stream.wait)
+        for prepared in self._prepared.values():
+            prepared.close(freeing)
+        self._prepared.clear()
+        self._memory.close(freeing)
+        for event in self._events:
+            freeing.do(event.close)
+        self._events.clear()
+        if self._kernels is not None:
+            freeing.do(self._kernels.close)
+        freeing.do(self._stream.close)
 
     def _work(self, prepared: Prepared, *, in_graph: bool) -> None:
         """Put one part's way on the stream: copy in, prepare, network, copy out, with events in between."""
@@ -306,9 +278,10 @@ class Slot:
             raise BackendError("this engine has no kernels; build it again with `ast-edge build-engine`.")
         addresses = {**self._memory.addresses, **prepared.memory.addresses}
         for launch in prepared.plan.launches:
-            values = (np.uintp(addresses[a]) if isinstance(a, str) else a for a in launch.arguments)
-            self._kernels.get_function(launch.kernel)(
-                *values, block=launch.block, grid=launch.grid, shared=launch.shared_bytes, stream=self._stream
+            values = [np.uintp(addresses[a]) if isinstance(a, str) else a for a in launch.arguments]
+            sizes = {"grid": launch.grid, "block": launch.block}
+            self._kernels.launch(
+                launch.kernel, values, self._stream, **sizes, shared_bytes=launch.shared_bytes
             )
 
 

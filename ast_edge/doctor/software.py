@@ -19,7 +19,7 @@ from ast_edge.machine.jetson import is_jetson
 
 _BUILT_IN = re.compile(r"^\s*(GStreamer|v4l/v4l2):\s*(YES|NO)\b", re.MULTILINE)
 _ON_JETSON = (
-    "Install JetPack's own with `sudo apt install nvidia-jetpack`, pycuda with pip, and make the virtual "
+    "Install JetPack's own with `sudo apt install nvidia-jetpack`, and make the virtual "
     "environment with --system-site-packages."
 )
 
@@ -76,14 +76,11 @@ def look_at_gpu() -> list[Finding]:
 
 
 def look_at_tensorrt() -> list[Finding]:
-    """TensorRT with pycuda, which run engines on the GPU; loaded only where the driver finds a GPU."""
+    """TensorRT, which runs engines on the GPU; loaded only where the driver finds a GPU."""
     if missing := missing_for_tensorrt():
         return [tensorrt_finding(missing, jetson=is_jetson())]
     importlib.import_module("ast_edge.backends.tensorrt")
-    version = sys.modules["tensorrt"].__version__
-    return [
-        Finding("ok", "TensorRT", f"{version} with pycuda {version_of('pycuda') or 'of unknown version'}")
-    ]
+    return [Finding("ok", "TensorRT", str(sys.modules["tensorrt"].__version__))]
 
 
 def tensorrt_finding(missing: Sequence[str], *, jetson: bool) -> Finding:

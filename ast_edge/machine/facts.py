@@ -20,7 +20,6 @@ PACKAGES = (
     "onnxruntime",
     "openvino",
     "tensorrt",
-    "pycuda",
     "numpy",
     "pillow",
     "opencv-python-headless",

@@ -54,7 +54,7 @@ def build_plan(request: Request, log: Log) -> Built:
     """Parse, configure, build. Raises BackendError with TensorRT's own words, UsageError for a request that
     this version or board cannot fulfil.
     """
-    builder: trt.Builder = made(trt.Builder(log), "the builder", log)
+    builder: trt.Builder = new_builder(log)
     network: trt.INetworkDefinition = made(
         builder.create_network(versions.network_flags()), "the network", log
     )
@@ -75,6 +75,27 @@ def build_plan(request: Request, log: Log) -> Built:
     return Built(memoryview(plan), fallback)
 
 
+def new_builder(log: Log) -> trt.Builder:
+    """A builder. Raises BackendError where TensorRT makes none, as with a driver that is too old for it."""
+    return constructed(lambda: trt.Builder(log), "the builder", log)
+
+
+def check_driver(log: Log) -> None:
+    """Let TensorRT look at the driver, by making a builder. Raises BackendError when it refuses."""
+    new_builder(log)
+
+
+def constructed(make: Callable[[], _Made], what: str, log: Log) -> _Made:
+    """What a constructor of TensorRT makes. Raises BackendError with its reason where it makes nothing.
+
+    Functions answer None then, but constructors raise TypeError (a factory that returned a null pointer).
+    """
+    try:
+        return make()
+    except TypeError as exc:
+        raise BackendError(f"TensorRT did not make {what}: {log.words()}.") from exc
+
+
 def made(thing: _Made | None, what: str, log: Log) -> _Made:
     """`thing`, unless TensorRT answered None. Raises BackendError with its reason."""
     if thing is None:
@@ -88,7 +109,7 @@ def shape_of(dims: Any) -> tuple[int, ...]:
 
 
 def _parse(network: trt.INetworkDefinition, path: Path, log: Log) -> None:
-    parser: trt.OnnxParser = made(trt.OnnxParser(network, log), "the ONNX parser", log)
+    parser: trt.OnnxParser = constructed(lambda: trt.OnnxParser(network, log), "the ONNX parser", log)
     if parser.parse_from_file(str(path)):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]

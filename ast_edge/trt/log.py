@@ -25,7 +25,11 @@ class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where th
             self.warnings.append(" ".join(msg.split()))
 
     def words(self) -> str:
-        """The errors so far in one line; forgets them."""
-        errors = "; ".join(dict.fromkeys(self.errors)) or "TensorRT gave no reason"
+        """The errors so far in one line, or the warnings where there are none; forgets both.
+
+        Why a driver will not do is a warning in TensorRT 8.
+        """
+        said = "; ".join(dict.fromkeys(self.errors or self.warnings)) or "TensorRT gave no reason"
         self.errors.clear()
-        return errors
+        self.warnings.clear()
+        return said

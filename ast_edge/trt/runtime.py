@@ -12,7 +12,7 @@ from ast_edge.errors import BackendError
 from ast_edge.model.engine_file import Build
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.trt import versions
-from ast_edge.trt.build import made, shape_of
+from ast_edge.trt.build import check_driver, constructed, made, shape_of
 from ast_edge.trt.log import Log
 
 _DTYPES: dict[trt.DataType, Literal["uint8", "float32"]] = {
@@ -30,7 +30,9 @@ class Engine:
     def __init__(self, plan: memoryview, build: Build, specs: tuple[TensorSpec, ...], log: Log) -> None:
         self._log = log
         self._contexts: list[Execution] = []
-        self._runtime: trt.Runtime = made(trt.Runtime(log), "the runtime", log)
+        # With a driver that it refuses, TensorRT 8 ends the process that makes a runtime, but not a builder.
+        check_driver(log)
+        self._runtime: trt.Runtime = constructed(lambda: trt.Runtime(log), "the runtime", log)
         if build.version_compatible:
             versions.allow_host_code(self._runtime)
         self._engine: trt.ICudaEngine = made(

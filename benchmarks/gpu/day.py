@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.day --work FOLDER -o benchmarks/results/gpu_day.json
         [--engine-python PYTHON] [--torch-python PYTHON] [--models FOLDER] [--only STAGE ...] [--dry-run]
 
-TensorRT and PyTorch may live in different Pythons: `--engine-python` has tensorrt, pycuda, onnx,
+TensorRT and PyTorch may live in different Pythons: `--engine-python` has tensorrt, onnx,
 onnxruntime, OpenCV and pytest, `--torch-python` has torch, timm, FrEIA, onnx, onnxruntime and onnxsim; both
 default to this one. No network is needed. `--models` adds exported models (their references beside them) to
 the presets, which are made here with random weights. Stages, each with a file of its own in FOLDER, so that a

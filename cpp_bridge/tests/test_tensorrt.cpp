@@ -3,19 +3,45 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "../src/error.hpp"
 #include "../src/model_file.hpp"
 #include "../src/preparer.hpp"
+#include "../src/tensorrt/memory.hpp"
 #include "../src/tensorrt/open.hpp"
 #include "catch.hpp"
 #include "parts.hpp"
 
 using namespace ast_edge_impl;
 
+extern int standin_enqueues;  // which run TensorRT's stand-in refuses
+
 namespace {
 
 constexpr double kThreshold = 1e12;
+
+template <typename Function>
+Function* of_driver(const char* name) {
+    static void* const library = dlopen("libcuda.so.1", RTLD_NOW);
+    return reinterpret_cast<Function*>(dlsym(library, name));
+}
+
+// What was made and not given back; nothing may have been done that CUDA forbids.
+int alive() {
+    char wrongs[4096];
+    of_driver<void(char*, std::size_t)>("standin_wrongs")(wrongs, sizeof wrongs);
+    CHECK(std::string(wrongs).empty());
+    return of_driver<int(int)>("standin_alive")(-1);
+}
+
+// A GPU that is like new; with STANDIN_INTEGRATED it shares the processor's memory.
+void reset() {
+    const int integrated = std::getenv("STANDIN_INTEGRATED") != nullptr;
+    of_driver<void(const char*, int, int, std::size_t)>("standin_reset")("stand-in", 87, integrated,
+                                                                         std::size_t{8} << 30);
+}
 
 struct Opened {
     Manifest manifest;
@@ -27,15 +53,18 @@ EngineFile engine_file(const Manifest& manifest) {
     file.path = "m.engine";
     file.info.source = "m.onnx";
     file.info.manifest = manifest;
-    file.info.built_for = {"Stand-in", "8.7", "10.3.0"};
+    file.info.built_for = {"stand-in", "8.7", "10.3.0"};
     file.info.kernels.emplace();
     file.info.kernels->source_sha256 = AST_EDGE_KERNELS_SHA256;
     file.info.kernels->architecture = "sm_87";
+    std::ifstream kernels(AST_EDGE_STANDIN_KERNELS, std::ios::binary);
+    file.kernels.assign(std::istreambuf_iterator<char>(kernels), {});
     file.plan = "a plan";
     return file;
 }
 
 std::unique_ptr<Opened> open(const char* mode, BuildFacts build = {}) {
+    reset();
     auto opened = std::make_unique<Opened>();
     opened->manifest = read_model_file(model_path(mode)).manifest;
     EngineFile file = engine_file(opened->manifest);
@@ -44,10 +73,20 @@ std::unique_ptr<Opened> open(const char* mode, BuildFacts build = {}) {
     return opened;
 }
 
-int alive() {
-    const auto count = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "standin_alive"));
-    return count == nullptr ? 0 : count();
-}
+// A copy in the GPU's memory.
+struct OnGpu {
+    OnGpu(const void* from, std::size_t bytes)
+        : context(find_device(0)), current(context), memory(bytes, false, false) {
+        memory.upload(from, bytes);
+        check_cuda(driver().cuStreamSynchronize_(nullptr), "a copy");  // the engine's streams do not wait for it
+        driver().cuCtxPopCurrent_(nullptr);
+    }
+    ~OnGpu() { driver().cuCtxPushCurrent_(context.handle()); }
+
+    Context context;
+    Current current;
+    DeviceBuffer memory;
+};
 
 struct Pixels {
     explicit Pixels(int grey, std::uint32_t gap = 0)
@@ -64,12 +103,23 @@ struct Pixels {
         raw.memory = on_gpu ? AST_EDGE_CUDA : AST_EDGE_HOST;
         raw.frame = manifest.has_image() ? frame.data() : nullptr;
         raw.depth_m = manifest.has_depth() ? depth.data() : nullptr;
+        if (on_gpu) upload();
         return checked_part(raw, manifest);
+    }
+    void upload() {
+        const auto copied = [&](const void* from, std::size_t bytes) {
+            copies.push_back(std::make_unique<OnGpu>(from, bytes));
+            return reinterpret_cast<const void*>(copies.back()->memory.device());
+        };
+        if (raw.frame != nullptr) raw.frame = static_cast<const unsigned char*>(copied(frame.data(), frame.size()));
+        if (raw.depth_m != nullptr)
+            raw.depth_m = static_cast<const float*>(copied(depth.data(), depth.size() * sizeof(float)));
     }
 
     std::vector<unsigned char> frame;
     std::vector<float> depth;
     ast_edge_part raw{};
+    std::vector<std::unique_ptr<OnGpu>> copies;
 };
 
 // What the stand-in network makes of a part that the CPU prepared.
@@ -124,7 +174,7 @@ TEST_CASE("parts on their way keep their results when others need their slots") 
     CHECK(first->take().score == expected_first);
     const float expected_other = expected_score(manifest, other.part(manifest));
     const auto on_gpu = opened->engine->submit(other.part(manifest, true), kThreshold);
-    std::fill(other.frame.begin(), other.frame.end(), static_cast<unsigned char>(0));  // it was copied there too
+    other.copies.clear();  // it was copied there too
     REQUIRE(on_gpu->wait(std::chrono::milliseconds(-1)));
     CHECK(on_gpu->take().score == expected_other);
     const auto forgotten = opened->engine->submit(other.part(manifest), kThreshold);  // freed with a part on its way
@@ -169,7 +219,35 @@ TEST_CASE("the network alone, for the reference vectors") {
     CHECK(opened->engine->run({{"image", ones.data()}}).score == static_cast<float>(ones.size()));
 }
 
+TEST_CASE("a run that TensorRT refuses is told in its words, breaks no rule and leaves nothing") {
+    for (const bool free_waits : {false, true})
+        for (const int run : {1, 2}) {  // before the capture, in it
+            const auto opened = open("rgb");
+            of_driver<void(int)>("standin_free_waits")(free_waits);
+            Pixels pixels(40);
+            const Part part = pixels.part(opened->manifest);
+            standin_enqueues = run;
+            CHECK_THROWS_WITH(opened->engine->inspect(part, kThreshold), ContainsSubstring("these are its words"));
+            const int before = alive();
+            CHECK(opened->engine->inspect(part, kThreshold).score == expected_score(opened->manifest, part));
+            CHECK(alive() > before);
+        }
+    CHECK(alive() == 0);
+}
+
+TEST_CASE("after a kernel's fault the context goes, and all that was in it") {
+    {
+        const auto opened = open("rgb");
+        Pixels pixels(40);
+        of_driver<void()>("standin_fault")();
+        CHECK_THROWS_WITH(opened->engine->inspect(pixels.part(opened->manifest), kThreshold),
+                          ContainsSubstring("CUDA_ERROR_ILLEGAL_ADDRESS"));
+    }
+    CHECK(alive() == 0);
+}
+
 TEST_CASE("what does not fit is refused, and nothing stays behind") {
+    reset();
     const Manifest manifest = read_model_file(model_path("rgb")).manifest;
     const auto refusal = [&](auto change) {
         EngineFile file = engine_file(manifest);

@@ -5,6 +5,7 @@ What the stand-ins compute proves nothing about TensorRT; tests/gpu does that on
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 from collections.abc import Iterator
@@ -21,13 +22,12 @@ from ast_edge.inspector import Inspector
 from ast_edge.model.engine_file import Batch, EngineInfo, kernels_path, read_engine_file, sidecar_path
 from ast_edge.model.manifest import Mode
 from ast_edge.model.onnx_file import read_model_file
-from tests.standin import cuda
+from tests.standin import software_driver
 from tests.standin.install import GPU, standins
 from tests.standin.trt import Behaviour
 from tests.tiny import flat_part, grey, part, white, write_tiny_model
 
 FP32 = Options(precision="fp32")
-ALL_FREE = (0, 0, 0, 0)
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ def machine(kernel_library: Path, own_cache: None) -> Iterator[Behaviour]:
     """A stand-in machine with TensorRT 8.6; nothing on its GPU is left behind."""
     with standins(kernel_library) as behaviour:
         yield behaviour
-        assert cuda.STATE.alive == ALL_FREE
 
 
 @pytest.fixture(params=["rgb", "depth", "rgbd"])
@@ -71,17 +70,16 @@ def test_one_graph_is_captured_and_replayed(machine: Behaviour, tmp_path: Path) 
     with Inspector.open(engine.path) as inspector:
         for _ in range(9):
             inspector.inspect(grey(), colour="rgb")
-        assert cuda.STATE.graphs == 2  # one for each of the two slots
+        assert software_driver.alive()["graphs"] == 2  # one for each of the two slots
         for size in range(41, 49):
             inspector.inspect(grey(height=size), colour="rgb")
-        assert cuda.STATE.graphs <= 8  # four layouts a slot are kept
+        assert software_driver.alive()["graphs"] <= 8  # four layouts a slot are kept
 
 
 def test_parts_from_many_threads_get_their_own_verdicts(machine: Behaviour, tmp_path: Path) -> None:
     engine = build_engine(write_tiny_model(tmp_path, "rgb"), None, FP32)
     wrong: list[object] = []
     with Inspector.open(engine.path) as inspector:
-        warmed_up_by = set(cuda.STATE.threads)
 
         def inspect(good: bool) -> None:
             for _ in range(40):
@@ -97,7 +95,7 @@ def test_parts_from_many_threads_get_their_own_verdicts(machine: Behaviour, tmp_
         for thread in threads:
             thread.join()
     assert not wrong
-    assert cuda.STATE.threads == warmed_up_by  # no caller ever had the context
+    assert not software_driver.has_context()  # no caller ever had the context
 
 
 def test_a_third_part_waits_for_a_free_place(machine: Behaviour, tmp_path: Path) -> None:
@@ -137,7 +135,7 @@ def refused(machine: Behaviour, model: Path, words: str, error: type[Exception] 
     with pytest.raises(error, match=words):
         build_engine(model, None, FP32)
     assert {*(path.name for path in model.parent.iterdir()), "cache"} == before
-    assert cuda.STATE.alive == ALL_FREE
+    assert software_driver.alive() == {}
 
 
 def test_every_parser_error_is_told(machine: Behaviour, tmp_path: Path) -> None:
@@ -161,8 +159,12 @@ def test_no_memory_for_a_context(machine: Behaviour, tmp_path: Path) -> None:
 
 
 def test_no_memory_for_buffers(machine: Behaviour, tmp_path: Path) -> None:
-    cuda.STATE.fail_allocation_from = 1
-    refused(machine, write_tiny_model(tmp_path, "rgb"), "memory: cuMemAlloc failed: out of memory")
+    software_driver.refuse_from(1)
+    refused(
+        machine,
+        write_tiny_model(tmp_path, "rgb"),
+        "memory: the NVIDIA driver.s cuMemAlloc_v2 failed .CUDA_ERROR_OUT_OF_MEMORY",
+    )
 
 
 def test_a_failed_rebuild_leaves_no_old_engine_that_passes_for_it(machine: Behaviour, tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_what_each_version_is_asked_for(
         (Options(precision="fp32", version_compatible=True), "--version-compatible: TensorRT 8.5.3 cannot"),
         (Options(precision="fp32", hardware_compatible=True), "--hardware-compatible: TensorRT 8.5.3 cannot"),
         (Options(precision="fp32", dla_core=0), "--dla 0: this machine has 0 DLA cores"),
-        (Options(precision="fp32", workspace_mib=99_999), "--workspace-mib 99999: only 4096 MiB"),
+        (Options(precision="fp32", workspace_mib=99_999), "--workspace-mib 99999: only 8192 MiB"),
     ],
 )
 def test_what_a_version_or_board_cannot_do(
@@ -268,8 +270,8 @@ def test_an_engine_that_fails_at_work_is_an_error_and_frees_everything(
 def test_a_frame_that_is_too_large_for_the_memory(machine: Behaviour, tmp_path: Path) -> None:
     engine = build_engine(write_tiny_model(tmp_path, "rgb"), None, FP32)
     with Inspector.open(engine.path) as inspector:
-        cuda.STATE.fail_allocation_from = 3 * 400 * 400
-        with pytest.raises(BackendError, match="memory for a frame: cuMemAlloc failed"):
+        software_driver.refuse_from(3 * 400 * 400)
+        with pytest.raises(BackendError, match=r"memory for a frame: .*cuMemAlloc_v2 failed"):
             inspector.inspect(grey(400, 400), colour="rgb")
         assert inspector.inspect(grey(), colour="rgb").verdict == "pass"
 
@@ -295,7 +297,6 @@ def test_integrated_memory_is_mapped_and_not_copied(
             parts = (part("rgbd", good=good) for good in (True, False))
             assert [inspector.inspect(**each).verdict for each in parts] == ["pass", "reject"]
             assert engine.info.built_for.integrated
-        assert cuda.STATE.alive == ALL_FREE
 
 
 def test_another_gpu_or_tensorrt_is_refused_before_the_plan_is_loaded(
@@ -351,7 +352,8 @@ def test_without_onnx_it_says_what_to_do(
     machine: Behaviour, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.with_name("model.fp16.onnx").unlink()
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnx" else find_spec(name))
     with pytest.raises(
         UsageError, match=r"copy model.fp16.onnx .*, `pip install onnx`, or .*--precision fp32"
     ):

@@ -86,7 +86,7 @@ def check_commands(cli: Cli, model: Path) -> None:
     done = cli("build-engine", model, "--precision", "fp32", "--json")
     assert done.code == 0
     assert json.loads(done.out)["proven"]["vectors"] > 0
-    assert "workspace: up to 2048 MiB of 4096 MiB that are free" in done.err
+    assert "workspace: up to 4096 MiB of 8192 MiB that are free" in done.err
     engine = model.with_suffix(".engine")
     done = cli("build-engine", model, "--precision", "fp32", "-o", engine, "--no-verify")
     assert "left out (--no-verify)" in done.out

@@ -253,8 +253,8 @@ def test_versions_of_packages(version: str | None, level: str) -> None:
 
 
 def test_tensorrt_matters_more_on_a_jetson() -> None:
-    assert levels([software.tensorrt_finding(["no pycuda"], jetson=False)]) == ["note"]
-    on_jetson = software.tensorrt_finding(["no pycuda"], jetson=True)
+    assert levels([software.tensorrt_finding(["no TensorRT"], jetson=False)]) == ["note"]
+    on_jetson = software.tensorrt_finding(["no TensorRT"], jetson=True)
     assert levels([on_jetson]) == ["warning"]
     assert "--system-site-packages" in on_jetson.fix
 

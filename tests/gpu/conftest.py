@@ -2,7 +2,9 @@
 
 Without a GPU every test here skips and says why. With AST_EDGE_STANDIN=1 they run on stand-ins instead, fewer
 times: that shows that the tests themselves work, and proves nothing about a GPU. $AST_EDGE_MODELS may name a
-folder with exported models (their references beside them), which are then proven too.
+folder with exported models (their references beside them), which are then proven too. The
+stand-ins are the software driver, which the process must have (tests/standin/software_gpu.py), and one for
+TensorRT.
 """
 
 from __future__ import annotations

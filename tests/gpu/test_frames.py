@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ast_edge.cuda.driver import free_memory
+from ast_edge.errors import FrameError
 from ast_edge.frames.depth import depth_input
 from ast_edge.frames.part import Part
 from ast_edge.frames.pixel_formats import COLOURS, Colour
@@ -79,6 +81,23 @@ def test_verdicts_are_those_of_onnx_runtime(build: Build, mode: Mode) -> None:
                 assert found.levels == pytest.approx(expected.levels, rel=1e-6)
 
 
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "plain"])
+def test_a_depth_map_that_cannot_be_used_is_refused_and_the_next_one_judged(
+    build: Build, graph: bool
+) -> None:
+    """What the kernels found out about the map comes back with the results, part after part."""
+    good, empty = flat_part(), np.full_like(flat_part(), 0.5)
+    broken = flat_part()
+    broken[3, 3] = -1
+    spec = tiny_spec("depth")
+    with backend_of(build("depth", "fp32"), graph=graph) as backend:
+        for _ in range(3):  # more than there are slots
+            assert backend.submit(Part.checked(spec, depth_m=good)).result().part_seen
+            with pytest.raises(FrameError, match="negative distance"):
+                backend.submit(Part.checked(spec, depth_m=broken)).result()
+            assert not backend.submit(Part.checked(spec, depth_m=empty)).result().part_seen
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_graph_gives_the_bits_of_plain_execution(build: Build, mode: Mode) -> None:
     checked = Part.checked(tiny_spec(mode), **part(mode, good=False))
@@ -128,8 +147,6 @@ def test_memory_stays_flat_over_many_inspections(inspector: Inspector) -> None:
 
 
 def gpu_bytes_free(inspector: Inspector) -> int:
-    from ast_edge.cuda.slots import free_memory  # noqa: PLC0415 (imports pycuda)
-
     backend: Any = inspector._backend
     found: int = backend._owner.call(free_memory)
     return found

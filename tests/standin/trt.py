@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tests.standin.cuda import Stream, needs_context
+from tests.standin import software_driver
 
 
 @dataclass
@@ -29,6 +29,11 @@ class Behaviour:
     score_factor: float = 1.0
     refuse_context: bool = False
     refuse_execution: bool = False
+    refuse_executions: set[int] = field(default_factory=set)
+    take_memory_at: int = 0
+    executions: int = 0
+    execution_error: str = "Error Code 1: Cask (Cask convolution execution)"
+    refuse_driver: str = ""
     interrupted_at: int | None = None
     dla_cores: int = 0
     flags: list[str] = field(default_factory=list)
@@ -37,6 +42,15 @@ class Behaviour:
 
 
 BEHAVIOUR = Behaviour()
+
+
+class Killed(BaseException):
+    """In the place of a process that TensorRT ended."""
+
+
+def needs_context() -> None:
+    if not software_driver.has_context():
+        raise Killed("no context is current in this thread")
 
 
 class Severity(IntEnum):
@@ -281,9 +295,14 @@ class Config:
 
 
 class Builder:
+    """With a driver that it refuses it says why in a warning, and its factory answers nothing."""
+
     def __init__(self, logger: ILogger) -> None:
         needs_context()
         self.logger = logger
+        if BEHAVIOUR.refuse_driver:
+            logger.log(Severity.WARNING, BEHAVIOUR.refuse_driver)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     @property
     def num_DLA_cores(self) -> int:
@@ -329,6 +348,8 @@ def _walk(monitor: Any) -> bool:
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
         needs_context()
+        if BEHAVIOUR.refuse_driver:
+            raise Killed("a runtime was made with a driver that TensorRT refuses: segmentation fault")
         self.logger = logger
         self.engine_host_code_allowed = False
 
@@ -401,10 +422,14 @@ class ExecutionContext:
         return address != 0
 
     def execute_async_v3(self, stream: int) -> bool:
-        if BEHAVIOUR.refuse_execution:
+        BEHAVIOUR.executions += 1
+        if BEHAVIOUR.refuse_execution or BEHAVIOUR.executions in BEHAVIOUR.refuse_executions:
+            self.engine.logger.log(Severity.ERROR, BEHAVIOUR.execution_error)
             return False
-        Stream.by_handle[stream].do(self._run)
-        return True
+        if BEHAVIOUR.executions == BEHAVIOUR.take_memory_at and not software_driver.take_memory(64):
+            self.engine.logger.log(Severity.ERROR, "cuMemAlloc was refused")
+            return False
+        return software_driver.put(stream, self._run)
 
     def _run(self) -> None:
         feeds = {}

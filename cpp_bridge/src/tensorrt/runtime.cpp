@@ -1,7 +1,7 @@
 // TensorRT 8.5 to 11: what this file uses is in all of them, or asked for where it is.
 #include "runtime.hpp"
 
-#include <NvInferRuntime.h>
+#include <NvInfer.h>
 
 #include <algorithm>
 #include <deque>
@@ -18,12 +18,13 @@ constexpr std::size_t kKept = 8;
 class Log : public nvinfer1::ILogger {
 public:
     void log(Severity severity, const char* message) noexcept override;
-    // The errors so far in one line; forgets them.
+    // The errors so far in one line, or the warnings where there are none (why a driver will not do is a warning in
+    // TensorRT 8); forgets both.
     std::string concat();
 
 private:
     std::mutex mutex_;
-    std::deque<std::string> errors_;
+    std::deque<std::string> errors_, warnings_;
 };
 
 class TrtExecution : public Execution {
@@ -80,12 +81,13 @@ void allow_host_code([[maybe_unused]] nvinfer1::IRuntime& runtime) {
 }
 
 void Log::log(Severity severity, const char* message) noexcept {
-    if (severity > Severity::kERROR) return;
+    if (severity > Severity::kWARNING) return;
     try {
         const std::lock_guard<std::mutex> lock(mutex_);
-        errors_.emplace_back(message);
-        std::replace(errors_.back().begin(), errors_.back().end(), '\n', ' ');
-        if (errors_.size() > kKept) errors_.pop_front();
+        std::deque<std::string>& kept = severity == Severity::kWARNING ? warnings_ : errors_;
+        kept.emplace_back(message);
+        std::replace(kept.back().begin(), kept.back().end(), '\n', ' ');
+        if (kept.size() > kKept) kept.pop_front();
     } catch (...) {  // a message is lost; what it was about is told by TensorRT's answer
     }
 }
@@ -93,8 +95,9 @@ void Log::log(Severity severity, const char* message) noexcept {
 std::string Log::concat() {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::string text;
-    for (const std::string& error : errors_) text += (text.empty() ? "" : "; ") + error;
+    for (const std::string& said : errors_.empty() ? warnings_ : errors_) text += (text.empty() ? "" : "; ") + said;
     errors_.clear();
+    warnings_.clear();
     return text.empty() ? "TensorRT gave no reason" : text;
 }
 
@@ -113,6 +116,8 @@ void TrtExecution::check(bool accepted, const std::string& what) {
 }
 
 TrtPlan::TrtPlan(const std::string& plan, const BuildFacts& build, const std::vector<TensorSpec>& specs) {
+    // With a driver that it refuses, TensorRT 8 ends the process that makes a runtime, but not a builder.
+    made(nvinfer1::createInferBuilder(log_), "the builder", log_);
     runtime_ = made(nvinfer1::createInferRuntime(log_), "the runtime", log_);
     if (build.version_compatible) allow_host_code(*runtime_);
     engine_ = made(runtime_->deserializeCudaEngine(plan.data(), plan.size()), "an engine of the plan", log_);

@@ -137,10 +137,15 @@ Slot::Prepared& Slot::prepared_for(const Part& part) {
         return *prepared_.front();
     }
     auto made = std::make_unique<Prepared>(layouts, part.on_gpu, wiring_);
-    // Once without a graph: TensorRT settles its shapes and loads its kernels at the first run.
-    put_on_stream(*made, false);
-    stream_.wait();
-    made->graph = std::make_unique<Graph>(stream_, [&] { put_on_stream(*made, true); });
+    try {
+        // Once without a graph: TensorRT settles its shapes and loads its kernels at the first run.
+        put_on_stream(*made, false);
+        stream_.wait();
+        made->graph = std::make_unique<Graph>(stream_, [&] { put_on_stream(*made, true); });
+    } catch (...) {
+        driver().cuStreamSynchronize_(stream_.handle());  // what is on the stream already needs the memory
+        throw;
+    }
     prepared_.push_front(std::move(made));
     if (prepared_.size() > kLayoutsKept) prepared_.pop_back();
     return *prepared_.front();

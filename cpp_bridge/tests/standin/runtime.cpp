@@ -9,6 +9,9 @@
 
 #include "../../src/error.hpp"
 
+// The run that is refused, counted from the next one on; none for 0.
+int standin_enqueues = 0;
+
 namespace ast_edge_impl {
 namespace {
 
@@ -32,10 +35,11 @@ public:
     void enqueue(CUstream stream) override {
         for (const Tensor& tensor : tensors_)
             if (tensor.data == nullptr || batch_ < 1) throw backend_error("TensorRT refused the execution");
-        using Put = void (*)(CUstream, void (*)(void*), void*);
-        const auto put = reinterpret_cast<Put>(dlsym(RTLD_DEFAULT, "standin_put"));
-        put(
-            stream, [](void* self) { static_cast<StandInExecution*>(self)->compute(); }, this);
+        if (--standin_enqueues == 0) throw backend_error("TensorRT refused the execution: these are its words");
+        const auto put = reinterpret_cast<decltype(&cuLaunchHostFunc)>(dlsym(RTLD_DEFAULT, "cuLaunchHostFunc"));
+        check_cuda(put(
+                       stream, [](void* self) { static_cast<StandInExecution*>(self)->compute(); }, this),
+                   "a run");
     }
 
 private:

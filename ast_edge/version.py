@@ -1,0 +1,3 @@
+"""The version, for modules below the package's own file; pyproject.toml reads it here."""
+
+VERSION = "0.2.0"
