@@ -27,6 +27,7 @@ from tests.standin.install import GPU, standins
 from tests.standin.trt import Behaviour
 from tests.tiny import flat_part, grey, part, white, write_tiny_model
 
+pytestmark = pytest.mark.driver
 FP32 = Options(precision="fp32")
 
 

@@ -23,6 +23,7 @@ from tests.standin.install import standins
 from tests.standin.trt import Behaviour
 from tests.tiny import grey, part, white, write_tiny_model
 
+pytestmark = pytest.mark.driver
 FP32 = Options(precision="fp32")
 WORDS = "Error Code 1: Cask"
 

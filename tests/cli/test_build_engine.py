@@ -76,6 +76,7 @@ def test_impossible_batches(cli: Cli, tiny_rgb: Path, batch: str) -> None:
     assert f"--batch {batch}" in done.error
 
 
+@pytest.mark.driver
 def test_on_a_stand_in_machine(cli: Cli, kernel_library: Path, own_cache: None, tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path, "rgb")
     with standins(kernel_library):

@@ -49,7 +49,6 @@ def test_on_the_software_driver(tests: str, environment: dict[str, str], depth_m
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert re.search(r"\d+ passed", done.stdout)
-    assert "needs the software driver" not in done.stdout
 
 
 def test_the_gpu_tests_need_no_torch() -> None:
