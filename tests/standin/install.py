@@ -23,7 +23,7 @@ GPU = Device(0, "stand-in", "8.7", "12.2", integrated=False, memory_bytes=softwa
 def standins(kernels: Path, version: str = "8.6.1", gpu: Device = GPU) -> Iterator[trt.Behaviour]:
     """A machine with this GPU and TensorRT; `kernels` is the library compiled for the CPU.
 
-    Yields how TensorRT behaves, to be changed by the test. In the end no rule of CUDA may have been broken and
+    Yields how TensorRT behaves, to be changed by the test. In the end no rule of CUDA may be broken and
     nothing may be left on the GPU. The process must have the software driver (marker `driver`).
     """
     software_driver.reset(gpu.name, integrated=gpu.integrated)
