@@ -57,6 +57,7 @@ struct State {
     std::condition_variable ran;
     std::list<Block> blocks;
     std::list<CUstream> streams;
+    std::list<std::shared_ptr<void>> things;  // all that was handed out: one that is used after it was freed is found
     std::string wrongs, name = "stand-in";
     std::size_t memory = std::size_t{8} << 30, used = 0, refuse_from = SIZE_MAX, launches = 0;
     int capability = 87, retained = 0, alive[kKinds] = {};
@@ -66,6 +67,12 @@ struct State {
 
 State& state();
 int& context_depth();  // of this thread
+
+template <typename Thing>
+Thing* kept(Thing* made) {
+    state().things.emplace_back(made);
+    return made;
+}
 
 void wrong(const std::string& what);
 // The live block that holds these bytes; or, with `freed`, any block.

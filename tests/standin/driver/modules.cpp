@@ -100,7 +100,7 @@ STANDIN_API CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, uns
         return not_in_capture("cuModuleLoadData", CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, [&] {
             const Launch launch = loaded(image);
             if (launch == nullptr) return CUDA_ERROR_INVALID_IMAGE;
-            *module = new CUmod_st{launch, {}};
+            *module = kept(new CUmod_st{launch, {}});
             ++state().alive[kModules];
             return CUDA_SUCCESS;
         });

@@ -94,7 +94,7 @@ CUstream or_legacy(CUstream stream) { return stream == nullptr ? legacy_stream()
 
 CUstream legacy_stream() {
     static const CUstream only = [] {
-        state().streams.push_front(new CUstream_st);
+        state().streams.push_front(kept(new CUstream_st));
         return state().streams.front();
     }();
     return only;
@@ -142,7 +142,7 @@ using namespace standin;
 STANDIN_API CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
     return enter(__func__, [&](Lock&) {
         legacy_stream();
-        *stream = new CUstream_st;
+        *stream = kept(new CUstream_st);
         (*stream)->blocking = (flags & CU_STREAM_NON_BLOCKING) == 0;
         state().streams.push_back(*stream);
         ++state().alive[kStreams];
@@ -216,7 +216,7 @@ STANDIN_API CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
             stream->broken = false;
             return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
         }
-        *graph = new CUgraph_st{std::move(captured->operations)};
+        *graph = kept(new CUgraph_st{std::move(captured->operations)});
         ++state().alive[kGraphs];
         return CUDA_SUCCESS;
     });
@@ -224,7 +224,7 @@ STANDIN_API CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
 STANDIN_API CUresult cuGraphInstantiateWithFlags(CUgraphExec* to, CUgraph graph, unsigned long long) {
     return enter(__func__, [&](Lock&) {
         if (graph == nullptr || !graph->live) return CUDA_ERROR_INVALID_VALUE;
-        *to = new CUgraphExec_st{graph->operations};
+        *to = kept(new CUgraphExec_st{graph->operations});
         ++state().alive[kGraphs];
         return CUDA_SUCCESS;
     });
@@ -248,7 +248,7 @@ STANDIN_API CUresult cuGraphExecDestroy(CUgraphExec graph) { return destroy(__fu
 
 STANDIN_API CUresult cuEventCreate(CUevent* event, unsigned) {
     return enter(__func__, [&](Lock&) {
-        *event = new CUevent_st;
+        *event = kept(new CUevent_st);
         ++state().alive[kEvents];
         return CUDA_SUCCESS;
     });
