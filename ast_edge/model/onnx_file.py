@@ -24,6 +24,7 @@ import binascii
 import hashlib
 import io
 import itertools
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -77,9 +78,10 @@ def read_model_file(path: Path) -> ModelFile:
     Raises ModelError, in one sentence, when the file is not there, is not an ONNX file, is truncated, was not
     exported by ast-edge, comes from a newer ast-edge, or was changed after export.
     """
-    size = _checked_size(path)
+    _checked_size(path)
     try:
         with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size  # of this very file: another may have taken its name
             _read_manifest(stream, path, size)  # what is no model is refused before it is read whole
             stream.seek(0)
             content = stream.read(size)

@@ -222,15 +222,9 @@ LITE0 = BackboneConfig(
 LITE1 = LITE0.model_copy(update={"name": "tf_efficientnet_lite1"})
 
 
-# EfficientNet's channels are few and far from independent: its memories are whitened. ResNet's are not.
-_SEEN = MemoryConfig(stages=(2, 3))
-_SEEN_WHITENED = MemoryConfig(stages=(2, 3), components=96)
-BALANCED_MEMORIES = (
-    _SEEN,
-    _SEEN.model_copy(update={"shrink": 2}),
-    MemoryConfig(backbone=LITE1, components=96),
-)
-NANO_MEMORIES = (_SEEN_WHITENED, _SEEN_WHITENED.model_copy(update={"shrink": 2}))
+# EfficientNet's channels are few and far from independent: its memory is whitened. ResNet's is not.
+BALANCED_MEMORIES = (MemoryConfig(stages=(2, 3)),)
+NANO_MEMORIES = (MemoryConfig(stages=(2, 3), components=96),)
 
 
 def preset(name: PresetName, mode: Mode) -> TrainConfig:

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "plc_server.py": "a part of latency.py",
     "pages.py": "a part of page_cost.py",
     "stream_server.py": "a part of wrong_pictures.py",
+    "wrong_pictures.py": "its scenarios, once each, are test_wrong_pictures.py",
 }
 
 
@@ -127,5 +128,5 @@ def test_settings(rgb_model: Path, tmp_path: Path) -> None:
     content = json.loads(dry_run("speed.settings", f"small={rgb_model}", "-o", tmp_path / "none.json"))
     rows = content["models"]["small"]["settings"]
     assert {"shipped", "resize by NumPy", "IO binding", "OpenVINO"} <= set(rows)
-    assert rows["shipped"]["ratio"] == [1.0, 1.0, 1.0]
+    assert rows["shipped"]["ratio"] == [None, 1.0, None]  # too few turns for quartiles
     assert all(row["engine_min_ms"] > 0 for row in rows.values())

@@ -186,9 +186,6 @@ def test_mode_depth_has_no_memories() -> None:
 
 
 def test_memories_see_the_last_two_stages_of_a_backbone_that_is_given() -> None:
-    own, shrunk, further = configured({"preset": "balanced", "backbone": "resnet18:1,2"}).memories
+    (own,) = configured({"preset": "balanced", "backbone": "resnet18:1,2"}).memories
     assert (own.stages, own.stride, own.shrink) == ((1, 2), 4, 1)
-    assert (shrunk.stages, shrunk.stride, shrunk.shrink) == ((1, 2), 4, 2)
-    assert further == preset("balanced", "rgb").memories[-1]
-    cut = configured({"preset": "balanced", "backbone": "tf_efficientnet_b5.aa_in1k"}).memories
-    assert cut == (further,)
+    assert configured({"preset": "balanced", "backbone": "tf_efficientnet_b5.aa_in1k"}).memories == ()
