@@ -36,6 +36,10 @@ LINE_PACKAGES = (
     Package("pymodbus", "pymodbus", "3.8.2"),
     Package("paho-mqtt", "paho.mqtt", "2.0"),
     Package("asyncua", "asyncua", "2.0.1"),
+    Package("cryptography", "cryptography", "42"),
+    Package("h11", "h11", "0.16"),
+    Package("starlette", "starlette", "1.0"),
+    Package("uvicorn", "uvicorn", "0.40"),
     Package("gpiod", "gpiod", "2.1"),
     Package("prometheus-client", "prometheus_client", "0.20"),
 )

@@ -153,12 +153,15 @@ class Extraction:
 
     def _fill(self, advance: Callable[[int], None]) -> Features:
         done = self._done()
+        if done == len(self.samples):
+            advance(done)
+            return Features(**{"mask": None, **self._open("r")})
         if not done:
             prune(self.folder.parent, keep=self.folder)
         maps = self._open("r+") if done else self._create()
         advance(done)
         batches = input_batches(self.samples[done:], self.config, workers=self.workers)
-        for inputs in batches if done < len(self.samples) else ():
+        for inputs in batches:
             features = self._extract(inputs)
             if not np.isfinite(features).all():
                 raise RunError(

@@ -39,7 +39,7 @@ from tests.small import MODES, small_product, small_run, unsealed
 
 FILES = {"model.onnx", "model.fp16.onnx", "model.reference.safetensors"}
 NOT_NEEDED = (
-    *("torch", "torchvision", "timm", "FrEIA", "onnx", "onnxsim", "onnxscript", "sklearn", "safetensors"),
+    *("torch", "torchvision", "timm", "FrEIA", "onnx", "onnxsim", "onnxscript", "sklearn"),
     *("tifffile", "matplotlib", "scipy", "ast_edge.train", "ast_edge_export"),
 )
 pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
