@@ -191,7 +191,7 @@ def test_accuracy_comes_from_the_other_result_files(tmp_path: Path) -> None:
     content = {"heats": [{"foreign_cores": 0.0, "again": {}}], "networks": {"one": {**entry, "heat": 0}}}
     (tmp_path / "peers.json").write_text(json.dumps(content), encoding="utf-8")
     row = table.table(tmp_path).splitlines()[2]
-    assert row == "| PatchCore | 256, crop | 1.50 | 2.0 | - | - | refused | - | - | - | - | 93.9 | 97.7 |"
+    assert row == "| PatchCore | 256, crop | 1.50 | 2.0 | - | - | refused | - | - | - | 93.9 | 97.7 |"
 
 
 def _state(runner: Runner) -> str:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -131,7 +132,12 @@ def test_a_benchmark_of_faults_fails_in_both_languages(
         assert (done.returncode, done.stdout) == (1, "")
         assert "the frame cannot be judged, so nothing was measured: the frame's width is 400" in done.stderr
     depth = tiny.write_tiny_model(tmp_path, "depth", name="depth")
-    assert main(["benchmark", str(depth), "--frame", "2x2", "--iterations", "20"]) == 1
+    for folder in ("rgb", "xyz"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "rgb" / "000.png")
+    cv2.imwrite(str(tmp_path / "xyz" / "000.tiff"), np.full((64, 64, 3), 0.5, np.float32))
+    picture = ("--picture", str(tmp_path / "rgb" / "000.png"))
+    assert main(["benchmark", str(depth), *picture, "--iterations", "20"]) == 1
     assert "the frame cannot be judged, so nothing was measured" in capsys.readouterr().err
 
 
