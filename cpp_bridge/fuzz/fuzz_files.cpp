@@ -47,7 +47,7 @@ void read(char kind, std::string_view content) {
     switch (kind) {
         case 'm': read_model(std::string(content), "m"); return;
         case 'j': read_manifest(content, "j"); return;
-        case 's': read_manifest(sealed(content, 2), "s"); return;
+        case 's': read_manifest(std::string_view(sealed(content, 2)), "s"); return;
         case 'e': read_sidecar(content, "e"); return;
         case 'f': read_sidecar(sealed(content, 1), "f"); return;
         case 'z': read_npz(content, 1 << 24); return;

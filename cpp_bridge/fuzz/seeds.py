@@ -5,7 +5,6 @@ python3 fuzz/seeds.py FOLDER
 
 import base64
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -18,13 +17,26 @@ def write(kind: str, name: str, content: bytes) -> None:
     (SEEDS / f"{kind}_{name}").write_bytes(kind.encode() + content)
 
 
+def metadata(data: bytes, key: bytes) -> bytes:
+    """The value of a metadata entry: protobuf field 2, whose length is a varint, behind field 1, the key."""
+    position = data.rindex(key) + len(key)
+    length, shift = 0, 0
+    for byte in data[position + 1 :]:
+        position += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return data[position + 1 : position + 1 + length]
+
+
 SEEDS.mkdir(parents=True, exist_ok=True)
 ROOT = Path(__file__).parent.parent
 MODELS = [*(ROOT / "tests" / "models").glob("*.onnx"), *(ROOT.parent / "tests/data/format_2").glob("*.onnx")]
 for number, model in enumerate(sorted(MODELS)):
     name = f"{model.stem}{number}"
     data = model.read_bytes()
-    manifest = data[data.index(b"{", data.rindex(b"ast_edge.manifest")) :]
+    manifest = metadata(data, b"ast_edge.manifest")
     sidecar = {
         "format_version": 1,
         "source": "model.onnx",
@@ -43,8 +55,7 @@ for number, model in enumerate(sorted(MODELS)):
         "built": "t",
         "ast_edge": "0",
     }
-    start = data.index(b"ast_edge.reference")
-    reference = base64.b64decode(re.search(rb"[A-Za-z0-9+/=]{400,}", data[start:])[0])
+    reference = base64.b64decode(metadata(data, b"ast_edge.reference"))
     write("m", name, data)
     write("o", name, data)
     write("j", name, manifest)
