@@ -1,7 +1,7 @@
 """The command line `ast-edge`.
 
-Results go to stdout, talk goes to stderr, and errors are printed in one place, `main`. This package imports
-nothing heavy: commands import what they need when they run, so that `ast-edge --help` answers at once.
+Results go to stdout, messages to stderr, and errors are printed in one place, `main`. This package imports
+nothing heavy: commands import what they need when they run, which keeps `ast-edge --help` fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ast_edge.cli.saying import echo
 from ast_edge.errors import AstEdgeError, sentence
 
 INTERRUPTED = 130
-# Packages that a command may lack on this machine, and the extra of pyproject.toml that brings each.
+# Packages that may be missing on a machine, and the extra of pyproject.toml that installs each.
 _EXTRA_OF = {
     **dict.fromkeys(("cv2", "onnxruntime"), "cpu"),
     **dict.fromkeys(
@@ -37,7 +37,7 @@ _EXTRA_OF = {
 
 app = App(
     name="ast-edge",
-    help="Train on pictures of good parts, export one ONNX model, inspect beside the conveyor.",
+    help="Train on pictures of good parts, export one ONNX model, inspect on the line.",
     add_completion=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -76,7 +76,7 @@ def _start(
         raise typer.Exit(2)
 
 
-# In the order of the work: help lists the commands so.
+# In workflow order: help lists the commands in this order.
 training.register(app)
 runtime.register(app)
 benchmarking.register(app)
@@ -87,9 +87,10 @@ doctoring.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; `arguments` are those of the process by default.
+    """Run one command and return its exit code; `arguments` defaults to the arguments of the process.
 
-    Every error ends here as one line on stderr: wrong usage 2, a refused file or failed check 1, Ctrl-C 130.
+    Every error is printed here as one line on stderr. Exit codes: 2 wrong usage, 1 refused file or failed
+    check, 130 Ctrl-C.
     """
     _print_any_path()
     try:
@@ -110,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unforeseen(exc: Exception) -> int:
-    """Whatever no module foresaw: a missing package or a file system that refuses in words, else a bug."""
+    """Report an exception that no module handles: a missing package, a file system error, else a bug."""
     if isinstance(exc, ModuleNotFoundError) and _extra_of(exc.name):
         return _fail(_how_to_install(exc.name), 1)
     if isinstance(exc, OSError):
-        return _fail(f"{sentence(exc)}; check the path, its rights and the disk's space.", 1)
+        return _fail(f"{sentence(exc)}; check the path, its permissions and the free disk space.", 1)
     return _report_bug(exc)
 
 
@@ -148,6 +149,6 @@ def _report_bug(exc: Exception) -> int:
 
 
 def _print_any_path() -> None:
-    """Let stdout print file names that its encoding does not know, as stderr does already."""
+    """Let stdout print file names that its encoding cannot represent, as stderr already does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

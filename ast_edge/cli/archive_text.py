@@ -1,4 +1,4 @@
-"""What the commands about archives print and copy. Nothing in an archive is trusted: no name and no path."""
+"""Output of the archive commands. Names and paths in an archive are untrusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEYS = [
     *("part_id", "run", "number", "time", "external_id", "encoder", "trigger", "recipe", "verdict", "reason"),
     *("score", "threshold", "latency_ms", "source", "picture_state"),
 ]
-# Where parts go by verdict, as training and evaluation take them; a fault was not judged, so it is neither.
+# Folders by verdict, as training and evaluation expect them; a fault was not judged, so it goes to neither.
 _PLACES = {"pass": "train/good", "reject": "test/reject", "fault": "unjudged"}
 _KINDS = ("picture", "depth", "overlay")
 MISSING = "missing.csv"
@@ -30,7 +30,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass
 class Exported:
-    """Parts in parts.csv, files copied, and files (part, kind) that the archive does not have any more."""
+    """Parts in parts.csv, files copied, and files (part, kind) that are no longer in the archive."""
 
     parts: int = 0
     files: int = 0
@@ -38,18 +38,18 @@ class Exported:
 
 
 def printable(value: object) -> str:
-    """As text for a terminal: what could command it is shown as an escape, nothing as a dash."""
+    """Format a value for a terminal: control characters are escaped, None becomes a dash."""
     text = "-" if value is None or value == "" else str(value)
     return escaped(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def part_json(part: ArchivedPart) -> str:
-    """One part as one line of JSON."""
+    """Format one part as one line of JSON."""
     return json.dumps(part.as_dict(), allow_nan=False)
 
 
 def parts_table(parts: Sequence[ArchivedPart]) -> Iterator[str]:
-    """One line per part, in columns."""
+    """Yield one line per part, in columns."""
     rows = [
         (part.time.replace("+00:00", "Z"), part.verdict, _score(part.score), part.part_id, part.external_id)
         for part in parts
@@ -63,7 +63,7 @@ def parts_table(parts: Sequence[ArchivedPart]) -> Iterator[str]:
 
 
 def whole_part_text(archive: Path, part: ArchivedPart) -> str:
-    """Everything about one part in readable lines."""
+    """Format everything about one part as lines of text."""
     rows = [(name, printable(value)) for name, value in part.as_dict().items() if name in _KEYS]
     document = _document(archive, part)
     if document is not None:
@@ -78,7 +78,7 @@ def whole_part_text(archive: Path, part: ArchivedPart) -> str:
 
 
 def whole_part_json(archive: Path, part: ArchivedPart) -> str:
-    """The same as one JSON object; `document` is the part's JSON file, null where there is none."""
+    """Format everything about one part as a JSON object; `document` is its JSON file or null."""
     return json.dumps({**part.as_dict(), "document": _document(archive, part)}, allow_nan=False)
 
 
@@ -89,17 +89,17 @@ def _document(archive: Path, part: ArchivedPart) -> dict[str, object] | None:
 
 
 def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, overlays: bool) -> Exported:
-    """Copy `parts` into `folder`: all or, after an error, nothing.
+    """Copy `parts` into `folder`: all of them, or nothing if an error occurs.
 
-    Raises UsageError when the folder is there and not empty, LineError when it cannot be written.
+    Raises UsageError when the folder exists and is not empty, LineError when it cannot be written.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder}: is there and not empty; give a new folder.")
+            raise UsageError(f"{folder}: exists and is not empty; give a new folder.")
         partial.mkdir(parents=True)
     except FileExistsError as exc:
-        raise UsageError(f"{partial}: an export was interrupted or is under way; remove it.") from exc
+        raise UsageError(f"{partial}: an export was interrupted or is running; remove this folder.") from exc
     except OSError as exc:
         raise LineError(f"{folder}: cannot be written ({reason(exc)}); give another folder.") from exc
     try:
@@ -119,7 +119,7 @@ def export_parts(archive: Path, parts: Sequence[ArchivedPart], folder: Path, *, 
 def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, overlays: bool) -> Exported:
     exported, rows = Exported(), []
     kinds = [kind for kind in _KINDS if overlays or kind != "overlay"]
-    # With depth maps the layout of MVTec 3D-AD, which has them beside the pictures, else that of MVTec AD.
+    # With depth maps in the layout of MVTec 3D-AD, otherwise in that of MVTec AD.
     folders = {"picture": "rgb", "depth": "xyz"} if any(part.files.depth for part in parts) else {}
     for part in parts:
         place = Path(_PLACES.get(part.verdict, "unjudged"))
@@ -144,7 +144,7 @@ def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: Exported) -> Path | None:
-    """Copy one file of a part; where it lies in the export, None where there is none."""
+    """Copy one file of a part; return its path in the export, or None if it is missing."""
     relative: str | None = getattr(part.files, kind)
     if relative is None:
         return None
@@ -153,7 +153,7 @@ def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: 
     if path is not None and file is not None and path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / f"{file.stem}{path.suffix}"
-        with contextlib.suppress(FileNotFoundError):  # removed by the limits this moment
+        with contextlib.suppress(FileNotFoundError):  # just removed by the archive's limits
             shutil.copyfile(path, place)
             exported.files += 1
             return place
@@ -162,7 +162,7 @@ def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: 
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula is marked as text."""
+    """Quote a text that a spreadsheet would evaluate as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

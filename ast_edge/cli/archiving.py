@@ -1,4 +1,4 @@
-"""The commands `ast-edge archive list|show|export`: what a station kept of its parts."""
+"""The commands `ast-edge archive list|show|export`: the parts that a station archived."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ast_edge.line.archive.reading import Query
 
 ArchiveArgument = Annotated[
-    Path, typer.Argument(metavar="ARCHIVE", help="Folder of an archive; a station may be writing it.")
+    Path, typer.Argument(metavar="ARCHIVE", help="Archive folder; a station may be writing to it.")
 ]
 VerdictOption = Annotated[
     list[str] | None,
@@ -26,19 +26,21 @@ VerdictOption = Annotated[
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="From this time on: 2025-06-01T08:30 (UTC), or 90m, 8h, 2d ago."),
+    typer.Option(metavar="TIME", help="Start time: 2025-06-01T08:30 (UTC), or 90m, 8h, 2d ago."),
 ]
-UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")]
+UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="End time, in the same format.")]
 RecipeOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only parts of this recipe.")]
 RunOption = Annotated[str | None, typer.Option(metavar="RUN", help="Only parts of this run of the station.")]
 IdOption = Annotated[
-    str | None, typer.Option("--id", metavar="ID", help="Only the part that its trigger gave this id.")
+    str | None, typer.Option("--id", metavar="ID", help="Only the part with this id from its trigger.")
 ]
 PictureOption = Annotated[
     bool, typer.Option("--with-picture", help="Only parts whose picture is in the archive.")
 ]
-LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")]
-_NAMED = 5  # missing files that are named on the terminal
+LimitOption = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Maximum number of parts; the newest are kept.")
+]
+_NAMED = 5  # missing files named on the terminal
 _VERDICTS = ("pass", "reject", "fault")
 _AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -46,7 +48,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 def register(app: typer.Typer) -> None:
     """Add the commands about archives to `app`."""
-    archive = App(help="What a station kept of its parts.")
+    archive = App(help="Inspect and export the parts that a station archived.")
     archive.command("list")(list_parts)
     archive.command()(show)
     archive.command()(export)
@@ -65,7 +67,7 @@ def list_parts(
     limit: LimitOption = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per part and line.")] = False,
 ) -> None:
-    """List parts, the newest first: time (UTC), verdict, score, part id, id, recipe, reason."""
+    """List parts, newest first: time (UTC), verdict, score, part id, id, recipe, reason."""
     from ast_edge.cli.archive_text import part_json, parts_table
     from ast_edge.line.archive.reading import ArchiveReader
 
@@ -83,7 +85,7 @@ def show(
     part_id: Annotated[str, typer.Argument(metavar="PART", help="Part id, as `archive list` shows it.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of one part, and where its files lie."""
+    """Show the record of one part and the paths of its files."""
     from ast_edge.cli.archive_text import whole_part_json, whole_part_text
     from ast_edge.line.archive.reading import ArchiveReader
 
@@ -105,11 +107,11 @@ def export(
     limit: LimitOption = 10_000,
     overlays: Annotated[bool, typer.Option("--overlays", help="Copy the overlays too.")] = False,
 ) -> None:
-    """Copy parts into a data folder that train, evaluate, calibrate and inspect take.
+    """Copy parts into a data folder for train, evaluate, calibrate and inspect.
 
     Parts that passed go to train/good, rejects to test/reject, faults, which were not judged, to unjudged:
-    look through them before you train. parts.csv has every part. The archive stays as it is. Pictures that
-    its limits removed meanwhile are counted, and listed in missing.csv.
+    review them before training. parts.csv lists every part. The archive is not changed. Pictures that its
+    limits have removed in the meantime are counted and listed in missing.csv.
     """
     from ast_edge.cli.archive_text import MISSING, export_parts
     from ast_edge.line.archive.reading import ArchiveReader
@@ -123,7 +125,7 @@ def export(
     if exported.gone:
         named = ", ".join(f"{kind} of {part_id}" for part_id, kind in exported.gone[:_NAMED])
         more = f" and {len(exported.gone) - _NAMED} more" if len(exported.gone) > _NAMED else ""
-        said = f"files that are not in the archive any more: {len(exported.gone)} ({named}{more})"
+        said = f"files no longer in the archive: {len(exported.gone)} ({named}{more})"
         echo(f"{said}, listed in {folder / MISSING}", err=True)
 
 
@@ -154,7 +156,7 @@ def _query(
 
 
 def _time(text: str | None, option: str) -> float | None:
-    """Seconds since the epoch. Raises UsageError for what is no time."""
+    """Parse seconds since the epoch. Raises UsageError if the text is not a time."""
     if text is None:
         return None
     now = datetime.now(timezone.utc)

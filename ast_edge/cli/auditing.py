@@ -1,4 +1,4 @@
-"""The command `ast-edge audit verify`: is the audit log as it was written?"""
+"""The command `ast-edge audit verify`: check that an audit log is unchanged."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def _group() -> None:
 
 
 def verify(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="File that the station writes its log to.")],
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Audit log file of the station.")],
     head: Annotated[
         str | None,
-        typer.Option(metavar="DIGEST", help="A head digest that was noted down earlier: it must be there."),
+        typer.Option(metavar="DIGEST", help="A head digest recorded earlier, which the log must contain."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove that nothing in an audit log was changed, removed, inserted or moved.
+    """Prove that no entry of an audit log was changed, removed, inserted or moved.
 
-    Each entry holds the digest of the one before, over all files of the log. What the chain cannot show is
-    an end that was cut off between two entries, or a log that was written anew: note down the head digest
-    that this command prints, somewhere else, and give it with --head later. An entry that a kill or a power
-    failure cut in two is told and is no finding, once the station has put it aside at its next start.
+    Each entry holds the digest of the previous one, across all files of the log. The chain alone cannot show
+    that the end was cut off between two entries or that the whole log was rewritten: record the head digest
+    that this command prints in a safe place, and pass it with --head later. An entry truncated by a kill or a
+    power failure is reported, but is not a finding once the station has set it aside at its next start.
     """
     from ast_edge.line.audit.chain import verify as prove
 
     if head is not None and not _DIGEST.fullmatch(head):
-        raise UsageError("--head: expected 64 hexadecimal digits in small letters, as this command prints.")
+        raise UsageError("--head: expected 64 lowercase hexadecimal digits, as this command prints.")
     report = prove(log, head)
     echo(_as_json(log, report) if as_json else _as_text(log, report))
     if not report.ok:
         raise LineError(
-            f"{log}: the audit log is not as it was written (findings: {len(report.findings)}, the first: "
+            f"{log}: the audit log has been altered (findings: {len(report.findings)}, the first: "
             f"{report.findings[0].what}); keep the files and find out who had access to them."
         )
 
@@ -70,11 +70,11 @@ def _as_text(log: Path, report: AuditReport) -> str:
 
     rows = [
         ("log", f"{log} ({len(report.files)} {'file' if len(report.files) == 1 else 'files'})"),
-        ("entries", f"{report.entries}, the last is {report.last} of {report.last_time or 'no time'}"),
+        ("entries", f"{report.entries}, the last is {report.last} at {report.last_time or 'unknown time'}"),
         ("head", report.head),
-        ("torn", f"{report.torn} cut by a kill or power failure, put aside"),
-        ("missing", f"{report.missing} could not be written, as the log says"),
-        ("result", "as it was written" if report.ok else "not as it was written"),
+        ("torn", f"{report.torn} truncated by a kill or power failure, set aside"),
+        ("missing", f"{report.missing} could not be written, as recorded in the log"),
+        ("result", "unchanged" if report.ok else "altered"),
         *((f"{finding.file}:{finding.line}", f"  {finding.what}") for finding in report.findings),
     ]
     return table(rows)

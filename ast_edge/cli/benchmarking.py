@@ -19,51 +19,58 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL", help="Model, or engine of `ast-edge build-engine`.")
+        Path | None,
+        typer.Argument(metavar="MODEL", help="Model, or engine built by `ast-edge build-engine`."),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="Measure this one too, in turns with the first: for differences."),
+        typer.Option(
+            metavar="MODEL", help="Also measure this model, alternating with the first, to compare them."
+        ),
     ] = None,
     backend: BackendOption = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"] | None,
-        typer.Option(help="Take the model in this precision beside MODEL (model.fp16.onnx)."),
+        typer.Option(help="Use the file beside MODEL in this precision (model.fp16.onnx)."),
     ] = None,
     frame: Annotated[
         str | None,
-        typer.Option(metavar="WxH[:FORMAT]", help="As 1920x1200:bayer_rggb [the size trained on, rgb]."),
+        typer.Option(
+            metavar="WxH[:FORMAT]", help="Frame, such as 1920x1200:bayer_rggb [training size, rgb]."
+        ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Judge this picture instead of noise.")
+        Path | None, typer.Option(metavar="FILE", help="Inspect this picture instead of noise.")
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many parts; --against counts in turns of ten.")
+        int | None,
+        typer.Option(min=1, help="Number of parts to measure; --against rounds it to blocks of ten."),
     ] = None,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds [10].")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to measure [10].")] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=64, help="Parts on their way at a time, from as many threads.")
+        int, typer.Option(min=1, max=64, help="Parts in flight at a time, one per thread.")
     ] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures with machine facts.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write all figures and facts about the machine as JSON."),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with stage bars and histogram.")
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page with stage bars and a histogram.")
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A.json B.json", help="Show two results side by side; measures nothing."),
+        typer.Option(metavar="A.json B.json", help="Show two results side by side; nothing is measured."),
     ] = None,
 ) -> None:
-    """Measure how long from frame to verdict, and where the time goes.
+    """Measure the latency from frame to verdict, by stage.
 
-    Warms up until the times have settled, then judges the same part again and again. A percentile that too
-    few parts support stays blank: p99 needs 1000. Other programs' load, memory, power and heat are told
-    where the machine tells them. The frame is noise unless --picture is given; its content does not matter
-    to the time.
+    Warms up until the times have settled, then inspects the same part repeatedly. A percentile is left blank
+    if too few parts support it: p99 needs 1000. The load of other programs, memory, power and temperature are
+    reported if the machine provides them. The frame is noise unless --picture is given; its content does not
+    affect the time.
     """
     from ast_edge.latency.page import result_html
     from ast_edge.latency.result import read_result, write_result
@@ -74,20 +81,20 @@ def benchmark(
 
     if compare is not None:
         if model is not None:
-            raise UsageError("--compare shows two result files; leave out MODEL.")
+            raise UsageError("--compare takes two result files; leave out MODEL.")
         first, second = map(read_result, compare)
         echo(compared_text(first, second, (str(compare[0]), str(compare[1]))))
         return
     if model is None:
-        raise UsageError("give a MODEL to measure, or --compare with two results.")
+        raise UsageError("give a MODEL to measure, or two results with --compare.")
     if frame is not None and picture is not None:
         raise UsageError("give either --frame or --picture.")
     if against is not None and concurrency != 1:
-        raise UsageError("--against takes turns with one part at a time; leave out --concurrency.")
+        raise UsageError("--against measures one part at a time; leave out --concurrency.")
     limits = USUAL_LIMITS if iterations is None and duration is None else Limits(iterations, duration)
     asked = Asked(backend, frame, picture, limits, concurrency, threads)
     result = measured(model if precision is None else in_precision(model, precision), against, asked)
-    echo(result_text(result))  # first, lest a path that cannot be written cost the figures
+    echo(result_text(result))  # first, so that an unwritable path does not lose the figures
     if json_file is not None:
         write_result(json_file, result)
     if html is not None:

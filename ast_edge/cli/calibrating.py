@@ -1,4 +1,4 @@
-"""What `ast-edge calibrate` does: judge good parts here, put a new threshold into the model file."""
+"""The work of `ast-edge calibrate`: judge good parts and write a new threshold into the model file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ast_edge.verdict.scoring import statement
 
 @dataclass(frozen=True)
 class Asked:
-    """Options of the command; None takes what the model has, or the user who is logged in."""
+    """Options of the command; None keeps the model's setting, or takes the user who is logged in."""
 
     rate: float | None
     confidence: float | None
@@ -35,7 +35,7 @@ class Asked:
 
 
 def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:
-    """The manifest of `model` with a threshold from the good parts at `paths`, or with that of `restore`."""
+    """Return the manifest of `model` with a threshold from the good parts in `paths` or from `restore`."""
     if restore is not None:
         return restored(model.manifest, restore, _origin(f"revision {restore} restored", asked.operator))
     old = model.manifest.threshold
@@ -52,19 +52,19 @@ def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *,
 
 
 def _origin(how: str, operator: str | None) -> Origin:
-    """Now, and `operator` or else the user who is logged in."""
+    """Return the origin: the current time, and `operator` or the user who is logged in."""
     return Origin(how, operator or _user(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run under a user id without a name
         return "unknown"
 
 
 def judge_good_parts(inspector: Inspector, pictures: Sequence[Path]) -> GoodParts:
-    """Judge `pictures`. DataError names one that is a fault, cannot be read or is there twice."""
+    """Judge `pictures`. DataError names one that is a fault, unreadable or a duplicate."""
     sha256 = _digest(pictures, inspector.spec)
     found: list[Inspection] = []
     with stage("judging good parts", len(pictures)) as shown:
@@ -87,13 +87,13 @@ def _judged(inspector: Inspector, picture: Path) -> Inspection:
         raise DataError(f"{picture}: {exc}") from exc
     if inspection.verdict == "fault":
         raise DataError(
-            f"{picture}: is a fault ({inspection.reason}), so it cannot stand for good parts; leave it out."
+            f"{picture}: is a fault ({inspection.reason}), so it cannot serve as a good part; leave it out."
         )
     return inspection
 
 
 def _digest(pictures: Sequence[Path], spec: ModelSpec) -> str:
-    """SHA-256 over the parts' contents in their order; a part given twice would count twice."""
+    """Return the SHA-256 over the parts' contents in order; refuse duplicates, which would count twice."""
     seen: dict[str, Path] = {}
     trained_on: list[Path] = []
     for picture in pictures:
@@ -102,15 +102,15 @@ def _digest(pictures: Sequence[Path], spec: ModelSpec) -> str:
         content = " ".join(_content(path) for path in files)
         if content in seen:
             raise DataError(
-                f"{picture}: is the same part as {seen[content]}; a part counts once: leave one of them out."
+                f"{picture}: is the same part as {seen[content]}; parts must be unique: leave one out."
             )
         seen[content] = picture
         if spec.training_data.has_seen(hashlib.sha256(content.encode()).hexdigest()):
             trained_on.append(picture)
     if trained_on:
         raise DataError(
-            f"{len(trained_on)} of {len(pictures)} parts are among those that the model was trained on (as "
-            f"{trained_on[0]}): these score too well for a threshold to rest on; leave them out."
+            f"{len(trained_on)} of {len(pictures)} parts were used to train the model (such as "
+            f"{trained_on[0]}): their scores are too low to calibrate a threshold; leave them out."
         )
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
@@ -123,7 +123,7 @@ def _content(path: Path) -> str:
 
 
 def changed_text(model: AnyModel, new: Manifest, *, written: bool) -> str:
-    """The old and the new threshold, and what the new one promises."""
+    """Describe the old and the new threshold, and what the new one guarantees."""
     old, calibration = model.manifest, new.calibration
     assert calibration is not None  # noqa: S101  # `revised` puts one there
     siblings = sorted(
@@ -144,7 +144,7 @@ def changed_text(model: AnyModel, new: Manifest, *, written: bool) -> str:
 
 
 def changed_json(model: AnyModel, new: Manifest, *, written: bool) -> str:
-    """The same as one JSON object."""
+    """Describe the same as one JSON object."""
     assert new.calibration is not None  # noqa: S101
     content = {
         "path": str(model.path),

@@ -1,4 +1,4 @@
-"""The whole way on a synthetic product, through the very commands that a user types."""
+"""The whole workflow on a synthetic product, run through the same commands that a user types."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MARKER = "ast-edge-demo.json"
 MODE: Mode = "rgbd"
 PRESET: PresetName = "nano"
 PICTURES_TO_INSPECT = 10
-# Few enough parts are trained on that now and then a good one scores high; at 1 % it would set the threshold.
+# With this few training parts a good one occasionally scores high; at 1 % it would set the threshold.
 FALSE_REJECT_RATE = 0.05
 RANDOM_BACKBONE = (
-    "Pretrained weights of the backbone cannot be had on this machine: the demo uses a random one (seeded, "
-    "batch norm calibrated), so its figures say that the way works, not how good AST is."
+    "Pretrained weights of the backbone are not available here: the demo uses random ones (seeded, "
+    "batch norm calibrated), so its figures show that the workflow runs, not how good AST is."
 )
 
 
 def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
-    """Fill `folder` with a product, a run, a model, figures and overlays, and print where to look.
+    """Fill `folder` with a product, a run, a model, figures and overlays, and print where they are.
 
-    A folder that an earlier demo made is made anew; UsageError for any other that exists and is not empty.
+    The folder of an earlier demo is replaced; UsageError for any other that exists and is not empty.
     """
     started = time.monotonic()
     _clear(folder)
@@ -55,12 +55,12 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
     _call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
     _call("verify", model)
     _call("inspect", model, "--overlay", folder / "overlays", pictures=_pictures(product, seed))
-    echo(f"\nThe whole way took {time.monotonic() - started:.0f} s. Look at:")
+    echo(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at:")
     for path, what in (
         (folder / "overlays", "pictures with heat map, outline and score"),
-        (report, "what a quality engineer reads, in a browser"),
+        (report, "evaluation report, for a browser"),
         (folder / "evaluation.json", "figures"),
-        (model, "the model: try `ast-edge info` on it"),
+        (model, "the model; try `ast-edge info` on it"),
         (product, "the product's pictures, depth maps and masks"),
     ):
         echo(f"  {path}  {what}")
@@ -72,13 +72,13 @@ def _clear(folder: Path) -> None:
     if folder.is_dir() and (folder / MARKER).is_file():
         shutil.rmtree(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is no earlier demo; name another folder with --output.")
+        raise UsageError(f"{folder}: exists and is not an earlier demo; name another folder with --output.")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKER, json.dumps({"made_by": "ast-edge demo"}))
 
 
 def _pretrained() -> bool:
-    """Return whether `train` can get the backbone's pretrained weights, installed or downloaded."""
+    """Return whether `train` can load pretrained weights for the backbone, installed or downloaded."""
     from ast_edge.train.backbone import build_trunk, pretrained_weights
     from ast_edge.train.config import preset
 
@@ -94,7 +94,7 @@ def _make_product(product: Path, seed: int) -> None:
     from ast_edge.synthetic import PartCounts, write_product
 
     counts = PartCounts(train=96, validation=99, test_good=24, test_per_defect=8)
-    echo(f"making a product in {product}")
+    echo(f"generating a product in {product}")
     write_product(product, counts, seed=seed)
 
 
@@ -104,7 +104,7 @@ def _pictures(product: Path, seed: int) -> list[Path]:
 
 
 def _call(*arguments: Any, pictures: Sequence[Path] = ()) -> None:
-    """Print a command as a user would type it, and run it; of many `pictures` only the first is printed."""
+    """Print a command as a user would type it, and run it; only the first of many `pictures` is printed."""
     from ast_edge.cli import app
 
     words = [str(argument) for argument in arguments]

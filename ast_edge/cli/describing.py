@@ -1,4 +1,4 @@
-"""What `ast-edge info` prints: what a model, an engine or a training run says about itself."""
+"""Output of `ast-edge info`: a description of a model, an engine or a training run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ast_edge.verdict.scoring import statement
 
 @dataclass(frozen=True)
 class Described:
-    """A file or run folder with what decides its verdicts; `size` in bytes, 0 for a folder."""
+    """A file or run folder and the settings that determine its verdicts; `size` in bytes, 0 for a folder."""
 
     path: Path
     size: int
@@ -25,12 +25,12 @@ class Described:
 
     @classmethod
     def of_file(cls, model: AnyModel) -> Described:
-        """A model or an engine."""
+        """Describe a model or an engine."""
         return cls(model.path, model.size, model.manifest, model.manifest.versions)
 
 
 def describe(path: Path) -> Described:
-    """What `path` is. Raises ModelError or RunError when it is refused."""
+    """Describe `path`. Raises ModelError or RunError when it is refused."""
     if not path.is_dir():
         return Described.of_file(read_any(path))
     from ast_edge.train.run import Run  # needs torch, which models do not
@@ -40,7 +40,7 @@ def describe(path: Path) -> Described:
 
 
 def info_json(found: Described) -> str:
-    """The manifest with path, size in bytes and the threshold's statement, as one JSON object."""
+    """Return path, size in bytes, manifest and the threshold's statement as one JSON object."""
     content = {
         "path": str(found.path),
         "size_bytes": found.size,
@@ -52,12 +52,12 @@ def info_json(found: Described) -> str:
 
 
 def info_text(found: Described) -> str:
-    """The manifest in readable lines."""
+    """Format the manifest as lines of text."""
     return table(_rows(found))
 
 
 def differences_text(first: Described, second: Described) -> str:
-    """What two of them say differently, one below the other."""
+    """Format the rows in which two descriptions differ, one below the other."""
     ones, others = _by_name(first), _by_name(second)
     lines = []
     for name in dict.fromkeys([*ones, *others]):
@@ -71,7 +71,7 @@ def _by_name(found: Described) -> dict[str, str]:
     rows: dict[str, str] = {}
     above = ""
     for name, text in _rows(found):
-        above = name or above  # a row without a name goes on with the one above
+        above = name or above  # a row without a name continues the row above
         rows[above] = f"{rows[above]}; {text}" if above in rows else text
     return rows
 
@@ -82,11 +82,11 @@ def _rows(found: Described) -> list[tuple[str, str]]:
     return [
         *_identity(found),
         ("frame", _frame(spec)),
-        ("pictures", "from files are turned as their EXIF orientation says"),
+        ("pictures", "from files are rotated by their EXIF orientation"),
         *((("good parts", _seen(spec.trained)),) if spec.trained is not None else ()),
         ("score", f"{spec.aggregation} of the anomaly map"),
         ("threshold", f"{threshold.value:.6g} (score), {threshold.pixel_value:.6g} (map)"),
-        ("margin", f"{threshold.margin:.3g} above the score of a good part, for what engines may differ"),
+        ("margin", f"{threshold.margin:.3g} above the score of a good part, to allow for engine differences"),
         ("", statement(threshold)),
         *_calibrations(spec),
         ("trained on", f"{data.train_parts} good parts, {data.holdout_parts} held out ({data.layout})"),
@@ -115,7 +115,7 @@ def _made(spec: ModelSpec) -> str:
 
 
 def _calibrations(spec: ModelSpec) -> list[tuple[str, str]]:
-    """Every threshold that the model has had, the one in force first."""
+    """Describe every threshold that the model has had, the one in force first."""
     if spec.calibration is None:
         return []
     current = PastCalibration(threshold=spec.threshold, calibration=spec.calibration)
@@ -152,11 +152,11 @@ def _frame(spec: ModelSpec) -> str:
 
 
 def _seen(trained: TrainedRange) -> str:
-    """What good parts' frames were like; one that is not like them is a fault."""
+    """Describe the range of good parts' frames; a frame outside it is a fault."""
     text = f"{_range(trained.width)} x {_range(trained.height)} pixels"
     for name, found in (("brightness", trained.brightness), ("contrast", trained.contrast)):
         text += "" if found is None else f", {name} {_range(found)}"
-    return f"{text}; a frame unlike that is a fault"
+    return f"{text}; a frame outside this range is a fault"
 
 
 def _range(found: Range) -> str:

@@ -1,4 +1,4 @@
-"""The command `ast-edge doctor`: what does this machine have, and what does it lack?"""
+"""The command `ast-edge doctor`: check what this machine has and what it lacks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Look at this machine: engines, cameras, GPIO, network, clocks, and how to mend what is missing.
+    """Check this machine: engines, cameras, GPIO, network, clocks, and how to fix what is missing.
 
-    A note is about something that not every station needs, a warning costs speed, frames or right times, and
-    with a problem something does not work. The exit code is 1 only when no engine is usable at all. Nothing
-    is changed; as administrator it sees more of a Jetson's clocks.
+    A note concerns something that not every station needs; a warning costs speed, frames or accurate time
+    stamps; a problem means that something does not work. The exit code is 1 only if no engine is usable.
+    Nothing is changed. Run as administrator, it sees more of a Jetson's clocks.
     """
     from ast_edge.doctor.examining import examine
 
@@ -43,7 +43,7 @@ def _as_json(findings: Sequence[Finding]) -> str:
 
 
 def _as_text(findings: Sequence[Finding]) -> str:
-    """A line for each finding, and one below it for what to do."""
+    """Format each finding as a line, followed by a line with the fix, if any."""
     lines = []
     for one in findings:
         lines.append(f"{one.level:<9}{one.what:<19}{one.found}")

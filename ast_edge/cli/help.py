@@ -1,4 +1,4 @@
-"""How help looks: a switch shows no type, and `--help-all` prints the help of every command."""
+"""Formatting of help: switches show no type, and `--help-all` prints the help of every command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 
 def _without_types(params: list[Any]) -> list[Any]:
-    """The parameters, with nothing in the place of a switch's type, where Typer says `<bool>`."""
+    """Return the parameters with an empty type for switches, where Typer prints `<bool>`."""
     for param in params:
         if getattr(param, "is_flag", False) and param.metavar is None:
             param.metavar = ""
@@ -21,7 +21,7 @@ class Command(TyperCommand):
     """A command whose switches show no type."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Options and arguments, `--help` among them."""
+        """Return options and arguments, including `--help`."""
         return _without_types(super().get_params(ctx))
 
 
@@ -29,12 +29,12 @@ class Group(TyperGroup):
     """A group of commands whose switches show no type."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Options, `--help` among them."""
+        """Return options, including `--help`."""
         return _without_types(super().get_params(ctx))
 
 
 class App(typer.Typer):
-    """A Typer whose commands and groups are those of this module."""
+    """A Typer app whose commands and groups are those of this module."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=Group, **settings)
@@ -45,7 +45,7 @@ class App(typer.Typer):
 
 
 def every_help(context: typer.Context) -> Iterator[str]:
-    """The help of a group and of all commands in it, in the order of the list."""
+    """Yield the help of a group and of all its commands, in order."""
     yield context.get_help()
     group: Any = context.command
     for name in group.list_commands(context) if isinstance(group, TyperGroup) else ():

@@ -1,4 +1,4 @@
-"""What `ast-edge inspect` does: find pictures, judge them one by one, draw overlays, tell the results."""
+"""The work of `ast-edge inspect`: find pictures, judge each, draw overlays, report the results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Depth = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Result:
-    """The verdict about one picture; `score` is NaN where there is none, `time_ms` None where nothing ran."""
+    """The verdict on one picture; `score` is NaN without a score, `time_ms` None if nothing ran."""
 
     path: Path
     verdict: Verdict
@@ -40,7 +40,7 @@ class Result:
     p_value: float | None = None
 
     def as_json(self) -> str:
-        """One line of JSON; a score that is not finite becomes null."""
+        """Return one line of JSON; a score that is not finite becomes null."""
         content = {
             "path": str(self.path),
             "verdict": self.verdict,
@@ -53,11 +53,11 @@ class Result:
 
 
 def find_pictures(paths: Sequence[Path], *, good_only: bool = False) -> list[Path]:
-    """The pictures that `paths` name, folders replaced by the pictures directly in them.
+    """Return the pictures that `paths` name, with each folder replaced by the pictures directly in it.
 
-    A data folder, as training takes it and `ast-edge archive export` writes it, stands for all its pictures,
-    or for those of good parts. A file that is missing or unreadable stays in the list, to become a fault of
-    its own. Raises DataError for a folder without pictures.
+    A data folder, in the layout of training and `ast-edge archive export`, is replaced by all its pictures,
+    or by those of good parts. A missing or unreadable file stays in the list and becomes a fault. Raises
+    DataError for a folder without pictures.
     """
     pictures: list[Path] = []
     for path in paths:
@@ -67,7 +67,7 @@ def find_pictures(paths: Sequence[Path], *, good_only: bool = False) -> list[Pat
 
 
 def _data_folders(root: Path, *, good_only: bool) -> list[Path]:
-    """The folders with pictures of a data folder in the layout of MVTec; none where it is none."""
+    """Return the picture folders of a data folder in MVTec layout; empty if `root` is not one."""
     if not (root / "train" / "good").is_dir():
         return []
     kinds = [path for path in (root / "train" / "good", root / "validation" / "good") if path.is_dir()]
@@ -82,21 +82,21 @@ def _pictures_in(folder: Path) -> list[Path]:
     if said := unread_pictures(folder):
         say(said)
     if not pictures:
-        hint = f"give {folder / 'rgb'}" if (folder / "rgb").is_dir() else "give a folder that holds pictures"
+        hint = f"give {folder / 'rgb'}" if (folder / "rgb").is_dir() else "give a folder with pictures"
         raise DataError(f"{folder}: there are no pictures directly in this folder; {hint}.")
     return pictures
 
 
 def plan_overlays(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where the overlay of each picture goes: under `folder`, with the folders in which the pictures differ.
+    """Return the overlay path of each picture: under `folder`, with the subfolders in which pictures differ.
 
-    Makes `folder`. Raises UsageError when it cannot be made or an overlay would overwrite a picture.
+    Creates `folder`. Raises UsageError when it cannot be created or an overlay would overwrite a picture.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise UsageError(f"{folder}: the folder for overlays cannot be made ({reason(exc)}).") from exc
-    # abspath and not resolve: a link keeps the name that the user knows.
+        raise UsageError(f"{folder}: the overlay folder cannot be created ({reason(exc)}).") from exc
+    # abspath and not resolve: a link keeps the name that the user gave.
     absolute = {picture: Path(os.path.abspath(picture)) for picture in pictures}  # noqa: PTH100
     common = os.path.commonpath([path.parent for path in absolute.values()])
     plan: dict[Path, Path] = {}
@@ -120,10 +120,10 @@ def _refuse_overwriting(plan: Mapping[Path, Path]) -> None:
 def inspect_pictures(
     inspector: Inspector, pictures: Sequence[Path], overlays: Mapping[Path, Path]
 ) -> Iterator[Result]:
-    """Judge the pictures in turn; one that cannot be read or does not fit the model is a fault.
+    """Judge the pictures in order; one that cannot be read or does not fit the model is a fault.
 
-    Raises BackendError when the engine fails and DataError when an overlay cannot be written: the pictures
-    after it would fare no better.
+    Raises BackendError when the engine fails and DataError when an overlay cannot be written, since the
+    remaining pictures would fail in the same way.
     """
     threshold = inspector.spec.threshold.value
     for picture in pictures:
@@ -148,11 +148,11 @@ def inspect_pictures(
 
 
 def read_part(picture: Path, inspector: Inspector) -> tuple[Frame | None, Depth | None]:
-    """What the mode uses of the part that `picture` names: frame, depth map. DataError names a bad file."""
+    """Read the frame and depth map that the model's mode uses for `picture`. DataError names a bad file."""
     mode = inspector.spec.mode
     if mode == "depth" and not picture.is_file():
-        # The picture names the part: where it is missing, its xyz file must not be judged in its stead.
-        raise DataError(f"{picture}: there is no such file; give the picture that lies beside the xyz file.")
+        # The picture names the part: if it is missing, its xyz file must not be judged instead.
+        raise DataError(f"{picture}: no such file; give the picture that belongs to the xyz file.")
     depth_m = None if mode == "rgb" else read_xyz(xyz_beside(picture))
     return (None if mode == "depth" else read_image(picture)), depth_m
 
@@ -166,7 +166,7 @@ def _overlay(
     if frame is None and depth_m is not None:
         frame = depth_picture(depth_m)
     if frame is None:
-        raise FrameError("there is neither a frame nor a depth map to draw on.")
+        raise FrameError("neither a frame nor a depth map to draw on.")
     return draw_overlay(frame, inspection, inspector.spec)
 
 
@@ -183,7 +183,7 @@ def _write_png(target: Path, pixels: Frame) -> None:
 
 @dataclass
 class Report:
-    """The table for people: a line per picture and the sums."""
+    """The table for people: a line per picture and the totals."""
 
     threshold: float
     pictures: Sequence[Path]
@@ -192,13 +192,13 @@ class Report:
     times_ms: list[float] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Add one result to the totals."""
         self.counts[result.verdict] += 1
         if result.time_ms is not None:
             self.times_ms.append(result.time_ms)
 
     def line(self, result: Result) -> str:
-        """Verdict, score, path and, for a fault, the reason, in columns."""
+        """Format verdict, score, path and, for a fault, the reason, in columns."""
         score = f"{result.score:.6g}" if math.isfinite(result.score) else "-"
         text = f"{result.verdict:<6}  {score:>11}  {result.path}"
         if result.verdict != "fault":
@@ -208,7 +208,7 @@ class Report:
         return text + padding + result.reason.removeprefix(f"{result.path}: ")
 
     def summary(self) -> str:
-        """The sums in one line."""
+        """Format the totals in one line."""
         verdicts: tuple[Verdict, ...] = ("pass", "reject", "fault")
         parts = [
             f"{len(self.pictures)} {'picture' if len(self.pictures) == 1 else 'pictures'}: "

@@ -1,4 +1,4 @@
-"""The command of the station itself: run."""
+"""The command `ast-edge run`, which runs a station."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def register(app: typer.Typer) -> None:
 
 def run(
     config: Annotated[
-        Path | None, typer.Argument(metavar="LINE_TOML", help="What the line is made of.")
+        Path | None, typer.Argument(metavar="LINE_TOML", help="Configuration of the line.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Open everything, inspect one frame, report and stop.")
+        bool, typer.Option("--check", help="Open all devices, inspect one frame, report and exit.")
     ] = False,
     parts: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N verdicts [runs until SIGTERM].")
+        int | None, typer.Option(min=1, metavar="N", help="Exit after N verdicts [runs until SIGTERM].")
     ] = None,
     example: Annotated[
-        Example | None, typer.Option(help="Print an example of line.toml, or the systemd unit, and stop.")
+        Example | None, typer.Option(help="Print an example line.toml, or the systemd unit, and exit.")
     ] = None,
 ) -> None:
-    """Run a station: cameras in, verdicts out, no part passed that could not be judged.
+    """Run a station: inspect each triggered part and report its verdict; an unjudged part never passes.
 
-    Every trigger gets exactly one verdict: pass, reject or fault, and a fault actuates the reject output too.
-    SIGTERM or Ctrl-C stop it after the last parts were judged and told.
+    Every trigger gets exactly one verdict: pass, reject or fault; a fault actuates the reject output too.
+    On SIGTERM or Ctrl-C the station stops after the last parts were judged and their verdicts reported.
     """
     if example is not None:
         from ast_edge.line.examples import read_example
@@ -48,7 +48,7 @@ def run(
         echo(read_example(example), nl=False)
         return
     if config is None:
-        raise UsageError("give the line's configuration, or --example to see one.")
+        raise UsageError("give a configuration file, or --example to print one.")
     if check:
         _check(config)
         return
@@ -63,18 +63,18 @@ def run(
 
 
 def _say_at_the_end(text: str) -> None:
-    """Print the last line; who does not read it for a second does not keep the process from ending."""
+    """Print the last line; a reader that stalls delays the end of the process by at most a second."""
     speaker = threading.Thread(target=_write_out, args=(f"{text}\n".encode(),), daemon=True)
     speaker.start()
     speaker.join(_LAST_WORDS_S)
 
 
 def _write_out(data: bytes) -> None:
-    """To stdout, past Python's stream: the end of the process waits for that one's lock."""
+    """Write to stdout, bypassing Python's stream, whose lock the end of the process waits for."""
     sys.stdout.flush()
     try:
         descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):  # a stream of a caller's own
+    except (OSError, ValueError):  # stdout was replaced by the caller
         echo(data.decode(), nl=False)
         return
     with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ def _write_out(data: bytes) -> None:
 
 
 def _check(path: Path) -> None:
-    """Print a line for everything that was tried; exit with 1 when something is the matter."""
+    """Print a line for each check; exit with 1 if one found a problem."""
     from ast_edge.line.service.check import check
     from ast_edge.line.service.config import read_config
 

@@ -1,4 +1,4 @@
-"""What the commands print, for people and as JSON."""
+"""Output of the commands, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ast_edge_export import Exported
 
 
-_FAULTS = 10  # named one by one
+_FAULTS = 10  # listed individually
 
 
 def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
-    """The proof in a few lines: which vectors, how far apart, and the verdict on the engine."""
+    """Format the proof: which vectors, how large the errors, and the result for the engine."""
     rows = [
         ("model", f"{model.path} ({model.manifest.model_id}, {model.manifest.precision})"),
         ("references", f"{parity.count}, {source}"),
@@ -36,7 +36,7 @@ def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> st
 
 
 def parity_json(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
-    """The proof as one JSON object; an error that is not finite becomes null."""
+    """Format the proof as one JSON object; an error that is not finite becomes null."""
     content = {
         "path": str(model.path),
         "model_id": model.manifest.model_id,
@@ -55,7 +55,7 @@ def parity_json(model: AnyModel, engine: str, source: str, parity: Parity) -> st
 
 
 def _margin_figures(manifest: Manifest) -> dict[str, object]:
-    """The threshold's margin, and how many of the held-out parts' scores engines might judge differently."""
+    """Return the threshold's margin and the number of held-out scores that engines may judge differently."""
     known = manifest.calibration is not None
     return {
         "threshold_margin": manifest.threshold.margin,
@@ -68,7 +68,7 @@ def _margin(manifest: Manifest) -> str:
     threshold = manifest.threshold
     text = f"{threshold.value:.6g}, {threshold.margin:.2g} above the score of a held-out part"
     if manifest.calibration is None:
-        return f"{text}; the model keeps no held-out scores"
+        return f"{text}; the model contains no held-out scores"
     within, scores = undecided_parts(manifest, manifest.precision), len(manifest.calibration.scores)
     return (
         f"{text}; {within} of {scores} held-out scores are within {SCORE_TOLERANCE[manifest.precision]:g} "
@@ -77,7 +77,7 @@ def _margin(manifest: Manifest) -> str:
 
 
 def failed_parity(model: AnyModel, engine: str, parity: Parity) -> ParityError:
-    """The error of a model that does not reproduce its reference vectors."""
+    """Return the error of a model that does not reproduce its reference vectors."""
     error, flipped = parity.max_relative_score_error, parity.flipped_verdicts
     return ParityError(
         f"{model.path}: {engine} does not reproduce the reference vectors (relative score error expected at "
@@ -87,7 +87,7 @@ def failed_parity(model: AnyModel, engine: str, parity: Parity) -> ParityError:
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:
-    """Names and values in two columns."""
+    """Format names and values in two columns."""
     return "\n".join(f"{name:<15}{value}" for name, value in rows)
 
 
@@ -96,7 +96,7 @@ def _finite(value: float) -> float | None:
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """Figures of an evaluation as tables."""
+    """Format the figures of an evaluation as tables."""
     rows = [
         ("engine", evaluation.engine),
         ("parts", f"{evaluation.good_parts} good, {evaluation.defective_parts} defective"),
@@ -147,7 +147,7 @@ def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def export_text(exported: Exported) -> str:
-    """One exported file with the figures of its proof."""
+    """Describe one exported file with the figures of its proof."""
     parity, int8 = exported.parity, exported.int8
     text = (
         f"{exported.path}: {exported.path.stat().st_size / 1e6:.1f} MB, {exported.precision}; "

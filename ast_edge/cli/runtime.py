@@ -1,4 +1,4 @@
-"""The commands that run beside the line: inspect, verify, info, build-engine. None of them needs torch."""
+"""The commands that run on the device: inspect, verify, info, build-engine. None of them needs torch."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MaxPixels = Annotated[
         metavar="N",
         min=1,
         callback=_limit_pixels,
-        help="Take pictures of up to N pixels [178956970].",
+        help="Accept pictures of up to N pixels [178956970].",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the runtime's commands to `app`."""
+    """Add the runtime commands to `app`."""
     app.command()(inspect)
     app.command()(calibrate)
     app.command()(verify)
@@ -57,7 +57,8 @@ def inspect(
         bool, typer.Option("--json", help="Print one JSON object per picture and line.")
     ] = False,
     overlay: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with heat map, outline and score here.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write pictures with heat map, outline and score to this folder."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
@@ -70,10 +71,10 @@ def inspect(
 ) -> None:
     """Judge pictures: pass, reject or fault.
 
-    Folders are those of pictures, or data folders as training takes them, of which every picture is judged.
-    Models with depth read the xyz file beside the picture (rgb/000.png, xyz/000.tiff). A picture that cannot
-    be judged is a fault: the others are still judged, and the exit code is 1. A reject is a result, not an
-    error, unless --fail-on-reject is given.
+    A folder is a folder of pictures, or a data folder in the layout of training, of which every picture is
+    judged. Models with depth read the xyz file that belongs to the picture (rgb/000.png, xyz/000.tiff). A
+    picture that cannot be judged is a fault: the others are still judged, and the exit code is 1. A reject is
+    a result, not an error, unless --fail-on-reject is given.
     """
     from ast_edge.cli.inspecting import Report, find_pictures, inspect_pictures, plan_overlays
     from ast_edge.inspector import Inspector
@@ -95,22 +96,22 @@ def calibrate(
     good_parts: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="GOOD_PARTS", help="Pictures of good parts, or folders with them; none trained on."
+            metavar="GOOD_PARTS", help="Pictures of good parts, or folders of them; none used in training."
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float | None, typer.Option(help="Share of good parts that may be rejected [as before].")
+        float | None, typer.Option(help="Fraction of good parts that may be rejected [unchanged].")
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Confidence of the bound that is told [as before].")
+        float | None, typer.Option(help="Confidence of the reported bound [unchanged].")
     ] = None,
     operator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who calibrates [the user logged in].")
+        str | None, typer.Option(metavar="NAME", help="Who calibrates [the logged-in user].")
     ] = None,
     restore: Annotated[
-        int | None, typer.Option(metavar="REVISION", min=1, help="Put an earlier threshold in force again.")
+        int | None, typer.Option(metavar="REVISION", min=1, help="Restore an earlier threshold.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the threshold, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the threshold, write nothing.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
@@ -118,11 +119,11 @@ def calibrate(
     _max_pixels: MaxPixels = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a model's threshold again from good parts, on the machine and under the light of the line.
+    """Recompute a model's threshold from good parts, on the machine and under the lighting of the line.
 
-    Parts that were trained on score too well and are refused. The new threshold goes into the model file as a
-    new revision; the earlier ones stay in it, with who set them and when, and come back with --restore. The
-    network stays as it is.
+    Parts used in training score too low and are refused. The new threshold is written into the model file
+    as a new revision; earlier ones stay in the file, with operator and time, and --restore brings one back.
+    The network is not changed.
     """
     from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
     from ast_edge.model.engine_file import read_any, rewrite_any
@@ -138,9 +139,9 @@ def calibrate(
 
 
 def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOption = False) -> None:
-    """Prove that this machine's engine gives the scores that training gave.
+    """Prove that this machine's engine reproduces the scores of training.
 
-    Runs the reference vectors of the model through the engine and compares scores, maps and verdicts.
+    Runs the model's reference vectors through the engine and compares scores, maps and verdicts.
     """
     from ast_edge.backends import open_backend
     from ast_edge.backends.proof import SCORE_TOLERANCE, prove
@@ -161,11 +162,12 @@ def info(
         Path, typer.Argument(metavar="MODEL", help="Model, engine, or run folder of `ast-edge train`.")
     ],
     other: Annotated[
-        Path | None, typer.Argument(metavar="OTHER", help="Another one: only what differs is shown.")
+        Path | None,
+        typer.Argument(metavar="OTHER", help="Compare with this one: only differences are shown."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a model says about itself: mode, sizes, threshold and what that rests on."""
+    """Describe a model: mode, sizes, threshold and the data behind it."""
     from ast_edge.cli.describing import describe, differences_text, info_json, info_text
 
     found = [describe(path) for path in (model, *(() if other is None else (other,)))]

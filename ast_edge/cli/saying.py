@@ -1,4 +1,4 @@
-"""The one way to print: nothing that a file or a device gave can command the terminal."""
+"""The only way to print: text from files and devices cannot control the terminal."""
 
 from __future__ import annotations
 

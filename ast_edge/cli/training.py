@@ -17,7 +17,7 @@ from ast_edge.errors import BackendError, InterruptedWorkError, UsageError
 if TYPE_CHECKING:
     from ast_edge.train.run import Run
 
-LARGEST_SEED = 2**63 - 1  # PyTorch's generators take no more
+LARGEST_SEED = 2**63 - 1  # limit of PyTorch's generators
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Data = Annotated[
     Path,
@@ -28,7 +28,7 @@ Data = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the workstation's commands to `app`."""
+    """Add the workstation commands to `app`."""
     app.command()(train)
     app.command()(evaluate)
     app.command()(export)
@@ -39,14 +39,14 @@ def train(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Run folder to write.")],
     mode: Annotated[
-        Literal["rgb", "depth", "rgbd"] | None, typer.Option(help="What the parts are judged by [rgb].")
+        Literal["rgb", "depth", "rgbd"] | None, typer.Option(help="Input that parts are judged by [rgb].")
     ] = None,
     preset: Annotated[
         Literal["paper", "balanced", "nano"] | None, typer.Option(help="Size of the network [balanced].")
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(metavar="NAME:STAGES", help="A timm network and its stages, as resnet18:2,3."),
+        typer.Option(metavar="NAME:STAGES", help="A timm network and its stages, such as resnet18:2,3."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -55,23 +55,26 @@ def train(
             help="Backbone weights (safetensors); `seeded` for random ones. Default: download with timm.",
         ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the network's picture.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the network's input in pixels.")
+    ] = None,
     epochs: Annotated[
         str | None, typer.Option(metavar="N|T,S", help="Epochs of both networks, or of teacher and student.")
     ] = None,
     padding: Annotated[
         Literal["authors", "dynamic"] | None,
-        typer.Option(help="EfficientNet's padding: as the authors' code, or for the size in use."),
+        typer.Option(help="Padding of EfficientNet: as in the authors' code, or for the input size used."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Parts per training step [8].")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Everything random follows from it [0].")
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers [0].")
     ] = None,
     aggregation: Annotated[
         str | None,
         typer.Option(
-            metavar="mean|max|topK", help="From anomaly map to image score; top5: mean of the 5 largest."
+            metavar="mean|max|topK",
+            help="Reduction of the anomaly map to the image score; top5: mean of the 5 largest.",
         ),
     ] = None,
     standardise: Annotated[
@@ -84,45 +87,45 @@ def train(
         str | None,
         typer.Option(
             metavar="X,Y,W,H|auto",
-            help="Part of the frame to look at, in pixels; auto: around all good parts.",
+            help="Crop of the frame in pixels; auto: a box around all good parts.",
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float | None, typer.Option(help="Share of good parts that may be rejected [0.01].")
+        float | None, typer.Option(help="Fraction of good parts that may be rejected [0.01].")
     ] = None,
     foreground_min_mm: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Distance from the background that makes a pixel part of the part [7]."),
+        typer.Option(min=0.0, help="Minimum distance of foreground from the background in mm [7]."),
     ] = None,
     holdout: Annotated[
         float | None,
-        typer.Option(help="Share held out for the threshold where there is no validation split."),
+        typer.Option(help="Fraction held out for the threshold if there is no validation split."),
     ] = None,
     smoothing: Annotated[
-        float | None, typer.Option(min=0.0, help="Standard deviation in map pixels of the map's smoothing.")
+        float | None, typer.Option(min=0.0, help="Standard deviation of the map's smoothing, in map pixels.")
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any other setting, as student.width=64; repeatable."
+            "--set", metavar="KEY=VALUE", help="Any other setting, such as student.width=64; repeatable."
         ),
     ] = None,
     mixed_precision: Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16.")] = False,
     device: DeviceOption = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes that read pictures.")] = 0,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used, and record them.")
+        bool, typer.Option("--skip-bad", help="Skip unusable pictures and record them.")
     ] = False,
     mixed_sizes: Annotated[
-        bool, typer.Option("--mixed-sizes", help="Take pictures of several sizes.")
+        bool, typer.Option("--mixed-sizes", help="Allow pictures of several sizes.")
     ] = False,
     _max_pixels: MaxPixels = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
 ) -> None:
-    """Train on pictures of good parts and leave a run folder.
+    """Train on pictures of good parts and write a run folder.
 
-    Every picture is opened and checked first: one that is damaged, blank or of another size costs seconds. A
-    run that was stopped, by Ctrl-C or by force, goes on with --resume to the result that it would have had.
+    Every picture is opened and checked first, so a damaged, blank or differently sized one is reported within
+    seconds. A run interrupted by Ctrl-C or killed continues with --resume, to the same result.
     """
     _need_training()
     from ast_edge.train.options import AUTO, configured, parse_settings, resumable
@@ -175,7 +178,7 @@ def train(
 
 @contextlib.contextmanager
 def _continuable(run: Run, data: Path) -> Iterator[None]:
-    """Say on Ctrl-C, and after a failure in the middle, how a run that has begun goes on."""
+    """On Ctrl-C, or after a failure during training, print how to continue the run."""
     try:
         yield
     except KeyboardInterrupt as exc:
@@ -189,23 +192,23 @@ def evaluate(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Run folder or model.onnx.")],
     data: Data,
     defective: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Defective pictures, where DATA is a plain folder.")
+        Path | None, typer.Option(metavar="DIR", help="Defective pictures, if DATA is a plain folder.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a report to read in a browser, as one HTML file."),
+        typer.Option(metavar="FILE", help="Write a report as one HTML file."),
     ] = None,
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     backend: BackendOption = None,
     _max_pixels: MaxPixels = None,
 ) -> None:
-    """Judge labelled parts and print AUROC, false-reject and escape rates.
+    """Evaluate a run or model on labelled parts: AUROC, false-reject and escape rates.
 
-    Without masks there are no pixel figures. A part that cannot be read or judged is a fault, as on the line.
+    Pixel figures need masks. A part that cannot be read or judged is a fault, as on the line.
     """
     _need_training()
     from ast_edge.cli.reporting import evaluation_text
@@ -214,7 +217,7 @@ def evaluate(
 
     for option, target in (("--json", json_file), ("--report", report)):
         if target is not None and target.is_dir():
-            raise UsageError(f"{option} {target}: is a folder; name a file to write.")
+            raise UsageError(f"{option} {target}: is a folder; give the path of a file to write.")
     for option, value in (("--threads", threads), ("--backend", backend)):
         if model.is_dir() and value is not None:
             raise UsageError(f"{option} is for a model file; a run folder is evaluated by PyTorch.")
@@ -249,18 +252,17 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            metavar="fp32|fp16|int8", help="What to write beside model.onnx, which is FP32: a,b for two."
+            metavar="fp32|fp16|int8", help="Also write this precision beside model.onnx (FP32): a,b for two."
         ),
     ] = "fp16",
     data: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Where the run's data lies now; for int8 alone.")
+        Path | None, typer.Option(metavar="DATA", help="Current folder of the run's data; only for int8.")
     ] = None,
 ) -> None:
-    """Export a run as one ONNX model and prove that it gives PyTorch's scores, else write none.
+    """Export a run as one ONNX model, proven to reproduce PyTorch's scores; otherwise nothing is written.
 
-    INT8 takes its ranges from the run's good parts. It is written if it rejects as many held-out good parts
-    as FP32, and where parts are labelled, if its AUROC is within 0.3 points; layers that stand in the way
-    stay in FP32.
+    INT8 ranges come from the run's good parts. INT8 is written if it rejects as many held-out good parts as
+    FP32 and, if labelled parts exist, its AUROC is within 0.3 points; layers that prevent this stay in FP32.
     """
     _need_training()
     from ast_edge.cli.reporting import export_text
@@ -290,7 +292,7 @@ def demo(
         str | None, typer.Option(metavar="FILE", help="Backbone weights (safetensors), or `seeded`.")
     ] = None,
 ) -> None:
-    """Make a product, train, evaluate, export, verify and inspect: the whole way in a few minutes."""
+    """Generate a product, train, evaluate, export, verify and inspect: the whole workflow in minutes."""
     _need_training()
     from ast_edge.cli.demo import run_demo
 

@@ -182,7 +182,7 @@ def test_files_that_are_gone_are_told(cli: Cli, tmp_path: Path) -> None:
     assert f"{picture} (gone)" in cli("archive", "show", tmp_path / "archive", "run-0000001").out
     done = cli("archive", "export", tmp_path / "archive", tmp_path / "out")
     out = tmp_path / "out"
-    said = "files that are not in the archive any more: 1 (picture of run-0000001), listed in"
+    said = "files no longer in the archive: 1 (picture of run-0000001), listed in"
     assert (done.code, done.err) == (0, f"{said} {out / 'missing.csv'}\n")
     assert (out / "missing.csv").read_text().splitlines() == ["part_id,file", "run-0000001,picture"]
     assert [path.name for path in (out / "test" / "reject").iterdir()] == ["run-0000002.png"]

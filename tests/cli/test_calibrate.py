@@ -118,7 +118,7 @@ def test_models_with_depth_read_the_xyz_file_beside(cli: Cli, tmp_path: Path) ->
     done = cli("calibrate", model, tmp_path / "parts" / "rgb")
     assert done.code == 1
     assert (
-        "5.png: is a fault (no part found in the depth map), so it cannot stand for good parts" in done.error
+        "5.png: is a fault (no part found in the depth map), so it cannot serve as a good part" in done.error
     )
 
 

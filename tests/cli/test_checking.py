@@ -90,7 +90,7 @@ def test_a_folder_in_which_some_pictures_ask_to_be_turned(cli: Cli, good: Path, 
         turn(path, 3)
     assert "EXIF" not in cli("train", good, "-o", tmp_path / "other", *OPTIONS).err
     text = cli("info", tmp_path / "other").out
-    assert "pictures       from files are turned as their EXIF orientation says" in text
+    assert "pictures       from files are rotated by their EXIF orientation" in text
 
 
 def test_parts_that_were_trained_on_are_known_one_by_one(
@@ -110,7 +110,7 @@ def test_parts_that_were_trained_on_are_known_one_by_one(
     assert cli("calibrate", model, *(good / name for name in held_out), "--dry-run").code == 0
     shutil.copy(trained_on, mixed / "another name.png")
     said = refusal(cli, 1, "calibrate", model, mixed)
-    assert "1 of 7 parts are among those that the model was trained on (as " in said
+    assert "1 of 7 parts were used to train the model (such as " in said
     assert "another name.png" in said
     said = refusal(cli, 2, "evaluate", model, mixed)
     assert "another name.png of 7 parts: the model was trained on them" in said

@@ -68,7 +68,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(cli: Cli, tmp_path: Pa
     (folder / "thesis.txt").write_text("years of work")
     done = cli("demo", "-o", folder)
     assert (done.code, done.out) == (2, "")
-    assert done.error == f"{folder}: exists and is no earlier demo; name another folder with --output."
+    assert done.error == f"{folder}: exists and is not an earlier demo; name another folder with --output."
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 

@@ -34,7 +34,9 @@ def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:
     text = info_text(
         Described.of_file(replace(model, manifest=model.manifest.model_copy(update={"trained": trained})))
     )
-    assert "48 x 48 pixels, brightness 100 to 120.2, contrast 100 to 120.2; a frame unlike" in text
+    assert (
+        "48 x 48 pixels, brightness 100 to 120.2, contrast 100 to 120.2; a frame outside this range" in text
+    )
     assert "good parts     " not in info_text(Described.of_file(model))
 
 
