@@ -1,1 +1,1 @@
-"""Cameras behind one face: `open_camera(uri)`; each camera library is imported only inside its own module."""
+"""Cameras behind one interface, `open_camera(uri)`; a camera library is imported only in its own module."""

@@ -1,4 +1,4 @@
-"""What every camera is to the line: frames, or a reason why there is none, as values."""
+"""The interface of cameras: frames, or the reason for the absence of one, as values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = Literal["connecting", "live", "stalled", "lost", "closed"]
 
 
 class NoFrame(enum.Enum):
-    """Why `read` gave no frame: nothing came in time, or nothing will come any more."""
+    """Why `read` returned no frame: none arrived in time, or none will arrive any more."""
 
     TIMEOUT = "timeout"
     END = "end"
@@ -30,14 +30,14 @@ class NoFrame(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture as the camera gave it.
+    """One frame as delivered by the camera.
 
-    `pixels` uint8 in the pixel format `colour` (see `ast_edge.frames.pixel_formats`), None for a camera of
-    depth alone; `depth_m` float [H,W] in metres where there is depth. `number` counts the camera's frames
-    from 0, those that were lost on the way included; `device_ns` is the camera's own clock, None where it has
-    none; `host_ns` is `time.monotonic_ns()` when the whole frame had arrived. Its exposure began, on that
-    same clock, no earlier than `exposed_from_ns` and no later than `exposed_to_ns`; None where the camera
-    cannot tell. `source` names it for people: a file, say.
+    `pixels` uint8 in the pixel format `colour` (see `ast_edge.frames.pixel_formats`), None for a depth-only
+    camera; `depth_m` float [H,W] in metres, None without depth. `number` counts the camera's frames from 0,
+    including those lost in transit; `device_ns` is the camera's own clock, None if it has none; `host_ns` is
+    `time.monotonic_ns()` when the whole frame had arrived. The exposure began, on the same clock, no earlier
+    than `exposed_from_ns` and no later than `exposed_to_ns`; None if the camera cannot provide this. `source`
+    is a label for people, such as a file name.
     """
 
     pixels: NDArray[np.uint8] | None = field(repr=False)
@@ -52,52 +52,52 @@ class Frame:
 
     @property
     def latest_ns(self) -> int:
-        """From this moment on the exposure had begun for certain: when it arrived, or earlier."""
+        """The latest moment at which the exposure can have begun: the time of arrival or earlier."""
         return self.host_ns if self.exposed_to_ns is None else self.exposed_to_ns
 
 
 class Camera(ABC):
     """A source of frames; use as a context manager or call `close()`. One thread reads.
 
-    `uri` is without credentials. `state` may be asked from any thread, and so may `counters`: frames read,
-    dropped, incomplete and repeated, reconnections, and what else a kind of camera counts.
+    `uri` contains no credentials. `state` and `counters` may be read from any thread. Counters: frames read,
+    dropped, incomplete and repeated, reconnections, and counters specific to the kind of camera.
     """
 
     uri: str
 
     @abstractmethod
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame, waiting at most `timeout_s`.
+        """Return the next frame; wait at most `timeout_s`.
 
-        Raises LostFrameError for one frame that cannot be had: its number is left out, and the next may be
-        read. Raises CameraError when the camera cannot go on.
+        Raises LostFrameError for a single frame that cannot be delivered: its number is skipped, and reading
+        may continue. Raises CameraError when the camera cannot continue.
         """
 
     @property
     @abstractmethod
     def state(self) -> State:
-        """What the camera is doing."""
+        """The state of the camera."""
 
     @property
     @abstractmethod
     def counters(self) -> Mapping[str, int]:
-        """How often what happened since the camera was opened."""
+        """Event counts since the camera was opened."""
 
     @property
     def frame_age_s(self) -> float | None:
-        """Seconds since the last frame arrived; None before the first, or where nobody keeps count."""
+        """Seconds since the last frame arrived; None before the first, or if the camera does not track it."""
         return None
 
     def trigger(self) -> int | None:
-        """Ask for one frame (software trigger); the number it will have, None where that is unknown.
+        """Request one frame (software trigger); return the number it will have, None if unknown.
 
-        Raises CameraError where that is not possible.
+        Raises CameraError if the camera has no software trigger.
         """
         raise CameraError(f"{self.uri}: this camera has no software trigger.")
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the camera; a second call does nothing, and a `read` that waits ends."""
+        """Release the camera; idempotent. A waiting `read` returns."""
 
     def __enter__(self) -> Self:
         return self

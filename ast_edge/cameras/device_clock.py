@@ -1,11 +1,11 @@
-"""Where a camera's own clock stands on the host's: when a frame was exposed, however late it arrives.
+"""Maps a camera's own clock to the host's: when a frame was exposed, however late it arrives.
 
-A frame that arrives at `host` and was stamped `device` by the camera took at least the least `host - device`
-ever seen, so its stamp was made no later than `device` plus that. How long the fastest frame was under way is
-not in these numbers. Frames that were asked for tell: one asked for at `asked` was exposed after that.
+Let `d` be the smallest `host - device` ever seen, where a frame stamped `device` by the camera arrived at
+`host`. Then every stamp was made no later than `device + d`. The transit time of the fastest frame is not
+contained in these numbers; requested frames provide it: one requested at `asked` was exposed after that.
 
-Clocks drift apart by up to `_DRIFT`, so the least difference may grow by so much and no faster: frames that
-all come late because this machine is busy must not look like a clock that runs slow.
+Clocks drift apart by up to `_DRIFT`, so the smallest difference may grow at this rate and no faster: frames
+that all arrive late because this machine is busy must not look like a slow clock.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ _LEAP_NS = 1_000_000_000
 
 
 class DeviceClock:
-    """Maps stamps of one camera; times of the host are `time.monotonic_ns()`. For one thread."""
+    """Maps time stamps of one camera to `time.monotonic_ns()` of the host. For one thread."""
 
     def __init__(self) -> None:
         self._least_ns: float | None = None  # host - device of the fastest frame
         self._seen_ns = 0
-        self._under_way_ns: float | None = None  # from exposure to arrival of the fastest frame, at most
+        self._under_way_ns: float | None = None  # upper bound, from exposure to arrival of the fastest frame
 
     @property
     def calibrated(self) -> bool:
-        """Whether a frame that was asked for has told how long frames are under way."""
+        """Whether a requested frame has provided a bound for the transit time."""
         return self._under_way_ns is not None
 
     def learn(self, device_ns: int, asked_ns: int, host_ns: int) -> None:
-        """A frame that was asked for at `asked_ns` arrived at `host_ns`."""
+        """Learn from a frame that was requested at `asked_ns` and arrived at `host_ns`."""
         self._follow(device_ns, host_ns)
         assert self._least_ns is not None  # noqa: S101 (just followed)
         at_most = self._least_ns - (asked_ns - device_ns)
@@ -36,15 +36,15 @@ class DeviceClock:
             self._under_way_ns = max(at_most, 0.0)
 
     def exposed(self, device_ns: int, host_ns: int) -> tuple[int | None, int]:
-        """When the exposure began: no earlier than the first (None: unknown), no later than the second.
+        """Return the earliest (None: unknown) and the latest time at which the exposure can have begun.
 
-        Raises ValueError where the camera's clock has leapt, so that what was learned is worth nothing.
+        Raises ValueError if the camera's clock jumped, which invalidates what was learned.
         """
         self._follow(device_ns, host_ns)
         assert self._least_ns is not None  # noqa: S101 (just followed)
         latest = min(device_ns + int(self._least_ns), host_ns)
         if host_ns - latest > _LEAP_NS:
-            raise ValueError("the camera's clock has leapt, or its frames are over a second under way")
+            raise ValueError("the camera's clock jumped, or its frames take over a second to arrive")
         return None if self._under_way_ns is None else latest - int(self._under_way_ns), latest
 
     def _follow(self, device_ns: int, host_ns: int) -> None:
@@ -54,6 +54,6 @@ class DeviceClock:
         else:
             grown = self._least_ns + _DRIFT * max(host_ns - self._seen_ns, 0)
             if self._least_ns - difference > _LEAP_NS:
-                raise ValueError("the camera's clock has leapt")
+                raise ValueError("the camera's clock jumped")
             self._least_ns = min(difference, grown)
         self._seen_ns = max(host_ns, self._seen_ns)

@@ -1,4 +1,4 @@
-"""The system's Python bindings of GObject libraries: GStreamer and Aravis."""
+"""The system's Python bindings of the GObject libraries GStreamer and Aravis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from ast_edge.errors import CameraError
 
-# Where Debian, Ubuntu and JetPack keep the Python packages of their system.
+# Where Debian, Ubuntu and JetPack install their Python packages.
 _SYSTEM = Path("/usr/lib/python3/dist-packages")
 _PACKAGES = {
     "Gst": "python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0",
@@ -23,14 +23,14 @@ _PACKAGES = {
 }
 
 
-_loading = threading.RLock()  # half a package is in sys.modules while it is imported from an odd place
+_loading = threading.RLock()  # sys.modules holds a partial package during the import
 
 
 def load(namespace: str, version: str) -> Any:
-    """The namespace `namespace` of this version, as `gi.repository` gives it; GStreamer is initialised.
+    """Return a namespace of `gi.repository` in this version; GStreamer is initialised.
 
-    A virtual environment without the system's packages gets PyGObject all the same, and nothing else of them,
-    where its compiled part fits this Python. Raises CameraError with the packages that are missing.
+    In a virtual environment without system packages, PyGObject alone is loaded from the system, if its
+    compiled part fits this Python. Raises CameraError that names the missing packages.
     """
     with _loading:
         return _loaded(namespace, version)
@@ -42,7 +42,7 @@ def _loaded(namespace: str, version: str) -> Any:
     try:
         gi.require_version(namespace, version)
         with warnings.catch_warnings():
-            # The importer of older PyGObjects is of a kind that newer Pythons warn of.
+            # Newer Pythons warn about the importer of older PyGObjects.
             warnings.simplefilter("ignore", ImportWarning)
             module = importlib.import_module(f"gi.repository.{namespace}")
     except (ValueError, ImportError) as exc:

@@ -1,13 +1,14 @@
-"""GigE Vision cameras by Aravis, through the system's bindings.
+"""GigE Vision cameras through Aravis and the system bindings.
 
 gige://SERIAL-or-ADDRESS?trigger=software&exposure_us=800&gain=0&packet_size=8192&pixel_format=Mono8
 gige://SERIAL-or-ADDRESS?trigger=off&rate=30
 
-`trigger`: software, line0 to line3 (the camera's input), or off (runs freely, at `rate` frames a second).
-With all of them a few frames are asked for by software at opening: from these it is known how long a frame is
-under way, and so when every later one was exposed, by its stamp. `exposure_us` and `gain` (in the camera's
-unit, mostly dB) switch their automatics off. `packet_size` in bytes, by default what the network lets
-through; `buffers` frames may be on their way. What is not given stays as the camera has it.
+`trigger`: software, line0 to line3 (the camera's input), or off (free-running at `rate` frames per second).
+In every case a few frames are triggered by software after opening: they calibrate the transit time, from
+which the exposure time of every later frame follows by its stamp. `exposure_us` and `gain` (in the camera's
+unit, mostly dB) switch the automatic modes off. `packet_size` is in bytes, by default the largest that the
+network supports; up to `buffers` frames may be in flight. Settings that are not given stay as the camera has
+them.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ _POLL_S = 0.05
 _WARM_UP_S = 2.0
 _ASKED_AT_OPENING = 3
 _RECEIVE_BYTES = 32 << 20
-_FRAME_IDS = 1 << 16  # GigE Vision 1.x counts blocks in 16 bits, from 1; 0 is left out
+_FRAME_IDS = 1 << 16  # GigE Vision 1.x counts blocks in 16 bits from 1; 0 is skipped
 _STREAM_COUNTS = ("n_resent_packets", "n_missing_packets", "n_underruns")
 
 
 class GigeCamera(Camera):
-    """One camera. Raises CameraError where it is not there, is in use, or refuses a setting."""
+    """One camera. Raises CameraError if it is missing, in use, or refuses a setting."""
 
     def __init__(self, uri: CameraUri) -> None:
         self._settings = settings = Settings.of(uri)
@@ -79,7 +80,7 @@ class GigeCamera(Camera):
             raise
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """See `Camera`; a frame that came incomplete is counted, and LostFrameError."""
+        """Return the next frame; an incomplete one is counted and raises LostFrameError."""
         end = time.monotonic() + timeout_s
         while True:
             stream = self._living()
@@ -89,7 +90,7 @@ class GigeCamera(Camera):
                 try:
                     return self._frame(buffer, time.monotonic_ns())
                 except LostFrameError:
-                    # The first may well be (see `_warm_up`), and no part waits for it.
+                    # The first frame may well be incomplete (see `_warm_up`), and no part waits for it.
                     if self._number or self._settings.trigger != "off":
                         raise
                 finally:
@@ -98,12 +99,12 @@ class GigeCamera(Camera):
                 return NoFrame.TIMEOUT
 
     def trigger(self) -> None:
-        """See `Camera`; the number it will have is that of the next frame, by the camera's own count."""
+        """Trigger by software; the frame gets the next number by the camera's own count."""
         if not self._settings.software:
-            raise CameraError(f"{self.uri}: opened without trigger=software; add it to the URI.")
+            raise CameraError(f"{self.uri}: the URI has no trigger=software; add it.")
         with self._lock:
             self._living()
-            self._asking("did not take the software trigger", self._camera.software_trigger)
+            self._asking("did not accept the software trigger", self._camera.software_trigger)
 
     @property
     def state(self) -> State:
@@ -112,14 +113,14 @@ class GigeCamera(Camera):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Frames; incomplete and missing ones; and of Aravis' stream: packets asked for again and missing."""
+        """Counts of frames, incomplete and missing ones, and Aravis' stream: resent and missing packets."""
         if (stream := self._stream) is not None:
             for name in _STREAM_COUNTS:
                 self._stream_count[name.removeprefix("n_")] = int(stream.get_info_uint64_by_name(name))
         return {**self._count, **self._stream_count}
 
     def close(self) -> None:
-        """See `Camera`; a camera that is gone is let go of in the background, Aravis takes ten seconds."""
+        """Release the camera. A disconnected one is released in the background: Aravis takes ten seconds."""
         self._closed = True
         pulse, self._pulse = self._pulse, None
         silent = pulse is not None and not pulse.lives()
@@ -135,27 +136,27 @@ class GigeCamera(Camera):
             camera, stream = self._camera, self._stream
             self._camera = self._stream = None
             if camera is not None and stream is not None:
-                with contextlib.suppress(Exception):  # a camera that is gone cannot be stopped
+                with contextlib.suppress(Exception):  # a disconnected camera cannot be stopped
                     camera.stop_acquisition()
-            # They go with their last references: threads end, and the camera is free for others.
+            # Released with the last references: threads end, and other programs can use the camera.
             del stream, camera
 
     @property
     def _gone(self) -> str:
-        """Why there is no camera any more, "" while there is.
+        """Why the camera is lost; "" while it is connected.
 
-        Asked for and not waited for: with a handler of Aravis' signal `control-lost` its thread may be the
-        last to hold the camera, and would have to wait for its own end.
+        Polled rather than awaited: a handler of Aravis' signal `control-lost` runs on a thread that may then
+        be the last owner of the camera, and would have to wait for its own end.
         """
         if (pulse := self._pulse) is not None and pulse.gone:
             return pulse.gone
         camera = self._camera
         if camera is not None and camera.is_gv_device() and not camera.get_device().is_controller():
-            return "the camera is gone, or another program has taken it; check cable and power"
+            return "the camera is disconnected or controlled by another program; check cable and power"
         return ""
 
     def _living(self) -> Any:
-        """The stream. Raises CameraError where the camera was closed or is gone."""
+        """Return the stream. Raises CameraError if the camera was closed or is lost."""
         stream = self._stream
         if self._closed or stream is None:
             raise CameraError(f"{self.uri}: the camera was closed.")
@@ -166,15 +167,15 @@ class GigeCamera(Camera):
     # ---- opening -------------------------------------------------------------------------------------------
 
     def _start(self, settings: Settings) -> Any:
-        """The stream with its buffers, and acquisition begun."""
+        """Create the stream with its buffers, and start acquisition."""
         camera, aravis, asking = self._camera, self._aravis, self._asking
         if camera.is_gv_device():
             set_packets(aravis, camera, settings, asking)
-        stream = asking("gives no stream", lambda: camera.create_stream(None, None))
+        stream = asking("provides no stream", lambda: camera.create_stream(None, None))
         if camera.is_gv_device():
             stream.set_property("socket-buffer", aravis.GvStreamSocketBuffer.FIXED)
             stream.set_property("socket-buffer-size", _RECEIVE_BYTES)
-        payload = asking("does not tell its payload", camera.get_payload)
+        payload = asking("does not report its payload size", camera.get_payload)
         for _ in range(settings.buffers):
             stream.push_buffer(aravis.Buffer.new_allocate(payload))
         asking("does not start", camera.start_acquisition)
@@ -184,22 +185,22 @@ class GigeCamera(Camera):
         camera = self._camera
         if camera.is_gv_device() and not camera.get_device().is_controller():
             raise CameraError(f"{self.uri}: another program controls the camera; close that one first.")
-        with contextlib.suppress(Exception):  # mostly it runs not
-            # A program that was killed left it running, which locks settings, and sends frames to nobody.
+        with contextlib.suppress(Exception):  # usually it is not running
+            # A program that was killed left it running, which locks settings and sends frames to no receiver.
             camera.stop_acquisition()
 
     def _watched(self) -> Pulse | None:
         camera = self._camera
         if not camera.is_gv_device():
             return None
-        with contextlib.suppress(OSError):  # Aravis watches it all the same
+        with contextlib.suppress(OSError):  # Aravis watches the camera anyway
             return Pulse(camera.get_device().get_device_address().get_address().to_string())
         return None
 
     def _warm_up(self) -> None:
-        """A few frames that no part gets, asked for by software whatever triggers the camera later.
+        """Discard a few frames triggered by software, whatever triggers the camera later.
 
-        Aravis makes the socket's buffer large when the first one has begun; without it, packets of the first
+        Aravis enlarges the socket's buffer when the first frame has begun; without this, packets of the first
         part's frame would be lost. A camera without a software trigger stays uncalibrated.
         """
         if self._settings.software:
@@ -215,7 +216,7 @@ class GigeCamera(Camera):
                 self._ask_one()
         except Exception:  # noqa: BLE001 (GLib's, of a camera that cannot do this)
             self._clock = DeviceClock()
-        with contextlib.suppress(Exception):  # mostly it runs
+        with contextlib.suppress(Exception):  # usually it is running
             camera.stop_acquisition()
         while (buffer := self._stream.try_pop_buffer()) is not None:
             self._stream.push_buffer(buffer)
@@ -224,12 +225,12 @@ class GigeCamera(Camera):
         asking("does not start", camera.start_acquisition)
 
     def _ask_one(self) -> None:
-        """One frame by software, for the clock."""
+        """Request one frame by software, to calibrate the clock."""
         asked_ns = time.monotonic_ns()
-        self._asking("did not take the software trigger", self._camera.software_trigger)
+        self._asking("did not accept the software trigger", self._camera.software_trigger)
         buffer = self._stream.timeout_pop_buffer(int(_WARM_UP_S * 1e6))
         if buffer is None:
-            raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s of a software trigger.")
+            raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s after a software trigger.")
         host_ns, stamp_ns = time.monotonic_ns(), int(buffer.get_timestamp())
         if stamp_ns:
             self._clock.learn(stamp_ns, asked_ns, host_ns)
@@ -246,7 +247,7 @@ class GigeCamera(Camera):
         if status != self._aravis.BufferStatus.SUCCESS:
             self._count["incomplete"] += 1
             raise LostFrameError(
-                f"{self.uri}: frame {self._number} came incomplete ({status.value_nick}).", self._number
+                f"{self.uri}: frame {self._number} is incomplete ({status.value_nick}).", self._number
             )
         self._count["frames"] += 1
         pixels = self._pixels(buffer)
@@ -255,7 +256,7 @@ class GigeCamera(Camera):
         return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri, None, *exposed)
 
     def _exposed(self, device_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
-        """When the exposure began, from and to. Raises CameraError where the camera's clock leapt."""
+        """Return when the exposure began, from and to. Raises CameraError if the camera's clock jumped."""
         if device_ns is None:
             return None, None
         try:
@@ -264,20 +265,20 @@ class GigeCamera(Camera):
             raise CameraError(f"{self.uri}: {exc}.") from exc
 
     def _pixels(self, buffer: Any) -> NDArray[np.uint8]:
-        """A copy of the picture: the buffer goes back to the camera."""
+        """Copy the picture, since the buffer is returned to the camera."""
         width, height = int(buffer.get_image_width()), int(buffer.get_image_height())
         channels = (3,) if self._colour in ("rgb", "bgr") else ()
         row = width * (channels[0] if channels else 1)
         padding = int(buffer.get_image_padding()[0]) if hasattr(buffer, "get_image_padding") else 0
         data = np.frombuffer(buffer.get_image_data() or b"", np.uint8)
         if not height or data.size < (row + padding) * height - padding:
-            raise CameraError(f"{self.uri}: a frame of {data.size} bytes, {width}x{height} pixels announced.")
+            raise CameraError(f"{self.uri}: a frame of {data.size} bytes is too short for {width}x{height}.")
         rows = np.lib.stride_tricks.as_strided(data, (height, row), (row + padding, 1), writeable=False)
         picture: NDArray[np.uint8] = rows.reshape(height, width, *channels).copy()
         return picture
 
     def _lost_before(self, frame_id: int) -> int:
-        """Frames between this one and the one before, by the camera's own count."""
+        """Return the frames lost between the previous and this one, by the camera's own count."""
         last, self._last_id = self._last_id, frame_id
         if last is None or frame_id == 0:
             return 0

@@ -1,4 +1,4 @@
-"""How a GigE Vision camera is found and set, through Aravis. Every setting is read back."""
+"""Finding and configuring GigE Vision cameras through Aravis. Every setting is read back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ast_edge.cameras.uri import CameraUri, finite, positive, whole
 from ast_edge.errors import CameraError, UsageError
 from ast_edge.frames.pixel_formats import Colour
 
-# By the names of the GenICam pixel format naming convention.
+# Names of the GenICam pixel format naming convention.
 COLOURS: dict[str, Colour] = {
     "Mono8": "mono",
     "BayerRG8": "bayer_rggb",
@@ -29,7 +29,7 @@ _MOST_BUFFERS = 256
 
 
 class Device(NamedTuple):
-    """A camera that answered: Aravis' id, serial number, address, and maker and model."""
+    """A camera that answered: Aravis id, serial number, address, vendor and model."""
 
     id: str
     serial: str
@@ -38,7 +38,7 @@ class Device(NamedTuple):
 
 
 def list_devices(aravis: Any) -> list[Device]:
-    """Every GigE Vision camera that answers; takes about a second."""
+    """List every GigE Vision camera that answers; takes about a second."""
     aravis.update_device_list()
     return [
         Device(
@@ -53,9 +53,9 @@ def list_devices(aravis: Any) -> list[Device]:
 
 
 def device_of(aravis: Any, uri: CameraUri) -> str:
-    """What Aravis opens: an address as it is, a serial number or name looked up in the network.
+    """Return what Aravis opens: an address unchanged; a serial number or name is looked up in the network.
 
-    Raises CameraError where no camera is called so.
+    Raises CameraError if no camera has this name.
     """
     with contextlib.suppress(ValueError):
         return str(ipaddress.ip_address(uri.place))
@@ -72,7 +72,7 @@ def device_of(aravis: Any, uri: CameraUri) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the URI asks for; None is left as the camera has it, packet_size None what the network takes."""
+    """Settings of the URI; None keeps the camera's value, or for packet_size takes the network's maximum."""
 
     trigger: str
     exposure_us: float | None
@@ -84,7 +84,7 @@ class Settings:
 
     @classmethod
     def of(cls, uri: CameraUri) -> Settings:
-        """Raises UsageError for what cannot be."""
+        """Parse the settings. Raises UsageError for impossible values."""
         uri.check_keys(*_OPTIONS)
         settings = cls(
             trigger=uri.option("trigger", _trigger, "off"),
@@ -97,14 +97,14 @@ class Settings:
         )
         if settings.rate is not None and settings.trigger != "off":
             raise UsageError(
-                f"{uri.public}: rate= is for a camera that runs freely and means nothing with "
+                f"{uri.public}: rate= applies to a free-running camera and has no effect with "
                 f"trigger={settings.trigger}; leave one of them out."
             )
         return settings
 
     @property
     def software(self) -> bool:
-        """Whether `trigger()` asks for the frames."""
+        """Whether frames are requested with `trigger()`."""
         return self.trigger == "software"
 
 
@@ -125,13 +125,13 @@ def _buffers(text: str) -> int:
 
 
 class Asking:
-    """Asks a camera for things; what Aravis raises becomes a CameraError that names the camera."""
+    """Calls a camera; errors of Aravis become a CameraError that names the camera."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
     def __call__(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Do it. `what` is the end of a sentence that begins with "the camera"."""
+        """Run `ask`. `what` is the end of a sentence that begins with "the camera"."""
         try:
             return ask()
         except Exception as exc:
@@ -141,22 +141,22 @@ class Asking:
     def number(
         self, name: str, value: float, put: Callable[[float], object], get: Callable[[], float]
     ) -> None:
-        """Set a value and look whether it was taken, within a hundredth."""
+        """Set a value and check that it was accepted, within a hundredth."""
         self(f"refuses {name}={value:g}", lambda: put(value))
-        found = self(f"does not tell {name}", get)
+        found = self(f"does not report {name}", get)
         if not abs(found - value) <= 0.01 * max(abs(value), 1.0):
-            raise CameraError(f"{self.uri}: {name}={value:g} is not possible, the camera took {found:g}.")
+            raise CameraError(f"{self.uri}: {name}={value:g} is not possible; the camera set {found:g}.")
 
 
 def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colour:
-    """Give the camera its settings; the colour of its frames. Raises CameraError for one that is refused."""
+    """Configure the camera and return the colour of its frames. Raises CameraError for a refused setting."""
     if (wanted := settings.pixel_format) is not None:
         asking(f"refuses pixel_format={wanted}", lambda: camera.set_pixel_format_from_string(wanted))
     found = asking("has no pixel format", camera.get_pixel_format_as_string)
     if found not in COLOURS:
         raise CameraError(
-            f"{asking.uri}: the pixel format {found} is not among {', '.join(COLOURS)}; choose one "
-            "by pixel_format=."
+            f"{asking.uri}: the pixel format {found} is not among {', '.join(COLOURS)}; set one "
+            "with pixel_format=."
         )
     set_trigger(camera, settings, asking)
     if settings.exposure_us is not None:
@@ -169,7 +169,7 @@ def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colo
 
 
 def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
-    """What the camera waits for, or how fast it runs freely. Raises CameraError where that is refused."""
+    """Set the trigger, or the rate of a free-running camera. Raises CameraError if it is refused."""
     if settings.rate is not None:
         asking.number("rate", settings.rate, camera.set_frame_rate, camera.get_frame_rate)
     if (trigger := settings.trigger) == "off":
@@ -177,25 +177,25 @@ def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
         return
     source = _TRIGGERS[trigger]
     asking(f"refuses trigger={trigger}", lambda: camera.set_trigger(source))
-    if (took := asking("does not tell its trigger", camera.get_trigger_source)) != source:
-        raise CameraError(f"{asking.uri}: trigger={trigger} is refused, the camera took {took}.")
+    if (took := asking("does not report its trigger", camera.get_trigger_source)) != source:
+        raise CameraError(f"{asking.uri}: trigger={trigger} is refused; the camera set {took}.")
 
 
 def _automatic_off(aravis: Any, camera: Any, what: Literal["exposure_time", "gain"], asking: Asking) -> None:
-    """An automatic would change the value again, or the camera would refuse it."""
+    """Switch an automatic mode off, which would change the value again or make the camera refuse it."""
     there = camera.is_exposure_auto_available if what == "exposure_time" else camera.is_gain_auto_available
-    if asking(f"does not tell whether it has automatic {what}", there):
+    if asking(f"does not report whether it has automatic {what}", there):
         switch = getattr(camera, f"set_{what}_auto")
         asking(f"keeps its automatic {what}", lambda: switch(aravis.Auto.OFF))
 
 
 def set_packets(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> None:
-    """How frames come through the network."""
+    """Set the packet size and the socket that receives packets."""
     if (size := settings.packet_size) is None:
-        asking("has no packet size that arrives", camera.gv_auto_packet_size)
+        asking("has no packet size that the network delivers", camera.gv_auto_packet_size)
     else:
         asking.number(
             "packet_size", size, lambda _: camera.gv_set_packet_size(size), camera.gv_get_packet_size
         )
-    # Aravis' packet socket hands packets over in blocks of up to 5 ms: too late for a line.
+    # Aravis' packet socket delivers packets in blocks of up to 5 ms: too late for a line.
     camera.gv_set_stream_options(aravis.GvStreamOption.PACKET_SOCKET_DISABLED)

@@ -1,4 +1,4 @@
-"""What GStreamer's buffers hold: pixel formats as caps name them, rows that are longer than the picture."""
+"""The content of GStreamer buffers: pixel formats as named in caps, and rows padded beyond the picture."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FORMATS: dict[str, Colour] = {
     "gbrg": "bayer_gbrg",
 }
 _BAYER = ",".join(name for name in FORMATS if name.islower())
-# YUV in the one colorimetry that `ast_edge.frames.pixel_formats` decodes, limited BT.601; others are
-# converted.
+# YUV only in the colorimetry that `ast_edge.frames.pixel_formats` decodes, limited BT.601; others are
+# converted by GStreamer.
 CAPS = (
     "video/x-raw,format=(string){BGR,RGB,GRAY8};"
     "video/x-raw,format=(string){NV12,YUY2},colorimetry=(string)bt601;"
     f"video/x-bayer,format=(string){{{_BAYER}}}"
 )
-Plane = tuple[int, int, int]  # where it begins in the buffer, bytes from row to row, rows
+Plane = tuple[int, int, int]  # offset in the buffer, bytes from row to row, rows
 
 
 def pixels_of(sample: Any) -> tuple[NDArray[np.uint8], Colour]:
-    """A copy of a sample's picture and its colour. Raises CameraError for a buffer that is too short."""
+    """Copy a sample's picture and return its colour. Raises CameraError for a buffer that is too short."""
     caps, buffer = sample.get_caps(), sample.get_buffer()
     structure = caps.get_structure(0)
     name = structure.get_string("format")
@@ -45,8 +45,8 @@ def pixels_of(sample: Any) -> tuple[NDArray[np.uint8], Colour]:
 
 
 def _planes(name: str, width: int, height: int, caps: Any, buffer: Any) -> list[Plane]:
-    """Where the rows are: rows may be longer than the picture is wide."""
-    if name.islower():  # Bayer patterns have no video info; rows are filled up to four bytes
+    """Return the layout of the rows, which may be longer than the picture is wide."""
+    if name.islower():  # Bayer patterns have no video info; rows are padded to four bytes
         return [(0, -(-width // 4) * 4, height)]
     video = load("GstVideo", "1.0")
     meta = video.buffer_get_video_meta(buffer)
@@ -56,7 +56,7 @@ def _planes(name: str, width: int, height: int, caps: Any, buffer: Any) -> list[
 
 
 def _pixels(data: NDArray[np.uint8], name: str, width: int, planes: Sequence[Plane]) -> NDArray[np.uint8]:
-    """The picture without what fills the rows up; raises CameraError for too few bytes."""
+    """Return the picture without padding; raises CameraError for too few bytes."""
     depth = {"BGR": 3, "RGB": 3, "YUY2": 2}.get(name, 1)
     used = width * depth
     parts = []

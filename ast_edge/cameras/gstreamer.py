@@ -1,10 +1,10 @@
-"""Whatever GStreamer can show, through the system's bindings.
+"""Any GStreamer pipeline, through the system bindings.
 
-gst:///PIPELINE                          the text of gst-launch-1.0 without a sink, as gst:///videotestsrc
+gst:///PIPELINE                          as for gst-launch-1.0, without a sink: gst:///videotestsrc
 csi://0?width=1280&height=720&fps=60     a CSI camera of a Jetson by its sensor number
 
-Frames in BGR, RGB, grey, Bayer, NV12 and YUY2 are taken as they come, others are converted to one of these.
-Of a live source's frames that nobody takes in time the oldest are dropped, and counted; a file waits.
+Frames in BGR, RGB, grey, Bayer, NV12 and YUY2 are passed unchanged, others are converted to one of these. If
+frames of a live source are not read in time, the oldest are dropped and counted; a file waits.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _OLDEST_NS = 10_000_000_000
 class GStreamerCamera(Camera):
     """Frames of a pipeline that ends in `SINK`.
 
-    Raises CameraError where it does not start. A live source never ends: its end is an error. `secrets` are
-    taken out of every message.
+    Raises CameraError if it does not start. The end of a live source is an error. `secrets` are removed from
+    every message.
     """
 
     def __init__(self, uri: str, pipeline: Any, *, secrets: Sequence[str] = ()) -> None:
@@ -99,7 +99,7 @@ class GStreamerCamera(Camera):
     # ---- GStreamer's threads -------------------------------------------------------------------------------
 
     def _on_sample(self, sink: Any) -> Any:
-        """A frame has arrived; the oldest goes where there is no room, or a file waits for it."""
+        """Receive a frame; without room, the oldest is dropped, or a file waits."""
         host_ns = time.monotonic_ns()
         sample = sink.emit("pull-sample")
         with self._news:
@@ -118,31 +118,31 @@ class GStreamerCamera(Camera):
     # ---- pieces --------------------------------------------------------------------------------------------
 
     def _play(self) -> None:
-        """Start, and wait until it plays or says why not."""
+        """Start; return when the pipeline plays, or raise its error."""
         states, changes = self._gst.State, self._gst.StateChangeReturn
         self._live = self._reach(states.PAUSED) == changes.NO_PREROLL
         if self._live:
-            # Shown when it comes, and not when its time has come.
+            # Frames are delivered on arrival and not at their presentation time.
             self._sink.set_property("sync", False)  # noqa: FBT003 (GObject's signature)
         self._reach(states.PLAYING)
 
     def _reach(self, state: Any) -> Any:
-        """Go to a state; how GStreamer says that it went."""
+        """Request a state and return GStreamer's result."""
         changes = self._gst.StateChangeReturn
         change = self._pipeline.set_state(state)
         end = time.monotonic() + _OPEN_S
         while change == changes.ASYNC and not self._ended:
             self._look_at_bus()
             if time.monotonic() > end:
-                raise CameraError(f"{self.uri}: no frame within {_OPEN_S:g} s of the start.")
+                raise CameraError(f"{self.uri}: no frame within {_OPEN_S:g} s after the start.")
             change = self._pipeline.get_state(int(_POLL_S * 1e9))[0]
         if change == changes.FAILURE:
             self._look_at_bus()
-            raise CameraError(f"{self.uri}: GStreamer cannot start the pipeline and does not say why.")
+            raise CameraError(f"{self.uri}: GStreamer cannot start the pipeline and gives no reason.")
         return change
 
     def _look_at_bus(self) -> None:
-        """Notes the end. Raises CameraError with GStreamer's words, and for the end of what is live."""
+        """Note the end of the stream. Raises CameraError for GStreamer errors and if a live source ends."""
         kinds = self._gst.MessageType
         message = self._bus.pop_filtered(kinds.ERROR | kinds.EOS)
         if message is None:
@@ -167,9 +167,9 @@ class GStreamerCamera(Camera):
         return Frame(pixels, colour, number, device_ns, host_ns, self.uri, None, None, stamped_ns)
 
     def _stamped(self, pts_ns: int | None, host_ns: int) -> int | None:
-        """A live source's stamp as `time.monotonic_ns()`: no later than the exposure's, transport included.
+        """Return a live source's stamp as `time.monotonic_ns()`, an upper bound of the exposure time.
 
-        How much earlier the picture was exposed no pipeline tells. None for files and for other clocks.
+        How much earlier the picture was exposed is unknown. None for files and for other clocks.
         """
         clock = self._pipeline.get_clock() if self._live and pts_ns is not None else None
         if clock is None or pts_ns is None:
@@ -180,13 +180,13 @@ class GStreamerCamera(Camera):
 
 
 def pipeline_camera(uri: CameraUri) -> GStreamerCamera:
-    """gst:///PIPELINE. Raises UsageError where there is none, CameraError where it does not run."""
+    """Open gst:///PIPELINE. Raises UsageError without a pipeline, CameraError if it does not run."""
     uri.check_keys()
     text = uri.place.strip("/ ")
     if not text:
-        raise UsageError(f"{uri.public}: there is no pipeline after gst:///.")
+        raise UsageError(f"{uri.public}: no pipeline follows gst:///.")
     try:
-        # What the sink takes as it is goes through videoconvert untouched; only Bayer is unknown to it.
+        # Formats that the sink accepts pass videoconvert unchanged; it only lacks Bayer.
         return _parsed(uri, f"{text} ! videoconvert ! {SINK}")
     except CameraError as exc:
         if "not-negotiated" not in str(exc) and "could not link" not in str(exc):
@@ -195,7 +195,7 @@ def pipeline_camera(uri: CameraUri) -> GStreamerCamera:
 
 
 def csi_camera(uri: CameraUri) -> GStreamerCamera:
-    """csi://N. Raises CameraError on a machine that is no Jetson, or has no such camera."""
+    """Open csi://N. Raises CameraError if the machine is not a Jetson or has no such camera."""
     text = csi_pipeline(uri)
     if load("Gst", "1.0").ElementFactory.find("nvarguscamerasrc") is None:
         raise CameraError(
@@ -206,7 +206,7 @@ def csi_camera(uri: CameraUri) -> GStreamerCamera:
 
 
 def csi_pipeline(uri: CameraUri) -> str:
-    """The pipeline of a CSI camera. Raises UsageError for options that cannot be."""
+    """Return the pipeline of a CSI camera. Raises UsageError for impossible options."""
     uri.check_keys("width", "height", "fps")
     if not uri.place.isdigit():
         raise UsageError(f"{uri.public}: expected the sensor's number, as in csi://0.")
@@ -219,7 +219,7 @@ def csi_pipeline(uri: CameraUri) -> str:
 
 
 def _parsed(uri: CameraUri, text: str) -> GStreamerCamera:
-    """The camera of a pipeline's text."""
+    """Open the camera described by a pipeline."""
     gst, secrets = load("Gst", "1.0"), secrets_in(uri.place)
     try:
         pipeline = gst.parse_launch(text)

@@ -1,4 +1,4 @@
-"""One life of a camera: opened, read and closed on a thread of its own, which may hang and harms nobody."""
+"""One camera session: opened, read and closed in its own thread, so that a hang stays isolated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _POLL_S = 0.1
 
 
 class Link:
-    """Reads until the camera ends or raises, or `let_go` is called; then closes it.
+    """Reads until the camera ends or raises, or `leave` is called; then closes it.
 
-    `take` gets every frame and `lost` the error of every frame that cannot be had, on the link's thread.
-    `error` is what the camera raised; `counted` what it has counted so far.
+    `take` receives every frame and `lost` the error of every frame that could not be delivered, on the link's
+    thread. `error` is the exception of the camera; `counted` its counters so far.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Link:
         self.error: Exception | None = None
         self.ended = False
         self.taken = 0  # whole frames
-        self.over = threading.Event()  # no frame comes any more; closing may take its time
+        self.over = threading.Event()  # no more frames; closing may take longer
         self._turned = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="ast-edge-camera-read", daemon=True)
 
@@ -42,17 +42,17 @@ class Link:
 
     @property
     def hung_s(self) -> float:
-        """For how long the camera's library has not come back from reading; 0 while it is opened."""
+        """Seconds since a read call has not returned; 0 while the camera is being opened."""
         if self.camera is None or self.over.is_set():
             return 0.0
         return max(time.monotonic() - self._turned - _POLL_S, 0.0)
 
     def leave(self) -> None:
-        """Read no more; does not wait."""
+        """Stop reading; does not wait."""
         self._leaving.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until the camera is closed; False where its library does not return in time."""
+        """Wait until the camera is closed; return False if its library does not return in time."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

@@ -1,4 +1,4 @@
-"""OpenCV, where there is one."""
+"""Import of OpenCV, which is optional."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ast_edge.errors import CameraError
 
 
 def opencv(uri: CameraUri) -> ModuleType:
-    """The module. Raises CameraError where it is missing or does not load."""
+    """Return the module. Raises CameraError if it is missing or does not load."""
     try:
         return importlib.import_module("cv2")
     except ImportError as exc:

@@ -1,4 +1,4 @@
-"""One way to every camera; each kind's module, and its library, is imported when it is asked for."""
+"""Opening and listing cameras; a module, and its library, is imported only when its kind is used."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _VIDEO_DEVICES = Path("/sys/class/video4linux")
 
 
 def open_camera(uri: str) -> Camera:
-    """Open a camera by its URI; the options of each kind are at the top of its module.
+    """Open a camera by its URI; the options of each kind are described at the top of its module.
 
-    Raises UsageError for a URI that cannot be, CameraError for a camera that is not there.
+    Raises UsageError for an invalid URI, CameraError for a camera that is not available.
     """
     parsed = parse_uri(uri)
     if parsed.scheme not in _KINDS:
         raise UsageError(
-            f"{parsed.public}: there is no camera of the kind {parsed.scheme}://; known: "
+            f"{parsed.public}: unknown kind of camera {parsed.scheme}://; known: "
             f"{', '.join(f'{kind}://' for kind in _KINDS)}."
         )
     module, _, name = _KINDS[parsed.scheme].partition(":")
@@ -43,7 +43,7 @@ def open_camera(uri: str) -> Camera:
 
 @dataclass(frozen=True)
 class FoundCamera:
-    """A camera that this machine sees: the URI that opens it, and what it calls itself."""
+    """A camera found on this machine: the URI that opens it, and its own name."""
 
     uri: str
     description: str
@@ -53,7 +53,7 @@ class FoundCamera:
 
 
 def list_cameras() -> list[FoundCamera]:
-    """Video4Linux devices, GigE Vision cameras that answer, and a Jetson's CSI."""
+    """List Video4Linux devices, GigE Vision cameras that answer, and the CSI port of a Jetson."""
     return [*_video_devices(), *_gige_cameras(), *_csi_cameras()]
 
 

@@ -1,10 +1,10 @@
-"""Cameras without a camera: a folder of pictures, a video file, and generated parts.
+"""Frames without a camera: a folder of pictures, a video file, and generated parts.
 
-dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz where they lie in a folder rgb
-file:///video.mp4?loop=1&pace=0      at the video's own pace, or as fast as it is read
+dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz if the folder is called rgb
+file:///video.mp4?loop=1&pace=0      at the frame rate of the video, or as fast as it is read
 synthetic://?seed=1&defects=0.2&rate=10&size=256
 
-With trigger=software each gives a frame when it is asked for one, and none otherwise.
+With trigger=software each yields a frame only when one is requested.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SLOWEST, _USUAL, _FASTEST = (
     0.01,
     25.0,
     1000.0,
-)  # what a video may say of its frames per second, else the usual
+)  # plausible frame rates of a video; otherwise the default
 
 
 def _trigger(text: str) -> bool:
@@ -46,7 +46,7 @@ def _size(text: str) -> int:
 
 
 class Recorded(Camera):
-    """Frames that are there already, given at `rate` per second, or as fast as they are read."""
+    """Existing frames, delivered at `rate` per second, or as fast as they are read."""
 
     def __init__(self, uri: CameraUri, rate: float | None) -> None:
         self.uri = uri.public
@@ -73,7 +73,7 @@ class Recorded(Camera):
         try:
             found = self._next(number)
         except LostFrameError as exc:
-            self._unreadable += 1  # the number is used up, so the gap shows that a part is missing
+            self._unreadable += 1  # the number is skipped, so the gap shows that a part is missing
             raise LostFrameError(str(exc), number) from exc
         if found is None:
             self._ended = True
@@ -82,30 +82,30 @@ class Recorded(Camera):
         return replace(found, number=number, host_ns=now, exposed_from_ns=now, exposed_to_ns=now)
 
     def _pace(self, timeout_s: float) -> NoFrame | None:
-        """Wait until the next frame is due; None when it is."""
+        """Wait until the next frame is due; return None when it is."""
         wait_s = self._due - time.monotonic()
         if wait_s > timeout_s:
             self._closed.wait(timeout_s)
             return NoFrame.TIMEOUT
         if wait_s > 0 and self._closed.wait(wait_s):
             return NoFrame.END
-        # A slow reader does not make the following frames come in a burst.
+        # A slow reader does not cause a burst of frames afterwards.
         self._due = max(self._due, time.monotonic() - self._period_s) + self._period_s
         return None
 
     def trigger(self) -> int | None:
-        """See `Camera`; which number it will have is not known while another was asked for."""
+        """Request one frame; its number is unknown if another request is pending."""
         if self._asked is None:
             return super().trigger()
         self._asked.release()
         return None
 
     def _prepare(self, number: int) -> None:
-        """Make the frame with this number as far as may be before it is asked for."""
+        """Prepare the frame with this number before it is requested."""
 
     @abstractmethod
     def _next(self, number: int) -> Frame | None:
-        """The frame with this number, None after the last; LostFrameError for one that cannot be read."""
+        """Return the frame with this number, None after the last; LostFrameError for an unreadable one."""
 
     @property
     def state(self) -> State:
@@ -125,7 +125,7 @@ class Recorded(Camera):
 
 
 class FolderCamera(Recorded):
-    """The pictures directly in a folder, in the order of their names."""
+    """The pictures directly in a folder, sorted by name."""
 
     def __init__(self, uri: CameraUri) -> None:
         from ast_edge.frames.reading import list_images  # noqa: PLC0415 (Pillow)
@@ -190,7 +190,7 @@ class VideoCamera(Recorded):
 
 
 class SyntheticCamera(Recorded):
-    """Generated parts, some of them defective; `source` tells the truth about each."""
+    """Generated parts, some of them defective; `source` is the ground truth of each."""
 
     def __init__(self, uri: CameraUri) -> None:
         opencv(uri)
@@ -202,7 +202,7 @@ class SyntheticCamera(Recorded):
         self._ready: Frame | None = None
 
     def _prepare(self, number: int) -> None:
-        # A camera's frame comes milliseconds after its trigger; to render one takes longer.
+        # A camera delivers milliseconds after its trigger; rendering takes longer.
         if self._ready is None or self._ready.number != number:
             self._ready = self._rendered(number)
 

@@ -1,10 +1,10 @@
-"""RTSP cameras, by GStreamer.
+"""RTSP cameras, through GStreamer.
 
 rtsp://user@host:554/path?password_env=NAME&latency_ms=50&transport=tcp
 
-A password stands in the environment variable `password_env`, or in the URI, and never in a message.
-`latency_ms` is how long frames wait for packets that come late; `transport` is tcp or udp. Every other option
-is the server's own, as in ?channel=1.
+The password is read from the environment variable `password_env`, or from the URI, and never appears in a
+message. `latency_ms` is how long frames wait for late packets; `transport` is tcp or udp. All other options
+are passed to the server, as in ?channel=1.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _AS_THEY_ARE = "/:?&=@,;+$!*'()~[]"
 
 
 def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
-    """rtsp://. Raises CameraError where the server is not there, refuses, or has no video."""
-    # Every other option is the server's own, as in ?channel=1.
+    """Open rtsp://. Raises CameraError if the server is unreachable, refuses, or has no video."""
+    # All other options are passed to the server, as in ?channel=1.
     of_server = {key: value for key, value in uri.options.items() if key not in _OPTIONS}
     query = f"?{urlencode(of_server)}" if of_server else ""
     gst = load("Gst", "1.0")
@@ -43,7 +43,7 @@ def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
         source.set_property(name, value)
     gst.util_set_object_arg(source, "protocols", uri.option("transport", _transport, "tcp"))
     if uri.user is not None:
-        # Never as text of a pipeline or of the location: both are told in errors.
+        # Set as properties, not as text of a pipeline or location: both appear in errors.
         source.set_property("user-id", uri.user)
         source.set_property("user-pw", secret)
     for element in (source, decoder, convert, sink):
@@ -55,7 +55,7 @@ def rtsp_camera(uri: CameraUri) -> GStreamerCamera:
 
 
 def _link(pad: Any, element: Any) -> None:
-    """A new pad of pictures to the next element; sound and the like stay open."""
+    """Link a new video pad to the next element; audio and others stay unlinked."""
     target = element.get_static_pad("sink")
     caps = pad.get_current_caps() or pad.query_caps(None)
     kind = caps.get_structure(0)

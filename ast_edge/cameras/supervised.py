@@ -1,4 +1,4 @@
-"""A camera that is watched: read by a thread of its own, opened anew when it dies, hangs or falls silent."""
+"""A supervised camera: read by its own thread, and opened again when it fails, hangs or stalls."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ast_edge.errors import CameraError, LostFrameError, sentence
 Policy = Literal["latest", "every"]
 _WATCH_S = 0.05
 _OPEN_S = 60.0
-_MOST_HUNG = 3  # threads that never returned; with so many no further one is risked
+_MOST_HUNG = 3  # limit of threads that never returned; no further one is started
 _COUNTED = ("frames", "dropped", "repeated", "incomplete", "errors", "reconnects", "hung")
 
 
 @dataclass(frozen=True)
 class Watch:
-    """When a camera counts as stalled and as lost, in seconds without a frame, and what is kept.
+    """When a camera counts as stalled or lost, in seconds without a frame, and which frames are kept.
 
-    A camera that waits for triggers (`triggered`) owes no frame until `trigger()` asks it for one; where a
-    line of its own triggers it, nothing here knows when it owes one, and only its errors tell. While a frame
-    that was asked for is on its way no other can be asked for, since which of two came could not be told: it
-    arrives, is lost, or the camera counts as lost after `lost_s` and is opened again.
+    A camera with triggers (`triggered`) owes no frame until `trigger()` requests one; if a line of its own
+    triggers it, only its errors show a failure, since it is unknown when a frame is due. While a requested
+    frame is pending no other can be requested, because the two could not be distinguished: the frame arrives,
+    is lost, or the camera counts as lost after `lost_s` and is opened again.
 
-    Policy "latest" keeps the newest frame alone, "every" keeps up to `kept` of them; what finds no room
-    pushes out the oldest, and every frame pushed out is counted as dropped. A camera has `close_s` to close.
+    Policy "latest" keeps only the newest frame, "every" keeps up to `kept` of them; without room the oldest
+    is dropped, and every dropped frame is counted. Closing a camera may take up to `close_s`.
     """
 
     stall_s: float = 2.0
@@ -45,12 +45,12 @@ class Watch:
 
 
 class Supervised(Camera):
-    """`read` gives the next frame, TIMEOUT while there is none for whatever reason, END after the last one.
+    """`read` returns the next frame, TIMEOUT if there is none for any reason, END after the last one.
 
-    A camera that raises is closed and opened again with growing waits, for ever; its frames' numbers go on
-    where they were. One whose library does not return is left to itself, and another opened. The state tells
-    what is the matter and `last_error` the camera's own words; `told` hears of every change of state, on the
-    supervisor's thread.
+    A camera that raises is closed and opened again after growing delays, without limit; its frame numbers
+    continue. One whose library does not return is abandoned, and another is opened. `state` and `last_error`
+    (the camera's own message) describe the problem; `on_state` is called with both at every change of state,
+    on the supervisor's thread.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class Supervised(Camera):
         uri: str,
         factory: Callable[[], Camera],
         watch: Watch | None = None,
-        told: Callable[[State, str], None] = lambda *_: None,
+        on_state: Callable[[State, str], None] = lambda *_: None,
     ) -> None:
         self.uri = uri
         self._factory = factory
         self._watch = watch or Watch()
-        self._told = told
+        self._on_state = on_state
         self._ring: deque[Frame] = deque()
         self._news = threading.Condition()
         self._count = Counter(dict.fromkeys(_COUNTED, 0))
-        self._earlier: Counter[str] = Counter()  # what cameras that were closed had counted themselves
+        self._earlier: Counter[str] = Counter()  # counters of the cameras already closed
         self._state: State = "connecting"
         self._ended = False
         self._closing = threading.Event()
-        self._stir = threading.Event()  # the supervisor need not wait any longer
+        self._stir = threading.Event()  # wakes the supervisor
         self._link: Link | None = None
         self._hung: list[Link] = []
         self._stuck_since: float | None = None
@@ -79,13 +79,13 @@ class Supervised(Camera):
         self._seen: tuple[int | None, int] | None = None
         self._last_ns: int | None = None
         self._owed_since: float | None = None  # since when the camera owes a frame
-        self._asked_at: float | None = None  # when the frame was asked for that is on its way
+        self._asked_at: float | None = None  # when the pending frame was requested
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="ast-edge-camera", daemon=True)
         self._thread.start()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """See `Camera`; raises CameraError only after `close()`."""
+        """Return the next frame; raises CameraError only after `close()`."""
         with self._news:
             self._news.wait_for(lambda: self._ring or self._ended or self._closing.is_set(), timeout_s)
             if self._ring:
@@ -95,10 +95,10 @@ class Supervised(Camera):
             return NoFrame.END if self._ended else NoFrame.TIMEOUT
 
     def trigger(self) -> int:
-        """Ask the camera for a frame; the number that it will have, unless frames are lost before it.
+        """Request a frame; return the number that it will have unless frames are lost before it.
 
-        Raises CameraError while there is no camera, or another frame is on its way. Where the camera's
-        library does not return, the camera counts as stalled and as lost like one that gives no frame.
+        Raises CameraError while there is no camera, or another frame is pending. If the camera's library does
+        not return, the camera counts as stalled and as lost, as if no frame arrived.
         """
         with self._news:
             link, now = self._link, time.monotonic()
@@ -108,17 +108,17 @@ class Supervised(Camera):
                 raise CameraError(f"{self.uri}: the camera is {self._state}: {why}")
             if self._asked_at is not None:
                 raise CameraError(
-                    f"{self.uri}: the frame asked for {(now - self._asked_at) * 1e3:.0f} ms ago has not come "
-                    "yet, and a second could not be told from it."
+                    f"{self.uri}: the frame requested {(now - self._asked_at) * 1e3:.0f} ms ago has not "
+                    "arrived yet, and a second one could not be distinguished from it."
                 )
             self._asked_at, number = now, self._next_number
             if self._owed_since is None:
                 self._owed_since = now
-        # Also one that raises may have reached the camera: its frame is still waited for.
+        # A camera that raises may still have received the trigger: its frame is waited for.
         camera.trigger()
         with self._news:
             if link is not self._link:
-                raise CameraError(f"{self.uri}: the camera was opened again while a frame was asked for.")
+                raise CameraError(f"{self.uri}: the camera was opened again while a frame was requested.")
         return number
 
     @property
@@ -128,19 +128,19 @@ class Supervised(Camera):
 
     @property
     def hung_s(self) -> float:
-        """Seconds since no thread is risked any more on a library that hung again and again; mostly 0.
+        """Seconds since no further thread is started because the library hung repeatedly; usually 0.
 
-        Nothing but a new process helps then.
+        Only a new process helps in this case.
         """
         since = self._stuck_since
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Frames, dropped, repeated, incomplete, errors, reconnects, hung, and what the camera itself counts.
+        """Frames, dropped, repeated, incomplete, errors, reconnects, hung, and the camera's own counters.
 
-        All since the beginning; `incomplete` came in part or could not be read, `hung` are libraries that did
-        not return.
+        All since the start; `incomplete` frames arrived in part or could not be read, `hung` counts library
+        calls that did not return.
         """
         with self._news:
             own = Counter(self._earlier)
@@ -154,7 +154,7 @@ class Supervised(Camera):
         return None if self._last_ns is None else (time.monotonic_ns() - self._last_ns) / 1e9
 
     def close(self) -> None:
-        """See `Camera`; waits for the threads, but not for ever where the camera's library hangs."""
+        """Close the camera; waits for the threads, but not forever if the camera's library hangs."""
         self._closing.set()
         self._stir.set()
         with self._news:
@@ -173,14 +173,14 @@ class Supervised(Camera):
         self._become("closed")
 
     def _may_open(self) -> bool:
-        """Whether another thread may be risked on a library that hung before."""
+        """Whether another thread may be started on a library that hung before."""
         self._hung = [link for link in self._hung if not link.join(0)]
         stuck = len(self._hung) >= _MOST_HUNG
         self._stuck_since = (self._stuck_since or time.monotonic()) if stuck else None
         return not stuck
 
     def _live_once(self, backoff: Backoff) -> None:
-        """Open the camera and watch it until it is over with it."""
+        """Open the camera and watch it until this session ends."""
         link = Link(self._factory, self._take, self._lose)
         with self._news:
             self._link, self._first_number = link, self._next_number
@@ -200,7 +200,7 @@ class Supervised(Camera):
             self._link = None
 
     def _watch_over(self, link: Link, backoff: Backoff) -> None:
-        """Until the camera ends or dies; raises CameraError when it hangs, or is silent for too long."""
+        """Watch until the camera ends or fails; raises CameraError when it hangs or is silent too long."""
         end_of_opening = time.monotonic() + _OPEN_S
         while not self._closing.is_set():
             self._stir.wait(_WATCH_S)
@@ -213,10 +213,10 @@ class Supervised(Camera):
                 if link.taken:
                     backoff.reset()
             elif time.monotonic() > end_of_opening:
-                raise CameraError(f"{self.uri}: the camera does not open within {_OPEN_S:g} s.")
+                raise CameraError(f"{self.uri}: the camera did not open within {_OPEN_S:g} s.")
 
     def _end_of(self, link: Link) -> None:
-        """What came of it: no more frames, or an error."""
+        """Handle the end of a session: no more frames, or an error."""
         if link.error is not None:
             self._note_error(link.error)
         elif link.ended:
@@ -225,10 +225,10 @@ class Supervised(Camera):
                 self._news.notify_all()
 
     def _look_at(self, link: Link) -> None:
-        """Live, stalled, or lost."""
+        """Update the state: live, stalled or lost."""
         with self._news:
             if self._owed_since is None and not self._watch.triggered:
-                self._owed_since = time.monotonic()  # it was opened just now; opening is no silence
+                self._owed_since = time.monotonic()  # just opened; the time to open does not count as silence
             silent_s = 0.0 if self._owed_since is None else time.monotonic() - self._owed_since
         hung_s = link.hung_s
         longest_s = max(silent_s, hung_s)
@@ -248,15 +248,15 @@ class Supervised(Camera):
     def _become(self, state: State, why: str = "") -> None:
         changed, self._state = state != self._state, state
         if changed:
-            with contextlib.suppress(Exception):  # who listens must not end the watch
-                self._told(state, why)
+            with contextlib.suppress(Exception):  # an error of the listener must not end the watch
+                self._on_state(state, why)
 
     # ---- the reading thread --------------------------------------------------------------------------------
 
     def _take(self, link: Link, frame: Frame) -> None:
         with self._news:
             if link is not self._link:
-                return  # it hung, and another took its place
+                return  # it hung and was replaced
             frame = replace(frame, number=self._first_number + frame.number)
             self._next_number = frame.number + 1
             link.taken += 1
@@ -271,7 +271,7 @@ class Supervised(Camera):
                 self._count["dropped"] += 1
             self._ring.append(frame)
             self._news.notify_all()
-        # Looked at when the frame is on its way already.
+        # Checked while the next frame is already in flight.
         picture = frame.pixels if frame.pixels is not None else frame.depth_m
         seen = (frame.device_ns, 0 if picture is None else zlib.crc32(picture[::8].tobytes()))
         if seen == self._seen:

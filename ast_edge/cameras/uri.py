@@ -1,4 +1,4 @@
-"""What a camera's URI says: `scheme://place?key=value&...`, every key known and every value possible."""
+"""Camera URIs: `scheme://place?key=value&...`; unknown keys and impossible values are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROPERTY = re.compile(
 
 @dataclass(frozen=True)
 class CameraUri:
-    """The parts of a URI; `public` is without user name and password, of a pipeline too."""
+    """The parts of a URI; `public` is without user name and password, in a pipeline too."""
 
     scheme: str
     place: str = field(repr=False)
@@ -30,7 +30,7 @@ class CameraUri:
     password: str | None = field(default=None, repr=False)
 
     def option(self, key: str, kind: Callable[[str], _Value], default: _Value) -> _Value:
-        """A value of the query. Raises UsageError when it is not one of this kind."""
+        """Return a value of the query. Raises UsageError when it is not of this kind."""
         if key not in self.options:
             return default
         try:
@@ -43,7 +43,7 @@ class CameraUri:
         for key in self.options:
             if key not in known:
                 raise UsageError(
-                    f"{self.public}: there is no option {key}; {self.scheme}:// knows "
+                    f"{self.public}: there is no option {key}; {self.scheme}:// accepts "
                     f"{', '.join(known) if known else 'none'}."
                 )
 
@@ -52,21 +52,21 @@ def parse_uri(text: str) -> CameraUri:
     """Split a URI. Raises UsageError for one without a scheme or with a key twice."""
     scheme, colon, _ = text.partition("://")
     if not colon or not scheme.isalnum():
-        # What was given is not repeated: there may be a password in it.
+        # The text is not repeated in the error: it may contain a password.
         raise UsageError("camera: expected a URI, as in dir:///pictures or v4l2:///dev/video0.")
     try:
         parts = urlsplit(text)
     except ValueError as exc:
-        raise UsageError(f"camera {scheme}://: this is no URI ({exc}).") from None
+        raise UsageError(f"camera {scheme}://: not a valid URI ({exc}).") from None
     if scheme == "rtsp" and "@" in parts.path + parts.query + parts.fragment:
         raise UsageError(
-            "camera rtsp://: an @ outside user@host; write / ? # @ in a password as %2F %3F %23 %40, or take "
+            "camera rtsp://: an @ outside user@host; write / ? # @ in a password as %2F %3F %23 %40, or use "
             "password_env."
         )
     where = parts.netloc.rpartition("@")[2]
     public = _public(f"{parts.scheme}://{where}{parts.path}")
     if "#" in text:
-        raise UsageError(f"{public}: what follows # would be left out; write %23 for a # in a name.")
+        raise UsageError(f"{public}: text after # would be ignored; write %23 for a # in a name.")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) < len(pairs):
@@ -83,27 +83,27 @@ def parse_uri(text: str) -> CameraUri:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Accounts in a text without percent-encoding: `user:password` of a URI, and properties of elements."""
+    """Return accounts in a text, percent-decoded: `user:password` of a URI, and element properties."""
     accounts = [found[1] for found in _ACCOUNT.finditer(text)]
     passwords = [account.partition(":")[2] for account in accounts]
     return [secret for secret in (*accounts, *passwords, *_PROPERTY.findall(text)) if secret.strip('"')]
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """The text with *** for each secret."""
+    """Replace each secret in the text with ***."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
 
 
 def _public(text: str) -> str:
-    """As it is where there is no account in it, else decoded and without it."""
+    """Return the text unchanged if it contains no account, otherwise decoded and without it."""
     found = secrets_in(unquote(text))
     return masked(unquote(text), found) if found else text
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise ValueError("expected a number above 0")
@@ -111,7 +111,7 @@ def positive(text: str) -> float:
 
 
 def finite(text: str) -> float:
-    """Any number that is one."""
+    """Parse a finite number."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("expected a number")
@@ -119,7 +119,7 @@ def finite(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """A whole number from 0 on."""
+    """Parse a whole number from 0."""
     value = int(text)
     if value < 0:
         raise ValueError("expected 0 or more")
@@ -127,7 +127,7 @@ def whole(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise ValueError("expected 0 to 1")
@@ -135,7 +135,7 @@ def share(text: str) -> float:
 
 
 def yes_or_no(text: str) -> bool:
-    """1 or 0."""
+    """Parse 1 or 0."""
     if text not in {"0", "1"}:
         raise ValueError("expected 0 or 1")
     return text == "1"

@@ -1,9 +1,9 @@
-"""USB and other Video4Linux cameras, by OpenCV.
+"""USB and other Video4Linux cameras, through OpenCV.
 
 v4l2:///dev/video0?width=1280&height=720&fps=60&exposure=100
 
-`exposure` in the driver's own unit, 100 microseconds for most USB cameras, with its automatic switched off. A
-value that the driver does not take is refused.
+`exposure` is in the driver's own unit, 100 microseconds for most USB cameras, and switches automatic exposure
+off. A value that the driver does not accept is refused.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ast_edge.cameras.uri import CameraUri, positive
 from ast_edge.errors import CameraError
 
 _MANUAL, _ONE_BUFFER = 1, 1
-_OLDEST_NS = 10_000_000_000  # a buffer that is kept for longer was stamped by another clock
-_SLOWEST_FPS = 5.0  # where the driver does not tell
+_OLDEST_NS = 10_000_000_000  # an older stamp must be from another clock
+_SLOWEST_FPS = 5.0  # if the driver does not report it
 
 
 def exposed_between(stamp_ns: int | None, host_ns: int, period_ns: int) -> tuple[int | None, int | None]:
-    """When an exposure began, by the stamp of its buffer: from and to, None where that is unknown.
+    """Return when an exposure began, from and to, by the stamp of its buffer; None if unknown.
 
-    The kernel stamps buffers by `time.monotonic_ns()`, at the beginning or the end of a frame, so the
-    exposure began at most a frame's period before. A stamp of another clock says nothing.
+    The kernel stamps buffers with `time.monotonic_ns()`, at the start or the end of a frame, so the exposure
+    began at most one frame period earlier. The stamp of another clock is ignored.
     """
     if stamp_ns is None or not 0 <= host_ns - stamp_ns <= _OLDEST_NS:
         return None, None
@@ -36,7 +36,7 @@ def exposed_between(stamp_ns: int | None, host_ns: int, period_ns: int) -> tuple
 
 
 class V4l2Camera(Camera):
-    """One device. Raises CameraError where it is missing, in use, or refuses a setting."""
+    """One device. Raises CameraError if it is missing, in use, or refuses a setting."""
 
     def __init__(self, uri: CameraUri) -> None:
         cv2 = opencv(uri)
@@ -52,7 +52,7 @@ class V4l2Camera(Camera):
         self._reading = threading.Lock()  # OpenCV must not be closed while it reads
         if not self._video.isOpened():
             raise CameraError(
-                f"{self.uri}: {device} is no camera or in use, or you are not in the group video."
+                f"{self.uri}: {device} is not a camera, is in use, or you are not in the group video."
             )
         try:
             self._set_up(uri)
@@ -63,7 +63,7 @@ class V4l2Camera(Camera):
             raise
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """See `Camera`; OpenCV's own wait for a frame ends after ten seconds, whatever `timeout_s` says."""
+        """Return the next frame; OpenCV's own wait ends after ten seconds, regardless of `timeout_s`."""
         started = time.monotonic()
         with self._reading:
             if self._closed:
@@ -74,7 +74,7 @@ class V4l2Camera(Camera):
         if not there:
             if time.monotonic() - started >= timeout_s:
                 return NoFrame.TIMEOUT
-            raise CameraError(f"{self.uri}: the camera gives no frame any more; check its cable.")
+            raise CameraError(f"{self.uri}: the camera delivers no more frames; check its cable.")
         number, self._number = self._number, self._number + 1
         exposed = exposed_between(device_ns, host_ns, self._period_ns)
         return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri, None, *exposed)
@@ -100,9 +100,11 @@ class V4l2Camera(Camera):
         self._video.set(cv2.CAP_PROP_BUFFERSIZE, _ONE_BUFFER)
         if "exposure" in uri.options:
             self._video.set(cv2.CAP_PROP_AUTO_EXPOSURE, _MANUAL)
-            # Without an automatic there is nothing to read back.
+            # Without an automatic mode there is nothing to read back.
             if (found := float(self._video.get(cv2.CAP_PROP_AUTO_EXPOSURE))) > 0 and found != _MANUAL:
-                raise CameraError(f"{self.uri}: exposure= needs the automatic off, the camera keeps it on.")
+                raise CameraError(
+                    f"{self.uri}: exposure= needs automatic exposure off; the camera keeps it on."
+                )
         for name, key in (
             ("width", cv2.CAP_PROP_FRAME_WIDTH),
             ("height", cv2.CAP_PROP_FRAME_HEIGHT),
@@ -115,4 +117,4 @@ class V4l2Camera(Camera):
             self._video.set(key, wanted)
             found = float(self._video.get(key))
             if abs(found - wanted) > 0.01 * wanted:
-                raise CameraError(f"{self.uri}: {name}={wanted:g} is refused, the camera took {found:g}.")
+                raise CameraError(f"{self.uri}: {name}={wanted:g} is refused; the camera set {found:g}.")

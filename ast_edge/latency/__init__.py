@@ -1,4 +1,4 @@
-"""The stopwatch: how long from frame to verdict, where the time goes, and what else the machine did."""
+"""The stopwatch: latency from frame to verdict, time per stage, and the load of the machine meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentiles that are left blank where too few times support them, and a histogram."""
+"""Percentiles, left blank where too few samples support them, and a histogram."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from ast_edge.machine.record import Strict
 
-# A percentile is given when at least so many times lie beyond it: p50 from 20 times on, p25 from 40, p99 from
-# 1000.
+# A percentile is given if at least this many samples lie beyond it: p50 needs 20 samples, p25 40, p99 1000.
 BEYOND = 10
 PERCENTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _BINS = 60
 
 
 class Figures(Strict):
-    """What many times are like, in milliseconds; a percentile that too few of them support is None."""
+    """Statistics of many times in milliseconds; a percentile that too few samples support is None."""
 
     min: float
     mean: float
@@ -36,9 +35,9 @@ class Figures(Strict):
 
 
 class Histogram(Strict):
-    """How many times lie in each of equal bins: `counts` between neighbours of `edges_ms`, and `beyond` them.
+    """Counts of times in equal bins: `counts` between neighbouring `edges_ms`, and `beyond` the last edge.
 
-    The last edge is the 99.5th percentile or so, lest one outlier flatten the rest.
+    The last edge is about the 99.5th percentile, so that one outlier does not flatten the rest.
     """
 
     edges_ms: tuple[float, ...]
@@ -47,19 +46,19 @@ class Histogram(Strict):
 
 
 def percentile(values: Sequence[float] | NDArray[np.float64], percent: float) -> float | None:
-    """The percentile rounded to four digits; None where fewer than `BEYOND` values lie beyond it."""
+    """Return the percentile rounded to four digits; None if fewer than `BEYOND` values lie beyond it."""
     if not supports(len(values), percent):
         return None
     return round(float(np.percentile(np.asarray(values, np.float64), percent)), 4)
 
 
 def supports(count: int, percent: float) -> bool:
-    """Whether `BEYOND` of `count` values lie beyond the percentile, on its nearer side."""
+    """Return whether `BEYOND` of `count` values lie beyond the percentile, on its nearer side."""
     return count * min(percent, 100.0 - percent) >= 100.0 * BEYOND - 1e-6
 
 
 def figures(times_ms: Sequence[float] | NDArray[np.float64]) -> Figures:
-    """The figures of at least one time, rounded to 0.1 microseconds."""
+    """Return the statistics of at least one time, rounded to 0.1 microseconds."""
     times = np.asarray(times_ms, np.float64)
     found: dict[str, Any] = {name: percentile(times, percent) for name, percent in PERCENTILES.items()}
     for name, value in (("min", times.min()), ("mean", times.mean()), ("max", times.max())):
@@ -68,7 +67,7 @@ def figures(times_ms: Sequence[float] | NDArray[np.float64]) -> Figures:
 
 
 def histogram(times_ms: Sequence[float] | NDArray[np.float64]) -> Histogram:
-    """Of at least one time."""
+    """Return the histogram of at least one time."""
     times = np.asarray(times_ms, np.float64)
     low, high = float(times.min()), float(np.percentile(times, 99.5))
     edges = np.linspace(low, max(high, low + 1e-3), _BINS + 1)
@@ -81,7 +80,7 @@ def histogram(times_ms: Sequence[float] | NDArray[np.float64]) -> Histogram:
 
 
 def by_stage(rows: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
-    """The times of each stage, in the order of the stages."""
+    """Return the times of each stage, in the order of the stages."""
     columns: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.items():

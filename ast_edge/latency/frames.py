@@ -1,4 +1,4 @@
-"""Frames to measure with: of any size and pixel format, or from a picture file."""
+"""Frames to measure with: generated in any size and pixel format, or read from a picture file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ast_edge.latency.stopwatch import Part
 from ast_edge.machine.record import Strict
 from ast_edge.model.manifest import ModelSpec
 
-# GenICam's names of the Bayer patterns are shorter.
+# GenICam's shorter names of the Bayer patterns.
 _ALSO = {
     "bayer_rg": "bayer_rggb",
     "bayer_bg": "bayer_bggr",
@@ -35,7 +35,7 @@ class FrameKind(Strict):
 
 
 def parse_frame(text: str, spec: ModelSpec) -> FrameKind:
-    """`1920x1200:bayer_rggb`, or without the format for rgb. Raises UsageError."""
+    """Parse `1920x1200:bayer_rggb`; without a format, rgb. Raises UsageError."""
     match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})(?::([a-z0-9_]+))?", text)
     colour = _ALSO.get(match[3], match[3]) if match and match[3] else "rgb"
     if match is None or colour not in COLOURS:
@@ -52,7 +52,7 @@ def parse_frame(text: str, spec: ModelSpec) -> FrameKind:
 
 
 def usual_frame(spec: ModelSpec) -> FrameKind:
-    """The size that the model was trained with, rgb; without one, what its crop or its input asks for."""
+    """Return the training frame size in rgb; without one, the smallest frame that crop or input allow."""
     if spec.trained is not None:
         return frame_kind(int(spec.trained.width.high), int(spec.trained.height.high), "rgb", spec)
     crop, size = spec.preprocessing.crop, spec.preprocessing.image_size
@@ -62,7 +62,7 @@ def usual_frame(spec: ModelSpec) -> FrameKind:
 
 
 def frame_kind(width: int, height: int, colour: Colour, spec: ModelSpec) -> FrameKind:
-    """What a model's mode takes of a frame: no colour in mode depth, no depth map in mode rgb."""
+    """Return the frame that the model's mode takes: no colour in mode depth, no depth map in mode rgb."""
     mode = spec.mode
     return FrameKind(
         width=width, height=height, colour=None if mode == "depth" else colour, depth=mode != "rgb"
@@ -70,7 +70,7 @@ def frame_kind(width: int, height: int, colour: Colour, spec: ModelSpec) -> Fram
 
 
 def made_part(kind: FrameKind) -> Part:
-    """Noise from a fixed seed around a middle grey, and a depth map with a box on a plane."""
+    """Return noise from a fixed seed around middle grey, and a depth map of a box on a plane."""
     part: Part = {}
     if kind.colour is not None:
         rng = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def made_part(kind: FrameKind) -> Part:
 
 
 def read_kind(picture: Path, spec: ModelSpec) -> tuple[FrameKind, Part]:
-    """A picture file as rgb, with the xyz file beside it where the mode has depth. Raises DataError."""
+    """Read a picture as rgb, with the xyz file that belongs to it if the mode has depth. Raises DataError."""
     part: Part = {}
     size = (0, 0)
     if spec.mode != "depth":

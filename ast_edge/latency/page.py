@@ -1,4 +1,4 @@
-"""A run of the stopwatch as one HTML file that opens without a network."""
+"""The result of a run as one HTML file that opens without network access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARK = "{/* data */}"
 
 
 def result_html(result: Result) -> str:
-    """The page: stage bars, latency histogram and every figure of the result."""
+    """Return the page: stage bars, latency histogram and all figures of the result."""
     candidates = [result] if result.against is None else [result, result.against]
     content = {
         "candidates": [_content(each) for each in candidates],
@@ -22,7 +22,7 @@ def result_html(result: Result) -> str:
         "warnings": result.warnings,
         "date": result.date,
     }
-    # "<" is escaped, so that nothing in a file's name can end the script that holds the data.
+    # "<" is escaped, so that nothing in a file name can end the script that contains the data.
     data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     page = files("ast_edge.latency").joinpath("page.html").read_text(encoding="utf-8")
     return page.replace(_MARK, data)

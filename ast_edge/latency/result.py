@@ -1,4 +1,4 @@
-"""What `ast-edge benchmark` found, as a file: schema, writing, reading."""
+"""The result file of `ast-edge benchmark`: schema, writing, reading."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ast_edge.machine.watch import Surroundings
 from ast_edge.wording import first_problem
 
 SCHEMA_VERSION = 1
-# The engine's own stages; everything else is the way to it and back.
+# The engine's own stages; everything else happens before or after the engine.
 ENGINE_STAGES = ("copy_in", "engine", "copy_out")
 
 
 class ModelFacts(Strict):
-    """Which network: the file's name without its folder, and what its manifest says.
+    """The measured network: the name of the file without its folder, and facts of its manifest.
 
-    `preset` is None in results of the C++ library, which does not know it.
+    `preset` is None in results of the C++ library, which does not read it.
     """
 
     file: str
@@ -37,7 +37,7 @@ class ModelFacts(Strict):
 
 
 class WarmUpFacts(Strict):
-    """Seconds to open the model; then the inspections before the measurement. `settled`: see `settled`."""
+    """Seconds to open the model, then the warm-up inspections; `settled` as in `stopwatch.WarmUp`."""
 
     open_s: float
     count: int
@@ -49,9 +49,9 @@ class WarmUpFacts(Strict):
 class Candidate(Strict):
     """One model's times in milliseconds.
 
-    `stages_ms` are clocked inside (by CUDA events on a GPU), `total_ms` from the call to its return by one
-    monotonic clock; `beside_stages_ms` is the difference. `outside_engine_ms` is the total less engine and
-    copies to and from it. A percentile that too few parts support is null; so is `jitter`, p99 over p50.
+    `stages_ms` are measured inside (by CUDA events on a GPU), `total_ms` from call to return on one
+    monotonic clock; `beside_stages_ms` is the difference. `outside_engine_ms` is the total minus the engine
+    and the copies to and from it. A percentile that too few parts support is null; `jitter` is p99 / p50.
     """
 
     model: ModelFacts
@@ -71,8 +71,8 @@ class Candidate(Strict):
 
 
 class Ratio(Strict):
-    """Of the first model's time to the other's, over blocks of parts taken in turns: median, and quartiles if
-    there were enough turns.
+    """Ratio of the first model's time to the other's, over blocks of parts measured alternately: median, and
+    quartiles if there were enough blocks.
     """
 
     median: float
@@ -82,10 +82,10 @@ class Ratio(Strict):
 
 
 class Result(Candidate):
-    """One run of the stopwatch, in Python or of `ast_edge_bench` of the C++ library.
+    """One run of the stopwatch, in Python or by `ast_edge_bench` of the C++ library.
 
-    `against` is the model that took turns with the first, `warnings` in words what makes the figures less
-    than they seem. The C++ program does not watch its `surroundings`; its `machine` has `language` "C++".
+    `against` is the model that alternated with the first; `warnings` name what makes the figures less
+    reliable. The C++ program does not watch its `surroundings`; its `machine` has `language` "C++".
     """
 
     schema_version: Literal[1] = 1
@@ -99,12 +99,12 @@ class Result(Candidate):
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Atomically, as indented JSON."""
+    """Write the result atomically, as indented JSON."""
     write_text(path, json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
 
 
 def read_result(path: Path) -> Result:
-    """Raises DataError for a file that is none, or is of another version."""
+    """Read a result. Raises DataError for another kind of file or another schema version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as exc:
@@ -120,5 +120,5 @@ def read_result(path: Path) -> Result:
     except ValidationError as exc:
         key, said = first_problem(exc)
         raise DataError(
-            f"{path}: is no result of `ast-edge benchmark`: {key or 'the file'}: {said}; measure again."
+            f"{path}: is not a result of `ast-edge benchmark`: {key or 'the file'}: {said}; measure again."
         ) from exc

@@ -1,4 +1,4 @@
-"""One run of the stopwatch: open, warm up, measure, and say what stood in the way."""
+"""One run of the stopwatch: open, warm up, measure, and report what disturbed the measurement."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ast_edge.model.manifest import ModelSpec, Precision
 from ast_edge.model.onnx_file import read_model_file
 
 USUAL_LIMITS = Limits(count=None, seconds=10.0)
-# Other programs' work is told as a warning from this share of all processors on, at most this much of one.
+# Load of other programs that is reported as a warning: this share of all processors, at most this of one.
 _MUCH_LOAD, _MOST_OF_ONE = 0.05, 0.25
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to measure with; see the options of `ast-edge benchmark`."""
+    """Settings of a measurement, as in the options of `ast-edge benchmark`."""
 
     backend: BackendName | None = None
     frame: str | None = None
@@ -43,7 +43,7 @@ class Asked:
 
 
 class Opened(NamedTuple):
-    """A model that is ready to be measured."""
+    """An opened model with the part to measure it with."""
 
     file: AnyModel
     inspector: Inspector
@@ -54,10 +54,10 @@ class Opened(NamedTuple):
 
 
 def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
-    """Measure a model, in turns with another where one is given.
+    """Measure a model; with `against`, alternate between the two.
 
     Raises ModelError and BackendError as `Inspector.open` does, FrameError for a frame that the model cannot
-    judge, UsageError and DataError for a frame that cannot be had.
+    judge, UsageError and DataError for a frame that cannot be parsed or read.
     """
     paths = [model] if against is None else [model, against]
     with contextlib.ExitStack() as stack:
@@ -71,7 +71,7 @@ def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
                 inspectors, parts = [each.inspector for each in opened], [each.part for each in opened]
                 times, blocks = interleaved(inspectors, parts, asked.limits)
                 ratio = _ratio(*blocks)
-        # What two models drew cannot be told apart, nor what was drawn between parts that count.
+        # Power of two alternating models cannot be separated, nor power drawn between the counted parts.
         seen = watch.seen(len(times[0].total_ms) if against is None else None, gpu=_on_gpu(opened))
         candidates = [_candidate(*pair, asked) for pair in zip(opened, times, strict=True)]
     return Result(
@@ -86,12 +86,12 @@ def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
 
 
 def in_precision(model: Path, precision: Precision) -> Path:
-    """The file beside `model` that holds its network in `precision`; an FP16 one is written if need be.
+    """Return the file beside `model` that holds its network in `precision`; FP16 is written if missing.
 
-    Raises UsageError when there is none, or for an engine, whose precision is its own.
+    Raises UsageError when there is none, or for an engine, whose precision is fixed.
     """
     if model.suffix == ".engine":
-        raise UsageError(f"{model}: an engine has the precision that it was built in; leave out --precision.")
+        raise UsageError(f"{model}: an engine's precision is fixed at build time; leave out --precision.")
     from ast_edge.backends import engine_build  # noqa: PLC0415 (only where it is asked for)
 
     return engine_build.in_precision(read_model_file(model), precision, lambda _: None).path
@@ -100,7 +100,7 @@ def in_precision(model: Path, precision: Precision) -> Path:
 def _open(path: Path, asked: Asked, stack: contextlib.ExitStack) -> Opened:
     started = perf_counter()
     file, backend = open_backend(path, threads=asked.threads, backend=asked.backend)
-    # Light and size of the made frame are not those of good parts, and the engine shall run all the same.
+    # Brightness and size of a generated frame differ from those of good parts; the engine must run anyway.
     spec: ModelSpec = file.manifest.model_copy(update={"trained": None})
     inspector = stack.enter_context(Inspector(spec, backend))
     opened_s = perf_counter() - started
@@ -175,9 +175,9 @@ def _warnings(candidates: Sequence[Candidate], seen: Surroundings) -> list[str]:
     limit = min(_MUCH_LOAD * load.cores, _MOST_OF_ONE)
     if load.other_cores is not None and load.other_cores > limit:
         found.append(
-            f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile: a quiet "
+            f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile; an idle "
             "machine is faster"
         )
     if seen.throttled:
-        found.append(f"clocks were held down by {', '.join(seen.throttled)}")
+        found.append(f"clocks were throttled by {', '.join(seen.throttled)}")
     return found

@@ -1,7 +1,7 @@
-"""From a frame in memory to the verdict, by stage: warm up until settled, then measure.
+"""Latency from a frame in memory to its verdict, by stage: warm up until settled, then measure.
 
-Stages are clocked inside, by CUDA events where the engine has them; the whole is clocked outside, from the
-call to its return, by one monotonic clock. What lies between is told too.
+Stages are measured inside, by CUDA events where the engine has them; the whole is measured outside, from
+call to return, on one monotonic clock. The difference is reported too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ast_edge.inspector import Inspection, Inspector
 
 MOST_WARM_UP, MOST_WARM_UP_S = 500, 60.0
-# Candidates that are compared take turns, a block each: what disturbs the machine disturbs all of them. The
-# first of a block is not counted, since threads of the candidate before may still be spinning.
+# Compared candidates alternate in blocks, so that disturbances affect all of them. The first inspection of a
+# block is not counted, since threads of the previous candidate may still be spinning.
 BLOCK = 10
 
 
@@ -40,7 +40,7 @@ class Part(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: after so many parts or so many seconds, whichever comes first; one of them is given."""
+    """When to stop: after a number of parts or seconds, whichever comes first; at least one is given."""
 
     count: int | None
     seconds: float | None
@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """`settled` is false when the times still moved by more than 5 % at the end of patience."""
+    """`settled` is False if times still changed by more than 5 % when the warm-up ended."""
 
     count: int
     seconds: float
@@ -58,14 +58,14 @@ class WarmUp:
 
 @dataclass
 class Times:
-    """One candidate's parts: milliseconds outside, and the stages inside, row by row."""
+    """One candidate's parts: total milliseconds, and the stages inside, row by row."""
 
     total_ms: list[float] = field(default_factory=list)
     stages_ms: list[Mapping[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, total_ms: float, inspection: Inspection) -> None:
-        """Keep one part. Raises FrameError for a fault, which never reached the engine."""
+        """Add one part. Raises FrameError for a fault, which never reached the engine."""
         if inspection.verdict == "fault":
             raise FrameError(f"the frame cannot be judged, so nothing was measured: {inspection.reason}.")
         self.total_ms.append(total_ms)
@@ -73,7 +73,7 @@ class Times:
 
 
 def warm_up(inspector: Inspector, part: Part, *, most: int = MOST_WARM_UP) -> WarmUp:
-    """Judge the part until its time has settled, at most `most` times or for a minute."""
+    """Inspect the part until its time has settled, at most `most` times or for a minute."""
     times: list[float] = []
     started = perf_counter()
     while not settled(times) and len(times) < most and perf_counter() - started < MOST_WARM_UP_S:
@@ -84,7 +84,7 @@ def warm_up(inspector: Inspector, part: Part, *, most: int = MOST_WARM_UP) -> Wa
 
 
 def measure(inspector: Inspector, part: Part, limits: Limits, *, callers: int = 1) -> Times:
-    """Judge the part again and again from `callers` threads, each with one part on its way at a time."""
+    """Inspect the part repeatedly from `callers` threads, each with one part in flight at a time."""
     times = Times()
     started = perf_counter()
     until = None if limits.seconds is None else started + limits.seconds
@@ -108,13 +108,13 @@ def measure(inspector: Inspector, part: Part, limits: Limits, *, callers: int = 
 def interleaved(
     inspectors: Sequence[Inspector], parts: Sequence[Part], limits: Limits
 ) -> tuple[list[Times], list[list[float]]]:
-    """Candidates in turns of `BLOCK` parts, in another order each time; also the median of each turn."""
+    """Measure candidates in blocks of `BLOCK` parts in random order; also return the median of each block."""
     found: list[Times] = [Times() for _ in inspectors]
     medians: list[list[float]] = [[] for _ in inspectors]
     order, shuffled = list(range(len(inspectors))), np.random.default_rng(0)
     started = perf_counter()
     while not _over(limits, len(found[0].total_ms), started):
-        shuffled.shuffle(order)  # nobody always follows the same one
+        shuffled.shuffle(order)  # so that no candidate always follows the same one
         for index in order:
             inspector, part, times, blocks = inspectors[index], parts[index], found[index], medians[index]
             _clocked(inspector, part)
@@ -127,7 +127,7 @@ def interleaved(
 
 
 class _Places:
-    """Hands out so many places, without end where `count` is None."""
+    """Hands out a number of places, unlimited if `count` is None."""
 
     def __init__(self, count: int | None) -> None:
         self._left, self._lock = count, threading.Lock()
@@ -147,7 +147,7 @@ def _over(limits: Limits, count: int, started: float) -> bool:
 
 
 def _in_threads(call: Callable[[], None], callers: int) -> None:
-    """Run `call` in threads; the first error of any is raised here."""
+    """Run `call` in threads; the first error of any thread is raised here."""
     errors: list[BaseException] = []
 
     def guarded() -> None:

@@ -1,4 +1,4 @@
-"""A run of the stopwatch, and the comparison of two, as text for a terminal."""
+"""Results of the stopwatch, and the comparison of two, as text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLANK = "-"
 
 
 def result_text(result: Result) -> str:
-    """Everything that was found, in lines."""
+    """Format all figures and facts as lines."""
     parts = [_candidate_text(result)]
     if result.against is not None:
         parts.append(_candidate_text(result.against))
@@ -24,14 +24,14 @@ def result_text(result: Result) -> str:
         low, high = _figure(ratio.lower_quartile), _figure(ratio.upper_quartile)
         parts.append(
             f"{result.model.file} takes {ratio.median:.3f} times as long as {result.against.model.file} "
-            f"(quartiles {low} to {high} over {ratio.blocks} turns)"
+            f"(quartiles {low} to {high} over {ratio.blocks} blocks)"
         )
     parts.append(_pairs(surroundings_rows(result.surroundings)))
     return "\n\n".join([*parts, *(f"warning: {words}" for words in result.warnings)])
 
 
 def figures_rows(candidate: Candidate) -> list[tuple[str, Figures]]:
-    """Stages, what lies beside them, the total, and what of it is not the engine."""
+    """Return the stages, the time beside them, the total, and the total without the engine."""
     return [
         *candidate.stages_ms.items(),
         ("beside the stages", candidate.beside_stages_ms),
@@ -41,7 +41,7 @@ def figures_rows(candidate: Candidate) -> list[tuple[str, Figures]]:
 
 
 def facts_rows(candidate: Candidate) -> list[tuple[str, str]]:
-    """What was measured, and how."""
+    """Return what was measured, and how."""
     model, frame, warm = candidate.model, candidate.frame, candidate.warm_up
     colour = "depth" if frame.colour is None else frame.colour + (" with depth" if frame.depth else "")
     threads = "" if candidate.threads is None else f", {candidate.threads} threads"
@@ -59,9 +59,9 @@ def facts_rows(candidate: Candidate) -> list[tuple[str, str]]:
 
 
 def surroundings_rows(seen: Surroundings | None) -> list[tuple[str, str]]:
-    """Load, memory, power, heat; one row that says so where nothing was watched."""
+    """Return load, memory, power and heat; a single row if nothing was watched."""
     if seen is None:
-        return [("surroundings", "not watched by this program")]
+        return [("surroundings", "not measured by this program")]
     load, memory, power = seen.load, seen.memory, seen.power
     other = "unknown" if load.other_cores is None else f"{load.other_cores:.2f}"
     own = "unknown" if load.own_cores is None else f"{load.own_cores:.2f}"
@@ -70,17 +70,17 @@ def surroundings_rows(seen: Surroundings | None) -> list[tuple[str, str]]:
         ("memory", f"{_mb(memory.resident)}, at most {_mb(memory.peak)}; GPU {_mb(memory.gpu)}"),
     ]
     if power.watts is None:
-        rows.append(("power", "no sensor of the whole board or of what runs the engine can be read here"))
+        rows.append(("power", "no readable sensor of the board or of the processor that runs the engine"))
     else:
         each = "" if power.mj_per_part is None else f", {power.mj_per_part:.1f} mJ per part"
         rows.append(("power", f"{power.watts:.2f} W of {power.of}{each}"))
     rows.append(("heat", f"{_heat(seen.start)}; at the end {_heat(seen.end)}"))
-    throttled = "nothing here tells" if seen.throttled is None else ", ".join(seen.throttled) or "none"
+    throttled = "not reported" if seen.throttled is None else ", ".join(seen.throttled) or "none"
     return [*rows, ("throttling", throttled)]
 
 
 def compared_text(first: Result, second: Result, names: tuple[str, str]) -> str:
-    """Two results of separate runs side by side. Raises UsageError where they measured different things."""
+    """Compare two results of separate runs. Raises UsageError if they measured different things."""
     if first.frame != second.frame or first.concurrency != second.concurrency:
         raise UsageError(
             f"{names[0]} and {names[1]} measured different frames or concurrencies ({_asked(first)}; "
@@ -102,14 +102,12 @@ def compared_text(first: Result, second: Result, names: tuple[str, str]) -> str:
         for name, each in zip(names, (first, second), strict=True)
         for words in each.warnings
     ]
-    notes.append(
-        "Two runs, one after the other: for a difference of a few percent use --against, which takes turns."
-    )
+    notes.append("Two runs, one after the other: to resolve a few percent use --against, which alternates.")
     return _grid(rows) + "\n\n" + "\n".join(notes)
 
 
 def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
-    """The facts that both results have and that are not the same, of versions those of the same packages."""
+    """Describe the facts in which both results differ; of versions only packages that both have."""
     found = []
     for key in ("cpu", "gpu", "board", "power_mode", "governor", "versions"):
         one, other = first.get(key), second.get(key)
@@ -145,14 +143,14 @@ def _asked(candidate: Candidate) -> str:
 
 
 def _heat(heat: Heat) -> str:
-    told = [f"{name} {degrees:.0f} C" for name, degrees in heat.temperatures.items()]
+    reported = [f"{name} {degrees:.0f} C" for name, degrees in heat.temperatures.items()]
     clocks = (("processor", heat.cpu_mhz), ("GPU", heat.gpu_mhz))
-    told += [f"{name} {mhz:.0f} MHz" for name, mhz in clocks if mhz is not None]
-    return ", ".join(told) or "not told"
+    reported += [f"{name} {mhz:.0f} MHz" for name, mhz in clocks if mhz is not None]
+    return ", ".join(reported) or "not reported"
 
 
 def _mb(count: int | None) -> str:
-    return "not told" if count is None else f"{count / 1e6:.0f} MB"
+    return "not reported" if count is None else f"{count / 1e6:.0f} MB"
 
 
 def _figure(value: float | None) -> str:

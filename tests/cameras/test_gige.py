@@ -99,7 +99,7 @@ def test_colours_and_settings_are_taken_or_refused(fake: FakeCamera) -> None:
         assert frame.colour == "bayer_rggb"
         following = [whole_frame_of(camera) for _ in range(3)]
         assert following[-1].number > frame.number
-        with pytest.raises(CameraError, match="without trigger=software"):
+        with pytest.raises(CameraError, match="no trigger=software"):
             camera.trigger()
         with pytest.raises(CameraError, match="another program controls"):
             open_camera("gige://127.0.0.1")
@@ -108,7 +108,7 @@ def test_colours_and_settings_are_taken_or_refused(fake: FakeCamera) -> None:
         assert frame.colour == "rgb"
         assert frame.pixels is not None
         assert frame.pixels.shape == (512, 512, 3)
-    with pytest.raises(CameraError, match=r"rate=5000 is not possible, the camera took 1000"):
+    with pytest.raises(CameraError, match=r"rate=5000 is not possible; the camera set 1000"):
         open_camera("gige://127.0.0.1?pixel_format=Mono8&rate=5000")
     with pytest.raises(CameraError, match="Mono16 is not among Mono8"):
         open_camera("gige://127.0.0.1?pixel_format=Mono16")
@@ -166,7 +166,7 @@ def test_a_camera_that_dies_in_mid_stream_comes_back_by_itself(fake: FakeCamera)
         ("exposure_us=inf", "expected a number above 0"),
         ("buffers=0", "expected 1 to 256"),
         ("packet_size=-1", "expected 0 or more"),
-        ("rate=10&trigger=software", "means nothing with trigger=software"),
+        ("rate=10&trigger=software", "has no effect with trigger=software"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_opened(query: str, words: str) -> None:
@@ -177,7 +177,7 @@ def test_what_cannot_be_is_refused_before_anything_is_opened(query: str, words: 
 def test_values_are_read_back(fake: FakeCamera) -> None:
     with open_camera("gige://127.0.0.1?packet_size=auto&exposure_us=5000&gain=3&trigger=line0") as camera:
         assert camera.read(0.2) is NoFrame.TIMEOUT, "its input is never raised"
-    with pytest.raises(CameraError, match="packet_size=100000 is not possible, the camera took"):
+    with pytest.raises(CameraError, match="packet_size=100000 is not possible; the camera set"):
         open_camera("gige://127.0.0.1?packet_size=100000")
     with pytest.raises(CameraError, match="trigger=line3"):
         open_camera("gige://127.0.0.1?trigger=line3")
@@ -188,7 +188,7 @@ def test_a_dead_camera_is_seen_without_being_asked_for_a_frame(fake: FakeCamera)
     with open_camera("gige://127.0.0.1?trigger=line0") as camera:
         assert camera.read(0.5) is NoFrame.TIMEOUT
         fake.kill()
-        with pytest.raises(CameraError, match="does not answer any more"):
+        with pytest.raises(CameraError, match="no longer answers"):
             read_on(camera)
         assert camera.state == "lost"
         started = time.monotonic()
@@ -199,7 +199,7 @@ def test_a_camera_that_was_switched_off_and_on_does_not_know_the_station(fake: F
     with open_camera("gige://127.0.0.1?trigger=line0") as camera:
         fake.kill()
         fake.start()
-        with pytest.raises(CameraError, match=r"was switched off and on|does not answer|is gone"):
+        with pytest.raises(CameraError, match=r"was power-cycled|no longer answers|is disconnected"):
             read_on(camera)
 
 

@@ -91,7 +91,7 @@ def test_a_late_frame_is_nobodys() -> None:
         station.stop()
     results = sorted(output.results, key=lambda result: result.number)
     assert [result.verdict for result in results] == ["fault", "fault", "reject"]
-    assert "has not come yet" in results[1].reason
+    assert "has not arrived yet" in results[1].reason
 
 
 def test_a_late_frame_is_never_the_next_parts_however_their_times_meet() -> None:

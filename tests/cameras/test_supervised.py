@@ -168,7 +168,7 @@ def test_a_second_frame_is_not_asked_for_while_the_first_is_on_its_way() -> None
     with Supervised("scripted://", lambda: asked, Watch(triggered=True)) as camera:
         wait_for(lambda: camera.state == "live")
         camera.trigger()
-        with pytest.raises(CameraError, match=r"asked for \d+ ms ago has not come"):
+        with pytest.raises(CameraError, match=r"requested \d+ ms ago has not arrived"):
             camera.trigger()
         script.append(1)
         next_frame(camera)
@@ -192,7 +192,7 @@ def test_a_frame_that_never_comes_is_not_waited_for_for_ever() -> None:
     with Supervised("scripted://", factory, Watch(0.1, 0.3, triggered=True)) as camera:
         wait_for(lambda: camera.state == "live")
         camera.trigger()
-        with pytest.raises(CameraError, match="has not come"):
+        with pytest.raises(CameraError, match="has not arrived"):
             camera.trigger()
         wait_for(lambda: len(lives) == 2 and camera.state == "live")
         assert camera.trigger() == 0

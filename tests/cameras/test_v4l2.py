@@ -17,7 +17,7 @@ def test_what_is_no_camera_is_refused(tmp_path: Path) -> None:
         open_camera("v4l2:///dev/video99")
     with pytest.raises(CameraError, match="there is no device"):
         open_camera(f"v4l2://{tmp_path}")
-    with pytest.raises(CameraError, match="is no camera or in use"):
+    with pytest.raises(CameraError, match="is not a camera, is in use"):
         open_camera("v4l2:///dev/null")
     with pytest.raises(UsageError, match="no option colour"):
         open_camera("v4l2:///dev/null?colour=7")

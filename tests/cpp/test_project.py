@@ -112,8 +112,8 @@ def test_a_result_of_either_language_is_compared_with_one_of_the_other(
         assert "not the same machine" not in said
     write_result(tmp_path / "again.json", read_result(theirs))
     assert read_result(tmp_path / "again.json") == read_result(theirs)
-    assert "not watched by this program" in result_text(read_result(theirs))
-    assert "not watched by this program" in result_html(read_result(theirs))
+    assert "not measured by this program" in result_text(read_result(theirs))
+    assert "not measured by this program" in result_html(read_result(theirs))
 
 
 def test_a_benchmark_of_faults_fails_in_both_languages(

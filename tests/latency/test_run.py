@@ -183,7 +183,7 @@ def test_too_few_turns_leave_the_quartiles_blank(tmp_path: Path, capsys: pytest.
     assert result.count == 10
     assert result.ratio is not None
     assert (result.ratio.blocks, result.ratio.lower_quartile) == (1, None)
-    assert "(quartiles - to - over 1 turns)" in capsys.readouterr().out
+    assert "(quartiles - to - over 1 blocks)" in capsys.readouterr().out
 
 
 def test_other_thread_counts_and_versions_are_told(
