@@ -34,7 +34,7 @@ DISTRIBUTIONS = {
 }
 # Where an import may stand, and which extras bring what is imported there besides the base dependencies.
 PLACES: dict[str, tuple[str, ...]] = {
-    "ast_edge": ("cpu", "line", "openvino", "tensorrt"),
+    "ast_edge": ("cpu", "line", "openvino", "rtx", "tensorrt"),
     "ast_edge/train": ("train",),
     "export": ("train",),
 }
@@ -108,14 +108,14 @@ def test_what_is_imported_is_declared(place: str) -> None:
 
 def test_what_the_runtime_extras_declare_is_imported() -> None:
     every = names(files("ast_edge", "export")) | set(UNIMPORTED)
-    assert declared("cpu", "line", "openvino", "tensorrt", "train") - every == set()
+    assert declared("cpu", "line", "openvino", "rtx", "tensorrt", "train") - every == set()
 
 
 def test_what_tests_and_benchmarks_import_is_declared() -> None:
     """By the extras of `make venv`; anomalib has an environment of its own."""
     own = [path for path in files("benchmarks") if path.name not in {"anomalib_models.py", "run_anomalib.py"}]
     needed = names([*own, *files("tests", "examples", "docs")])
-    extras = ("cpu", "train", "line", "tensorrt", "openvino", "docs", "dev")
+    extras = ("cpu", "train", "line", "tensorrt", "rtx", "openvino", "docs", "dev")
     assert needed - declared(*extras) == set()
 
 
@@ -125,13 +125,13 @@ def test_everything_declared_for_make_venv_is_pinned() -> None:
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     }
-    assert declared("cpu", "train", "line", "docs", "dev") - pins == set()
+    assert declared("cpu", "train", "line", "rtx", "docs", "dev") - pins == set()
 
 
 def test_every_pin_belongs_to_something_that_is_installed_with_it() -> None:
     """A pin that nothing needs any more is a leftover."""
     reached, left = set(), [Requirement(line) for line in PROJECT["dependencies"]]
-    for extra in ("cpu", "train", "line", "docs", "dev"):
+    for extra in ("cpu", "train", "line", "rtx", "docs", "dev"):
         left += map(Requirement, PROJECT["optional-dependencies"][extra])
     seen = set()
     while left:

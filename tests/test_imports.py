@@ -26,6 +26,7 @@ NOT_ON_THE_DEVICE = (
     "onnxruntime",
     "openvino",
     "tensorrt",
+    "tensorrt_rtx",
     "sklearn",
     "scipy",
     "matplotlib",

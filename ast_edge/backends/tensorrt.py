@@ -8,10 +8,9 @@ from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorrt as trt
 from numpy.typing import NDArray
 
 from ast_edge.backends.base import FrameBackend, Outputs, PartOutputs
@@ -28,8 +27,14 @@ from ast_edge.frames.part import Part
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
 from ast_edge.model.manifest import Manifest
+from ast_edge.trt import flavours
 from ast_edge.trt.log import Log
 from ast_edge.trt.runtime import Engine, Execution
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = flavours.library()
 
 _MOST_WARM_UP_RUNS = 200
 
@@ -72,7 +77,7 @@ class TensorRtBackend(FrameBackend):
     @property
     def name(self) -> str:  # type: ignore[override]  # a constant of most engines
         """With its version and where it runs."""
-        return f"TensorRT {trt.__version__} on {self._device.name}"
+        return f"{flavours.in_use().title} {trt.__version__} on {self._device.name}"
 
     @property
     def least_batch(self) -> int:

@@ -15,8 +15,9 @@ from ast_edge.verdict.margin import SCORE_TOLERANCE, undecided_parts
 
 if TYPE_CHECKING:
     from ast_edge.train.evaluate import Evaluation
+    from ast_edge.trt.check import Checked
     from ast_edge_export import Exported
-
+    from ast_edge_export.int8_gate import Int8Report
 
 _FAULTS = 10  # listed individually
 
@@ -155,15 +156,36 @@ def export_text(exported: Exported) -> str:
         f"{parity.max_relative_score_error:.1e} relative (limit {parity.tolerance:.0e}), map within "
         f"{parity.max_absolute_map_error:.1e}, {parity.flipped_verdicts} flipped verdicts"
     )
-    if int8 is None:
-        return text
+    if int8 is not None:
+        text += _int8_text(int8)
+    if exported.checked is not None:
+        text += "\n" + checked_text(exported.checked)
+    return text
+
+
+def _int8_text(int8: Int8Report) -> str:
     figures = int8.figures
     auroc = "" if figures.auroc is None else f", image AUROC {figures.auroc:.4f} ({figures.auroc_fp32:.4f})"
     return (
-        f"{text}; {len(int8.sensitivity) - len(int8.in_fp32)} of {len(int8.sensitivity)} layers in INT8; "
+        f"; {len(int8.sensitivity) - len(int8.in_fp32)} of {len(int8.sensitivity)} layers in INT8; "
         f"held-out false rejects {figures.false_reject_rate:.3f} "
         f"(FP32 {figures.false_reject_rate_fp32:.3f}){auroc}"
     )
+
+
+def checked_text(checked: Checked) -> str:
+    """What NVIDIA's builder made of one graph: types, and for each group of GPUs the slower convolutions."""
+    types = ", ".join(f"{count} {kind}" for kind, count in sorted(checked.types.items()))
+    lines = [f"  {checked.library}: parsed, layers by type: {types}"]
+    for group in checked.groups:
+        fast = group.convolutions - len(group.slower)
+        lines.append(
+            f"  built for {', '.join(group.capabilities)}: {group.plan_bytes / 1e6:.1f} MB, {fast} of "
+            f"{group.convolutions} convolutions of trunk and student in {checked.precision.upper()}"
+        )
+        if group.slower:
+            lines.append(f"    wider: {', '.join(group.slower)}")
+    return "\n".join(lines)
 
 
 def _fraction(value: float | None) -> str:

@@ -258,11 +258,20 @@ def export(
     data: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Current folder of the run's data; only for int8.")
     ] = None,
+    check_tensorrt: Annotated[
+        bool,
+        typer.Option(
+            "--check-tensorrt", help="Parse and build every graph with NVIDIA's builder; no GPU needed."
+        ),
+    ] = False,
 ) -> None:
     """Export a run as one ONNX model, proven to reproduce PyTorch's scores; otherwise nothing is written.
 
     INT8 ranges come from the run's good parts. INT8 is written if it rejects as many held-out good parts as
     FP32 and, if labelled parts exist, its AUROC is within 0.3 points; layers that prevent this stay in FP32.
+
+    With --check-tensorrt (package extra rtx), TensorRT for RTX builds each graph for all GPUs that it supports;
+    layer types are printed, and nothing is written if it refuses a graph.
     """
     _need_training()
     from ast_edge.cli.reporting import export_text
@@ -279,7 +288,9 @@ def export(
     if data is not None and "int8" not in wanted:
         raise UsageError("--data is for --precision int8; leave it out.")
     size = -1 if dynamic_batch else batch or 1
-    for exported in export_run(run, output, batch=size, precisions=wanted, data=data):
+    for exported in export_run(
+        run, output, batch=size, precisions=wanted, data=data, check_tensorrt=check_tensorrt
+    ):
         echo(export_text(exported))
 
 

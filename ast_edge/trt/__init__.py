@@ -1,5 +1,7 @@
-"""TensorRT from 8.5 to 11: its log, the differences between its versions, building and loading plans.
+"""TensorRT from 8.5 to 11 and TensorRT for RTX: building, checking and loading plans.
 
-All modules here but `names` import `tensorrt` at their top, so nothing may import them before
-`ast_edge.cuda.device.missing_for_tensorrt` found nothing missing.
+`flavours` holds the differences between the two libraries, `versions` those between TensorRT's versions.
+`build`, `log`, `runtime` and `versions` import the library at their top: nothing may import them before
+`flavours.use` chose it and `ast_edge.cuda.device.missing_for_tensorrt`, or `Flavour.installed`, found nothing
+missing.
 """

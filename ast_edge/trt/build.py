@@ -1,4 +1,4 @@
-"""ONNX file to TensorRT plan. Needs a current CUDA context; see `ast_edge.backends.engine_build`."""
+"""ONNX file to plan. TensorRT needs a current CUDA context, TensorRT for RTX does not."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import tensorrt as trt
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.files import claim, write_bytes
 from ast_edge.model.engine_file import Batch
 from ast_edge.model.manifest import Precision
-from ast_edge.trt import versions
+from ast_edge.trt import flavours, versions
+from ast_edge.trt.layers import listed
 from ast_edge.trt.log import Log
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = flavours.library()
 
 _Made = TypeVar("_Made")
 
@@ -25,7 +29,8 @@ class Request:
     """What to build: `half` are the name prefixes of the layers that an FP16 graph holds in FP16.
 
     `tell` gets every step of the work that TensorRT reports (phase, step, of how many) and stops the build by
-    answering False. `layers` keeps what the layer report needs in the plan.
+    answering False. `layers` keeps what the layer report needs in the plan. `capabilities` are the GPUs to
+    build for, as "8.9"; without them, the GPU that is here.
     """
 
     onnx: Path
@@ -40,20 +45,37 @@ class Request:
     hardware_compatible: bool = False
     dla_core: int | None = None
     layers: bool = False
+    capabilities: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Parsed:
+    """A layer of the network as it was parsed: name, kind ("CONVOLUTION"), types of its outputs ("HALF")."""
+
+    name: str
+    kind: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """The plan's bytes, and how many layers did not fit DLA (None without it)."""
+    """The plan's bytes, and how many layers did not fit DLA (None without it).
+
+    Where `layers` was asked for, the layers that were `parsed`, and those that were `compiled` of them, with
+    the keys of TensorRT's inspector, as far as the builder lists them.
+    """
 
     plan: memoryview
     dla_fallback_layers: int | None
+    parsed: Sequence[Parsed] = ()
+    compiled: Sequence[dict[str, Any]] = ()
 
 
 def build_plan(request: Request, log: Log) -> Built:
     """Parse, configure, build. Raises BackendError with TensorRT's own words, UsageError for a request that
     this version or board cannot fulfil.
     """
+    flavours.refuse_lacking(request)
     builder: trt.Builder = new_builder(log)
     network: trt.INetworkDefinition = made(
         builder.create_network(versions.network_flags()), "the network", log
@@ -65,14 +87,15 @@ def build_plan(request: Request, log: Log) -> Built:
     fallback = None
     if request.dla_core is not None:
         fallback = _use_dla(builder, network, config, request)
+    parsed = _parsed(network) if request.layers else ()
     monitor = _monitor(config, request.tell)
     with _timing_cache(config, request.timing_cache, log):
         plan: Any = builder.build_serialized_network(network, config)
         if plan is None:
             stopped = monitor is not None and monitor.stopped
             why = "it was interrupted" if stopped else log.words()
-            raise BackendError(f"{request.onnx}: TensorRT built no engine: {why}.")
-    return Built(memoryview(plan), fallback)
+            raise BackendError(f"{request.onnx}: {flavours.in_use().title} built no engine: {why}.")
+    return Built(memoryview(plan), fallback, parsed, listed(log.layers))
 
 
 def new_builder(log: Log) -> trt.Builder:
@@ -93,13 +116,13 @@ def constructed(make: Callable[[], _Made], what: str, log: Log) -> _Made:
     try:
         return make()
     except TypeError as exc:
-        raise BackendError(f"TensorRT did not make {what}: {log.words()}.") from exc
+        raise BackendError(f"{flavours.in_use().title} did not make {what}: {log.words()}.") from exc
 
 
 def made(thing: _Made | None, what: str, log: Log) -> _Made:
     """`thing`, unless TensorRT answered None. Raises BackendError with its reason."""
     if thing is None:
-        raise BackendError(f"TensorRT did not make {what}: {log.words()}.")
+        raise BackendError(f"{flavours.in_use().title} did not make {what}: {log.words()}.")
     return thing
 
 
@@ -114,11 +137,12 @@ def _parse(network: trt.INetworkDefinition, path: Path, log: Log) -> None:
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     words = "; ".join(_describe_error(error) for error in errors) or log.words()
-    raise BackendError(f"{path}: TensorRT {trt.__version__} cannot read the network: {words}.")
+    library = f"{flavours.in_use().title} {trt.__version__}"
+    raise BackendError(f"{path}: {library} cannot read the network: {words}.")
 
 
 def _describe_error(error: trt.ParserError) -> str:
-    return f"node {error.node()}: {' '.join(error.desc().split())} ({error.code()})"
+    return f"node {flavours.node_of(error)}: {' '.join(error.desc().split())} ({error.code()})"
 
 
 def _set_batch(
@@ -153,6 +177,7 @@ def _configure(network: trt.INetworkDefinition, config: trt.IBuilderConfig, requ
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     # TF32 has FP16's ten bits of mantissa; what the graph says is FP32 is meant.
     config.clear_flag(trt.BuilderFlag.TF32)
+    flavours.set_capabilities(config, request.capabilities)
     versions.set_precision(network, config, request.precision, request.half)
     if request.layers:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -162,6 +187,15 @@ def _configure(network: trt.INetworkDefinition, config: trt.IBuilderConfig, requ
         versions.set_version_compatible(config)
     if request.hardware_compatible:
         versions.set_hardware_compatible(config)
+
+
+def _parsed(network: trt.INetworkDefinition) -> list[Parsed]:
+    layers: list[trt.ILayer] = [network.get_layer(index) for index in range(network.num_layers)]
+    found = []
+    for layer in layers:
+        outputs: list[trt.ITensor] = [layer.get_output(index) for index in range(layer.num_outputs)]
+        found.append(Parsed(layer.name, layer.type.name, tuple(output.dtype.name for output in outputs)))
+    return found
 
 
 def _use_dla(

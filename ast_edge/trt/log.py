@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-import tensorrt as trt
+from ast_edge.trt import flavours
+from ast_edge.trt.layers import BEGIN
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = flavours.library()
 
 _KEPT = 8
 
 
 class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where the types are checked
-    """Keeps the last errors and warnings; may be called from several threads, as TensorRT does."""
+    """Keeps the last errors and warnings, and the list of the layers that were built, where there is one.
+
+    May be called from several threads, as TensorRT does.
+    """
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
         self.errors: deque[str] = deque(maxlen=_KEPT)
         self.warnings: deque[str] = deque(maxlen=_KEPT)
+        self.layers = ""
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         """Called by TensorRT for every message."""
@@ -23,13 +34,18 @@ class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where th
             self.errors.append(" ".join(msg.split()))
         elif severity == trt.ILogger.WARNING:
             self.warnings.append(" ".join(msg.split()))
+        elif msg.startswith(BEGIN):
+            self.layers = msg
 
     def words(self) -> str:
         """The errors so far in one line, or the warnings where there are none; forgets both.
 
         Why a driver will not do is a warning in TensorRT 8.
         """
-        said = "; ".join(dict.fromkeys(self.errors or self.warnings)) or "TensorRT gave no reason"
+        said = (
+            "; ".join(dict.fromkeys(self.errors or self.warnings))
+            or f"{flavours.in_use().title} gave no reason"
+        )
         self.errors.clear()
         self.warnings.clear()
         return said

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
-
-import tensorrt as trt
+from typing import TYPE_CHECKING, Any, Literal
 
 from ast_edge.errors import BackendError
 from ast_edge.model.engine_file import Build
 from ast_edge.model.manifest import TensorSpec
-from ast_edge.trt import versions
+from ast_edge.trt import flavours, versions
 from ast_edge.trt.build import check_driver, constructed, made, shape_of
 from ast_edge.trt.log import Log
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = flavours.library()
 
 _DTYPES: dict[trt.DataType, Literal["uint8", "float32"]] = {
     trt.DataType.UINT8: "uint8",
@@ -114,4 +117,4 @@ class Execution:
 
     def _check(self, accepted: bool, what: str) -> None:  # noqa: FBT001 (TensorRT's answer)
         if not accepted:
-            raise BackendError(f"TensorRT refused {what}: {self._log.words()}.")
+            raise BackendError(f"{flavours.in_use().title} refused {what}: {self._log.words()}.")

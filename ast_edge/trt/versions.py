@@ -7,13 +7,17 @@ have it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import tensorrt as trt
+from typing import TYPE_CHECKING, Any
 
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.model.manifest import Precision
+from ast_edge.trt import flavours
 from ast_edge.trt.names import ONLY_IN
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+else:
+    trt = flavours.library()
 
 
 def optional(name: str) -> Any:

@@ -18,6 +18,7 @@ from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError, RunError, UsageError, reason
 from ast_edge.files import write_bytes, write_text
+from ast_edge.model.engine_file import Batch
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
@@ -28,6 +29,8 @@ from ast_edge.train.features import network_inputs
 from ast_edge.train.pipeline import versions
 from ast_edge.train.run import Run
 from ast_edge.train.split import same_parts, split_parts
+from ast_edge.trt import flavours
+from ast_edge.trt.check import Checked, check_graph
 from ast_edge.verdict.margin import for_precision
 from ast_edge_export.fold import FoldedNetwork
 from ast_edge_export.int8_gate import Evidence, Int8Report, Proof, quantise
@@ -38,16 +41,21 @@ SUFFIX = ".onnx"
 SMALLER: tuple[Precision, ...] = ("fp16", "int8")
 DEFAULT: tuple[Precision, ...] = ("fp16",)
 RANGE_PARTS = 64  # good parts that INT8 takes its ranges from
+_RANGE = Batch(least=1, usual=4, most=8)  # that a graph with a free batch is checked for
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A model file that reproduced its reference vectors through ONNX Runtime; `int8` is about its layers."""
+    """A model file that reproduced its reference vectors through ONNX Runtime.
+
+    `int8` is about its layers, `checked` what NVIDIA's builder made of it where that was asked for.
+    """
 
     path: Path
     precision: Precision
     parity: Parity
     int8: Int8Report | None = None
+    checked: Checked | None = None
 
 
 def export_run(
@@ -57,15 +65,20 @@ def export_run(
     batch: int = 1,
     precisions: Collection[Precision] = DEFAULT,
     data: Path | None = None,
+    check_tensorrt: bool = False,
 ) -> list[Exported]:
     """Write `output` (FP32), its reference vectors and, beside it, a model in each of `precisions`.
 
     `batch` -1 leaves the batch free. INT8 takes its ranges from the run's good parts in `data`, by default
-    the folder that was trained on, and writes `model.int8.json` about its layers. Raises ParityError, with
-    the figures, when a model does not reproduce PyTorch's scores or INT8 does not pass its gate; then nothing
-    is written. RunError when the run is not complete or `data` is not what it was trained on.
+    the folder that was trained on, and writes `model.int8.json` about its layers. `check_tensorrt` has
+    TensorRT for RTX parse and build every graph: BackendError, with its words, where it refuses one. Raises
+    ParityError, with the figures, when a model does not reproduce PyTorch's scores or INT8 does not pass its
+    gate. In both cases nothing is written. RunError when the run is not complete or `data` is not
+    what it was trained on.
     """
     _check_name(output)
+    if check_tensorrt:
+        flavours.RTX.need("--check-tensorrt")
     run = Run(run_folder)
     job = _Job(run.spec(), run.references(), batch, Path(run.config().data_path).name)
     network = FoldedNetwork(run.load_network())
@@ -79,6 +92,8 @@ def export_run(
             made.append(_make(job, half, "fp16", _beside(scratch / output.name, "fp16")))
         if "int8" in precisions:
             made.append(_make_int8(job, graph, run, data, _beside(scratch / output.name, "int8")))
+        if check_tensorrt:
+            made = [_checked(one, batch) for one in made]
         # One of an earlier export would be another network beside this model.
         for precision in SMALLER:
             if precision not in precisions:
@@ -91,6 +106,11 @@ def export_run(
         write_bytes(reference_path(output), job.references.to_bytes())
         earlier_reference_path(output).unlink(missing_ok=True)
         return [_placed(exported, output.parent) for exported in made]
+
+
+def _checked(exported: Exported, batch: int) -> Exported:
+    size = _RANGE if batch == -1 else Batch(least=batch, usual=batch, most=batch)
+    return replace(exported, checked=check_graph(exported.path, exported.precision, size))
 
 
 def _beside(output: Path, precision: Precision) -> Path:

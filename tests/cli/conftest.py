@@ -60,7 +60,11 @@ def process() -> Cli:
         script = f"{before}\nimport sys\nfrom ast_edge.cli import main\nsys.exit(main())"
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "export"))),
+                **(environment or {}),
+            },
             capture_output=True,
             check=False,
             timeout=60,

@@ -12,10 +12,13 @@ import pytest
 
 from ast_edge.cuda import compile as kernel_compiler
 from ast_edge.cuda.device import Device
+from ast_edge.trt import flavours
 from ast_edge.trt.names import ONLY_IN
 from tests.standin import software_driver, trt
 
 OURS = ("ast_edge.trt.", "ast_edge.backends.tensorrt")
+# They import no library; others hold them.
+STATELESS = ("ast_edge.trt.names", "ast_edge.trt.flavours")
 GPU = Device(0, "stand-in", "8.7", "12.2", integrated=False, memory_bytes=software_driver.MEMORY)
 
 
@@ -29,8 +32,9 @@ def standins(kernels: Path, version: str = "8.6.1", gpu: Device = GPU) -> Iterat
     software_driver.reset(gpu.name, integrated=gpu.integrated)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trt, "BEHAVIOUR", trt.Behaviour(version))
+        patch.setattr(flavours, "_chosen", [])
         for name in [name for name in sys.modules if f"{name}.".startswith(OURS)]:
-            if name != "ast_edge.trt.names":
+            if name not in STATELESS:
                 patch.delitem(sys.modules, name)
         module = trt.module(ONLY_IN)
         module.__spec__ = ModuleSpec("tensorrt", None)  # by which it is found to be installed

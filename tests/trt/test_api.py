@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ast_edge.trt import flavours
 from ast_edge.trt.names import ONLY_IN, VERSIONS
 from tests.trt.names import PACKAGE, collect, files, names_of
 
@@ -81,6 +82,21 @@ def test_the_table_is_what_the_bindings_have(version: str) -> None:
     assert {name for name, where in table().items() if version in where} == {
         name for name in table() if has(api, name)
     }
+
+
+@pytest.mark.usefixtures("rtx")
+def test_tensorrt_for_rtx_has_every_name_that_all_versions_have() -> None:
+    """As it is the newest TensorRT in most; what its versions lack is asked for with `optional`."""
+    library = flavours.library()
+    missing = []
+    for name in table():
+        found: Any = library
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is None:
+            missing.append(name)
+    assert set(missing) <= set(ONLY_IN)
+    assert {"BuilderFlag.FP16", "NetworkDefinitionCreationFlag.EXPLICIT_BATCH"} <= set(missing)
 
 
 def has(api: Any, dotted: str) -> bool:

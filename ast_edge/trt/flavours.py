@@ -1,0 +1,147 @@
+"""TensorRT and TensorRT for RTX, and everything in which they differ.
+
+The other modules of this package are the same for both. A process uses one of the two: `use` says which
+before any of them is imported, TensorRT where nobody says anything. No library is imported here before
+`library` is called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ast_edge.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+    from ast_edge.trt.build import Request
+
+
+class Lack(NamedTuple):
+    """An option that a library does not have, and what to do instead."""
+
+    option: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the two libraries.
+
+    `module` is the Python module, `extra` the extra of ast-edge that brings it. `builds_without_gpu` says
+    that no driver is needed to build. `lacks` has a field of `Request` for every option that is refused.
+    """
+
+    module: str
+    title: str
+    extra: str
+    builds_without_gpu: bool
+    lacks: Mapping[str, Lack]
+
+    @property
+    def installed(self) -> bool:
+        """Whether the Python module is there; nothing is imported."""
+        return importlib.util.find_spec(self.module) is not None
+
+    def need(self, what: str) -> None:
+        """Raise UsageError, about `what` is asked for, where the module is not installed."""
+        if not self.installed:
+            raise UsageError(
+                f"{what}: the Python package {self.module.replace('_', '-')} is not installed; "
+                f'`pip install "ast-edge[{self.extra}]"`.'
+            )
+
+
+TENSORRT = Flavour(
+    "tensorrt",
+    "TensorRT",
+    "tensorrt",
+    builds_without_gpu=False,
+    lacks={"capabilities": Lack("--gpu", "it builds for the GPU that it runs on; leave it out")},
+)
+RTX = Flavour(
+    "tensorrt_rtx",
+    "TensorRT for RTX",
+    "rtx",
+    builds_without_gpu=True,
+    lacks={
+        "timing_cache": Lack(
+            "--timing-cache", "it measures nothing while it builds, so there is nothing to keep; leave it out"
+        ),
+        "optimization_level": Lack(
+            "--optimization-level", "it chooses its kernels on the GPU that opens the engine; leave it out"
+        ),
+        "version_compatible": Lack(
+            "--version-compatible",
+            "its engines run on the version that built them; build again after an update, which takes no GPU",
+        ),
+        "hardware_compatible": Lack("--hardware-compatible", "name the GPUs with --gpu, or give --gpu all"),
+        "dla_core": Lack("--dla", "a Jetson, which has DLAs, takes TensorRT: build there without --for rtx"),
+    },
+)
+_chosen: list[Flavour] = []
+
+
+def use(flavour: Flavour) -> None:
+    """Choose the library of this process. Raises BackendError where it uses the other one already."""
+    if _chosen and _chosen[0] is not flavour:
+        raise BackendError(
+            f"this process already uses {_chosen[0].title}, and {flavour.title} needs one of its own: run "
+            "engines of the two kinds in separate processes."
+        )
+    _chosen[:] = [flavour]
+
+
+def in_use() -> Flavour:
+    """The library of this process."""
+    return _chosen[0] if _chosen else TENSORRT
+
+
+def library() -> Any:
+    """The Python module of the library in use, imported."""
+    if in_use() is RTX:
+        import tensorrt_rtx  # noqa: PLC0415 (one of the two, and only where it is used)
+
+        return tensorrt_rtx
+    import tensorrt  # noqa: PLC0415
+
+    use(TENSORRT)
+    return tensorrt
+
+
+def refuse_lacking(request: Request) -> None:
+    """Raise UsageError for an option of `request` that the library in use does not have."""
+    flavour = in_use()
+    for name, lack in flavour.lacks.items():
+        if getattr(request, name):
+            raise UsageError(f"{lack.option}: {flavour.title} has no such option: {lack.advice}.")
+
+
+def node_of(error: trt.ParserError) -> str:
+    """The ONNX node that a parser's error is about: by name and operator where the library tells them."""
+    if in_use() is RTX:
+        told: Any = error
+        return f"{told.node_name()} ({told.node_operator()})" if told.node_operator() else "of the graph"
+    return str(error.node())
+
+
+def set_capabilities(config: Any, capabilities: Sequence[str]) -> None:
+    """Build for GPUs of these compute capabilities, as "8.9"; for the GPU that is here where there are none.
+
+    Raises UsageError for one that this version does not know.
+    """
+    if not capabilities:
+        return
+    known = library().ComputeCapability.__members__
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        value = known.get("SM" + capability.replace(".", ""))
+        if value is None or not config.set_compute_capability(value, index):
+            names = ", ".join(name for name in known if name.startswith("SM"))
+            raise UsageError(
+                f"--gpu: {in_use().title} {library().__version__} builds nothing for GPUs of compute "
+                f"capability {capability}, only for {names}; others take TensorRT."
+            )
