@@ -1,5 +1,5 @@
-"""Training on pictures of good parts; the one place in ast_edge that may import torch.
+"""Training on pictures of good parts; the only package in ast_edge that may import torch.
 
 "The paper" is Rudolph, Wehrbein, Rosenhahn, Wandt: "Asymmetric Student-Teacher Networks for Industrial
-Anomaly Detection", WACV 2023; its sections are named by their titles.
+Anomaly Detection", WACV 2023; its sections are cited by title.
 """

@@ -1,8 +1,8 @@
-"""Where in the frame the parts are: `--crop auto`, from pictures of good parts.
+"""The area of the frame that contains the parts: `--crop auto`, from pictures of good parts.
 
-A pixel belongs to a part when it differs from the background, which is what the rim of the frame shows; with
-depth, also when it stands off the plane. The crop is the smallest square around all good parts, with a margin
-for those to come. On a background that is not plain, as in pictures of cloth, that is the whole frame.
+A pixel belongs to a part if it differs from the background, which the rim of the frame shows; with depth,
+also if it stands out from the plane. The crop is the smallest square around all good parts, plus a margin for
+parts not yet seen. If the background is not uniform, as in pictures of cloth, the crop is the whole frame.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import LoadedSample, Sample, load
 
-RIM = 0.02  # of the frame's shorter side: what shows the background
-LEAST_DIFFERENCE = 20.0  # grey levels; noise and vignetting stay below
+RIM = 0.02  # of the frame's shorter side: pixels that show the background
+LEAST_DIFFERENCE = 20.0  # grey levels; noise and vignetting are smaller
 MARGIN = 0.05  # of the frame's longer side, on every side
-LEAST_AREA = 0.001  # of the frame; what is smaller and lies apart is dust or noise
+LEAST_AREA = 0.001  # of the frame; smaller isolated areas are dust or noise
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 Mask = NDArray[np.bool_]
 
 
 def crop_around_parts(samples: Sequence[Sample], config: TrainConfig) -> Crop | None:
-    """The square that holds every part of `samples` with a margin; None where that is the whole frame.
+    """Return the square that contains every part of `samples` with a margin; None for the whole frame.
 
-    Raises DataError when the frames differ in size, a part is not to be seen, or a file cannot be used.
+    Raises DataError when the frames differ in size, a part is not visible, or a file cannot be used.
     """
     everywhere: Mask | None = None
     with stage("finding the parts", len(samples)) as shown:
@@ -47,19 +47,19 @@ def crop_around_parts(samples: Sequence[Sample], config: TrainConfig) -> Crop | 
             everywhere = everywhere | part
             shown.advance()
     if everywhere is None:
-        raise DataError("--crop auto: there are no good parts to find the crop from.")
+        raise DataError("--crop auto: there are no good parts to compute the crop from.")
     return _square(everywhere, corners_free=config.mode != "rgb")
 
 
 def part_in_picture(image: NDArray[np.uint8]) -> Mask:
-    """Where uint8 RGB [H,W,3] differs from its rim by more than the rim itself varies: bool [H,W]."""
+    """Return bool [H,W]: where uint8 RGB [H,W,3] differs from its rim by more than the rim itself varies."""
     grey = image @ _LUMA
     rim = max(1, round(RIM * min(grey.shape)))
     border = np.concatenate(
         [side.ravel() for side in (grey[:rim], grey[-rim:], grey[:, :rim], grey[:, -rim:])]
     )
     background = np.median(border)
-    # Twice the deviation of nearly all of the rim: what the background itself does is no part.
+    # Twice the deviation of nearly all of the rim: variation of the background itself is not a part.
     spread = 2 * np.percentile(np.abs(border - background), 99)
     found: Mask = np.abs(grey - background) > max(LEAST_DIFFERENCE, float(spread))
     return found
@@ -72,10 +72,10 @@ def _part_of(sample: Sample, config: TrainConfig) -> Mask:
         raise DataError(f"{sample.name}: {exc}") from exc
     _, labels, regions, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)
     large = regions[:, cv2.CC_STAT_AREA] >= LEAST_AREA * found.size
-    large[0] = False  # what is not found
+    large[0] = False  # the background label
     if not large.any():
         raise DataError(
-            f"{sample.name}: --crop auto finds no part that differs from the frame's rim; look at the "
+            f"{sample.name}: --crop auto finds no part that differs from the frame's rim; check the "
             "picture, or give the crop in pixels."
         )
     part: Mask = large[labels]
@@ -93,7 +93,7 @@ def _found(loaded: LoadedSample, foreground_min_m: float) -> Mask:
 
 
 def _square(part: Mask, *, corners_free: bool) -> Crop | None:
-    """The square about the box of `part`; wider where depth would take a part in a corner for background."""
+    """Return the square around `part`; wider if depth would take a part in a corner for background."""
     height, width = part.shape
     rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
     step = max(1, round(MARGIN * max(height, width)))
@@ -110,7 +110,7 @@ def _square(part: Mask, *, corners_free: bool) -> Crop | None:
 
 
 def _placed(taken: NDArray[np.intp], side: int, limit: int) -> tuple[int, int]:
-    """Start and length of `side` pixels about the middle of those taken, moved and cut to 0..limit."""
+    """Return start and length of `side` pixels centred on those taken, moved and cut to 0..limit."""
     length = min(int(side), limit)
     start = (int(taken[0]) + int(taken[-1]) + 1 - length) // 2
     return min(max(start, 0), limit - length), length

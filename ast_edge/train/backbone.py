@@ -1,4 +1,4 @@
-"""The frozen feature extractor: uint8 RGB to one feature map (paper, "Implementation Details")."""
+"""The frozen feature extractor: uint8 RGB to feature maps (paper, "Implementation Details")."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes 
 
 
 class Trunk(nn.Module):
-    """uint8 RGB [N,S,S,3] -> the map of each stage [N,C,h,h]; always in evaluation mode, never trained."""
+    """uint8 RGB [N,S,S,3] -> one map per stage [N,C,h,h]; always in evaluation mode, never trained."""
 
     mean: Tensor
     std: Tensor
@@ -29,7 +29,7 @@ class Trunk(nn.Module):
     def __init__(self, body: nn.Module, config: BackboneConfig) -> None:
         super().__init__()
         self.body = body
-        self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"  # timm's word for its Swin etc.
+        self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"  # timm's term, for Swin and others
         self.neighbourhood = config.neighbourhood
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1) * 255, persistent=False)
@@ -37,16 +37,16 @@ class Trunk(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Trunk:  # noqa: FBT001, FBT002, ARG002  # nn.Module's signature
-        """Stay in evaluation mode: batch-norm statistics of a frozen network must not move."""
+        """Stay in evaluation mode: the batch-norm statistics of a frozen network must not change."""
         return super().train(mode=False)
 
     def features(self, image: Tensor) -> Tensor:
-        """All stages on the coarsest grid, concatenated: [N,C,h,h]."""
+        """Return all stages on the coarsest grid, concatenated: [N,C,h,h]."""
         return pooled(self(image))
 
     def forward(self, image: Tensor, shrink: int = 1) -> list[Tensor]:
-        """Average the picture down by `shrink`, normalise, extract, average each stage's neighbourhoods."""
-        # Float first: TensorRT has uint8 only at a network's border, where nothing but a cast may read it.
+        """Average the picture down by `shrink`, normalise, extract, average each stage over neighbours."""
+        # Float first: TensorRT supports uint8 only as a network input, which only a cast may read.
         x = image.float().permute(0, 3, 1, 2)
         x = ((x if shrink == 1 else F.avg_pool2d(x, shrink)) - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
@@ -69,7 +69,7 @@ class EfficientNetCut(nn.Module):
 
 
 class StaticPad(nn.Module):
-    """A convolution with its zero padding written out: (left, right, top, bottom)."""
+    """A convolution with explicit zero padding: (left, right, top, bottom)."""
 
     def __init__(self, conv: nn.Conv2d, pads: tuple[int, int, int, int]) -> None:
         super().__init__()
@@ -82,9 +82,9 @@ class StaticPad(nn.Module):
 
 
 def neighbours(level: Tensor, size: int) -> Tensor:
-    """The mean of the `size` x `size` places around each place, zeros beyond the border: the same shape.
+    """Average over the `size` x `size` places around each place, zeros beyond the border: the same shape.
 
-    PatchCore (CVPR 2022, "Locally aware patch features") averages its neighbourhoods alike.
+    As in PatchCore (CVPR 2022, "Locally aware patch features").
     """
     if size == 1:
         return level
@@ -92,7 +92,7 @@ def neighbours(level: Tensor, size: int) -> Tensor:
 
 
 def pooled(levels: Sequence[Tensor]) -> Tensor:
-    """All stages averaged down to the coarsest grid, one after the other: [N,C,h,h]."""
+    """Return all stages averaged down to the coarsest grid, concatenated: [N,C,h,h]."""
     coarsest = min(level.shape[-1] for level in levels)
     return torch.cat([_averaged(level, coarsest) for level in levels], dim=1)
 
@@ -103,7 +103,7 @@ def _averaged(level: Tensor, size: int) -> Tensor:
 
 
 def build_trunk(config: BackboneConfig, image_size: int) -> Trunk:
-    """The network without weights, with its padding fixed for `image_size`. UsageError for an unknown one."""
+    """Build the network without weights, padding fixed for `image_size`. UsageError for an unknown name."""
     body = _create(config)
     nominal = AUTHORS_NOMINAL_SIZE if config.padding == "authors" else image_size
     _fix_same_padding(body, nominal)
@@ -113,7 +113,7 @@ def build_trunk(config: BackboneConfig, image_size: int) -> Trunk:
 
 
 def build_trunks(config: TrainConfig) -> tuple[Trunk | None, Trunk | None]:
-    """The network's backbone, None in mode depth, and the memories' further one, if any; without weights."""
+    """Build the network's backbone (None in mode depth) and that of the memories, if any; without weights."""
     own = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
     further = config.further_backbone
     return own, None if further is None else build_trunk(further, config.image_size)
@@ -143,7 +143,7 @@ def _create(config: BackboneConfig) -> nn.Module:
 
 
 def describe_timm(name: str, stages: tuple[int, ...]) -> BackboneConfig:
-    """Stages of a timm model with what timm knows of it: the stride of the coarsest, mean and deviation."""
+    """Describe stages of a timm model as timm knows them: stride of the coarsest, mean and deviation."""
     network: Any = _create(BackboneConfig(name=name, stages=stages, stride=1))
     return BackboneConfig(
         name=name,
@@ -155,7 +155,7 @@ def describe_timm(name: str, stages: tuple[int, ...]) -> BackboneConfig:
 
 
 def finest_stride(backbone: BackboneConfig, stages: tuple[int, ...]) -> int:
-    """The stride of the finest of these stages; that of the backbone where it is cut by its blocks."""
+    """Return the stride of the finest of these stages, or of a backbone cut by its blocks."""
     if not stages:
         return backbone.stride
     network: Any = _create(backbone.model_copy(update={"stages": stages}))
@@ -163,7 +163,7 @@ def finest_stride(backbone: BackboneConfig, stages: tuple[int, ...]) -> int:
 
 
 def _fix_same_padding(body: nn.Module, nominal_size: int) -> None:
-    """Replace convolutions that pad by their input's size with ones that pad as for `nominal_size`."""
+    """Replace convolutions that pad by the size of their input with ones that pad as for `nominal_size`."""
     from timm.layers.conv2d_same import Conv2dSame  # noqa: PLC0415
 
     sizes: dict[str, int] = {}
@@ -205,7 +205,7 @@ def _check_grid(trunk: Trunk, config: BackboneConfig, image_size: int) -> None:
             shape = trunk.features(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8)).shape
     except (RuntimeError, AssertionError, ValueError) as exc:
         raise UsageError(
-            f"backbone {config.describe()}: does not take pictures of {image_size} pixels ({exc}); choose "
+            f"backbone {config.describe()}: does not accept pictures of {image_size} pixels ({exc}); choose "
             "another image size or backbone."
         ) from exc
     expected = image_size // config.stride
@@ -233,7 +233,7 @@ def load_weights(trunk: Trunk, path: Path) -> None:
 def load_state(trunk: Trunk, state: dict[str, Tensor], where: str) -> None:
     """Load timm's state dict; WeightsError when a parameter is missing or has another shape.
 
-    The trunk is left as it was when the file is refused.
+    The trunk is unchanged if the file is refused.
     """
     own = trunk.body.state_dict()
     plain = _timm_names(trunk.body, state)
@@ -241,24 +241,24 @@ def load_state(trunk: Trunk, state: dict[str, Tensor], where: str) -> None:
     if missing:
         raise WeightsError(
             f"weights {where}: {len(missing)} of {len(plain)} tensors of the backbone are missing "
-            f"(first: {missing[0]}); give the weights of this very timm model."
+            f"(first: {missing[0]}); give the weights of exactly this timm model."
         )
     for name, inner in plain.items():
         if state[name].shape != own[inner].shape:
             raise WeightsError(
                 f"weights {where}: tensor {name} has shape {tuple(state[name].shape)}, the backbone needs "
-                f"{tuple(own[inner].shape)}; give the weights of this very timm model."
+                f"{tuple(own[inner].shape)}; give the weights of exactly this timm model."
             )
     for name, inner in plain.items():
         own[inner].copy_(state[name])
 
 
 def _timm_names(body: nn.Module, state: dict[str, Tensor]) -> dict[str, str]:
-    """timm's name of every tensor -> its name here.
+    """Map timm's name of every tensor to its name here.
 
     A `StaticPad` may have wrapped a convolution; timm's own feature wrappers put the network under `model.`
-    or join the first two parts of a name (`stages.0` -> `stages_0`). The counters of batches are left out:
-    a frozen network never reads them and not every file has them.
+    or join the first two parts of a name (`stages.0` -> `stages_0`). The batch counters are left out: a
+    frozen network never reads them and not every file has them.
     """
     wrapped = [f"{name}.conv." for name, module in body.named_modules() if isinstance(module, StaticPad)]
     joined = {name.replace(".", "_", 1): name for name in state}
@@ -274,9 +274,9 @@ def _timm_names(body: nn.Module, state: dict[str, Tensor]) -> dict[str, str]:
 
 
 def pretrained_weights(trunk: Trunk, config: BackboneConfig) -> str:
-    """Load ImageNet weights from an installed package, else by timm; return where they came from.
+    """Load ImageNet weights from an installed package, else through timm; return their source.
 
-    Raises WeightsError when they can be had from neither.
+    Raises WeightsError when neither provides them.
     """
     state = packaged_state(config.name)
     if state is None:
@@ -288,13 +288,13 @@ def pretrained_weights(trunk: Trunk, config: BackboneConfig) -> str:
 
 
 def download_weights(trunk: Trunk, config: BackboneConfig) -> None:
-    """Let timm fetch the pretrained weights (or find them in its cache); WeightsError when it cannot."""
+    """Let timm download the pretrained weights (or find them in its cache); WeightsError if it fails."""
     import timm  # noqa: PLC0415
     from huggingface_hub import constants  # noqa: PLC0415
 
     offline = constants.HF_HUB_OFFLINE
     try:
-        # Without a network the hub's client retries for most of a minute before it gives up.
+        # Without a network the hub's client would retry for most of a minute before giving up.
         constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
         state = timm.create_model(config.name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as exc:
@@ -316,10 +316,10 @@ def _reachable(url: str) -> bool:
 
 
 def calibrate_batch_norm(trunk: Trunk, batches: Sequence[Tensor]) -> None:
-    """Set every batch norm's statistics to those of `batches`, for a trunk with random weights.
+    """Set the statistics of every batch norm to those of `batches`, for a trunk with random weights.
 
-    Layer by layer activations then have zero mean and unit variance on the data, which is what makes
-    untrained features usable at all.
+    Every layer's activations then have zero mean and unit variance on the data; untrained features are
+    unusable without this.
     """
     norms = [module for module in trunk.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -1,6 +1,6 @@
-"""A look at every good part before a run begins: can it be used, and do the pictures belong together?
+"""Checks every good part before a run begins: is it usable, and do the pictures belong together?
 
-A run takes minutes or days; a broken file in it should cost seconds, and all of them should be named at once.
+A run takes minutes or days; unusable files should all be reported within seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import LoadedSample, Sample, digest_of_part, load
 from ast_edge.train.features import inputs_of
 
-_NAMED = 10  # bad parts that a message names; the log has all of them
+_NAMED = 10  # bad parts listed in a message; the log has all of them
 
 
 @dataclass(frozen=True)
 class Look:
-    """One part that can be used: (height, width) in pixels, EXIF orientation, digest of its content."""
+    """A usable part: (height, width) in pixels, EXIF orientation, digest of its content."""
 
     shape: tuple[int, int]
     orientation: int
@@ -36,24 +36,24 @@ class Look:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the look found: parts that can be used, and sentences about those that cannot."""
+    """Result of the check: usable parts, and sentences about the others."""
 
     fit: Mapping[Sample, Look]
     bad: Mapping[Sample, str] = field(default_factory=dict)
 
     def require_all(self) -> None:
-        """Raise DataError that names every bad part."""
+        """Raise DataError that lists the bad parts."""
         if not self.bad:
             return
         sentences = [sentence.rstrip(".") for sentence in self.bad.values()]
         more = f"; and {len(sentences) - _NAMED} more" if len(sentences) > _NAMED else ""
         raise DataError(
             f"{len(self.bad)} of {len(self.bad) + len(self.fit)} good parts cannot be used: "
-            f"{'; '.join(sentences[:_NAMED])}{more}. Mend or remove them, or leave them out with --skip-bad."
+            f"{'; '.join(sentences[:_NAMED])}{more}. Fix or remove them, or skip them with --skip-bad."
         )
 
     def require_one_shape(self) -> None:
-        """Raise DataError where frames have several shapes, as if several cameras had taken them."""
+        """Raise DataError if frames have several shapes, as from several cameras."""
         shapes = Counter(look.shape for look in self.fit.values())
         if len(shapes) <= 1:
             return
@@ -64,23 +64,23 @@ class Checked:
             for (height, width), count in shapes.most_common()
         )
         raise DataError(
-            f"the pictures have {len(shapes)} sizes in pixels: {groups}; a line's camera gives one: take the "
-            "others out, or train on all of them with --mixed-sizes."
+            f"the pictures have {len(shapes)} sizes in pixels: {groups}; a camera has one: remove the "
+            "others, or train on all of them with --mixed-sizes."
         )
 
     def turned(self) -> str:
-        """What is to be said about EXIF orientation; nothing where all pictures are alike in that."""
+        """Return a notice about EXIF orientation; empty if all pictures agree in it."""
         turned = [sample for sample, look in self.fit.items() if look.orientation != UPRIGHT]
         if not turned or len(turned) == len(self.fit):
             return ""
         return (
-            f"{len(turned)} of {len(self.fit)} pictures ask to be turned (EXIF orientation, as "
-            f"{printable(turned[0].name)}), the others do not; they are turned, as on the line."
+            f"{len(turned)} of {len(self.fit)} pictures are marked as rotated (EXIF orientation, such as "
+            f"{printable(turned[0].name)}), the others are not; they are rotated, as on the line."
         )
 
 
 class _Looks(Dataset["Look | AstEdgeError"]):
-    """One look per part; an error travels as a value, since a worker process would mangle it."""
+    """Check one part at a time; an error is returned as a value, since a worker process would mangle it."""
 
     def __init__(self, samples: Sequence[Sample], config: TrainConfig) -> None:
         self.samples, self.config = samples, config
@@ -96,7 +96,7 @@ class _Looks(Dataset["Look | AstEdgeError"]):
 
 
 def check_parts(samples: Iterable[Sample], config: TrainConfig, *, workers: int = 0) -> Checked:
-    """Open every part whole, as training and the line would, and say which cannot be used and why."""
+    """Open every part completely, as training and the line do; report which cannot be used and why."""
     parts = list(samples)
     fit: dict[Sample, Look] = {}
     bad: dict[Sample, str] = {}
@@ -119,7 +119,7 @@ def _look(sample: Sample, config: TrainConfig) -> Look:
 
 
 def _refuse_blank(loaded: LoadedSample, name: Path) -> None:
-    """A picture whose pixels are all equal shows no part: a cap on the lens, a lamp that is off."""
+    """Refuse a picture whose pixels are all equal: the lens is covered or the light is off."""
     if loaded.image is not None and (np.ptp(loaded.image, axis=(0, 1)) == 0).all():
         value = ", ".join(map(str, loaded.image[0, 0]))
         raise DataError(f"{name}: all its pixels are equal (RGB {value}), so it shows no part; remove it.")

@@ -1,6 +1,6 @@
 """Weights and training state as safetensors files, written atomically; nothing is pickled.
 
-Each file carries a digest of its own tensors, so that a flipped bit is not trained on.
+Each file contains a digest of its own tensors, so that a flipped bit is detected.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _DIGEST, _POSITION = "sha256", "position"
 
 @dataclass(frozen=True)
 class Position:
-    """How far a phase has come: `epoch` epochs are done."""
+    """The position within a phase: `epoch` epochs are done."""
 
     phase: str
     epoch: int
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and values of a state dict."""
+    """Return the SHA-256 over names, dtypes, shapes and values of a state dict."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -41,19 +41,19 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors to `path` atomically. Raises the OSError of a disk that is full or refuses."""
+    """Write tensors to `path` atomically. Raises OSError when the disk is full or read-only."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {**(metadata or {}), _DIGEST: _file_digest(plain, metadata or {})}
     write_bytes(path, save(plain, metadata=about))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file of `save_tensors`; RunError when it is missing or damaged.
+    """Return tensors and metadata of a file of `save_tensors`; RunError when it is missing or damaged.
 
-    A file of an earlier version, which has no digest, is taken as it is.
+    A file of an earlier version, which has no digest, is accepted without the check.
     """
     try:
-        # Through the descriptor: safetensors takes no path that is not UTF-8.
+        # Through the descriptor: safetensors accepts no path that is not UTF-8.
         with path.open("rb") as file, safe_open(f"/proc/self/fd/{file.fileno()}", framework="pt") as stream:
             metadata: dict[str, str] = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
@@ -77,17 +77,17 @@ def _file_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 
 def load_module(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load `tensors` into `module`; RunError when they are another network's."""
+    """Load `tensors` into `module`; RunError when they belong to another network."""
     try:
         module.load_state_dict(tensors)
     except RuntimeError as exc:
-        raise RunError(f"{path}: holds another network's weights ({str(exc).splitlines()[0]})") from exc
+        raise RunError(f"{path}: has the weights of another network ({str(exc).splitlines()[0]})") from exc
 
 
 def save_checkpoint(
     path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, position: Position
 ) -> None:
-    """Write a phase's network and optimiser state after an epoch."""
+    """Write the network and optimiser state of a phase after an epoch."""
     tensors = {_MODEL + name: tensor for name, tensor in module.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}{index}.{name}": tensor for name, tensor in state.items()}
@@ -95,7 +95,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, phase: str) -> int:
-    """Restore `phase` from `path` and return the number of epochs done, 0 where it has none."""
+    """Restore `phase` from `path`; return the number of epochs done, 0 without a checkpoint of it."""
     if not path.exists():
         return 0
     tensors, metadata = read_tensors(path)

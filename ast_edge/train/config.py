@@ -1,7 +1,7 @@
-"""What a training run is told to do: one validated, immutable configuration and the three presets.
+"""Configuration of a training run: validated and immutable, with three presets.
 
-Where the paper and the code its authors published differ, the preset `paper` takes the paper's setting and
-the field's comment names the other one.
+Where the paper and its authors' published code differ, the preset `paper` follows the paper, and the field's
+comment gives the other value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 
 def _odd(size: int) -> int:
     if size % 2 == 0:
-        raise ValueError("a kernel has an odd size, or the map would change its own")
+        raise ValueError("the size of a kernel must be odd, so that the map keeps its size")
     return size
 
 
@@ -47,11 +47,11 @@ class _Strict(BaseModel):
 
 
 class BackboneConfig(_Strict):
-    """A frozen timm network and the place where its features are taken.
+    """A frozen timm network and the place from which its features are taken.
 
     `stages` are timm's `features_only` indices; their maps are averaged down to the coarsest grid and
     concatenated. Without `stages` the network is an EfficientNet cut after `blocks[last_block]`, which
-    `features_only` cannot give: block 36 of EfficientNet-B5, which the paper takes ("Implementation
+    `features_only` does not offer: block 36 of EfficientNet-B5, which the paper uses ("Implementation
     Details"), is the end of `blocks[5]`.
     `stride` is the size of the picture divided by the size of the map.
     """
@@ -62,12 +62,13 @@ class BackboneConfig(_Strict):
     stride: Positive
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    # "SAME" padding of the tf_ networks: for the size in use ("dynamic", as timm and TensorFlow do), or for
-    # 456 pixels whatever the size ("authors", as the published code does).
+    # "SAME" padding of the tf_ networks: for the size in use ("dynamic", as timm and TensorFlow do), or
+    # always for
+    # 456 pixels ("authors", as the published code does).
     padding: Padding = "dynamic"
     pad_type: Literal["", "same"] = ""
-    # Each stage is averaged over a square of this side before it is pooled; 1, as in the paper: not at all.
-    # Beyond the border are zeros, which keep places at the border unlike those inside.
+    # Each stage is averaged over a square of this side before pooling; 1, as in the paper: no averaging.
+    # Zeros beyond the border keep places at the border distinct from those inside.
     neighbourhood: Kernel = 1
 
     @model_validator(mode="after")
@@ -77,7 +78,7 @@ class BackboneConfig(_Strict):
         return self
 
     def describe(self) -> str:
-        """The form that `--backbone` takes: `resnet18:2,3` or `tf_efficientnet_b5.aa_in1k:blocks5`."""
+        """Return the form used by `--backbone`: `resnet18:2,3` or `tf_efficientnet_b5.aa_in1k:blocks5`."""
         where = ",".join(map(str, self.stages)) if self.stages else f"blocks{self.last_block}"
         return f"{self.name}:{where}"
 
@@ -98,19 +99,20 @@ class StudentConfig(_Strict):
     blocks: Positive
     epochs: Positive
     leaky_slope: NonNegative = 0.2  # paper, "Implementation Details"; the published code has 0.01
-    # The share of all places, the worst predicted, whose mean is half of the loss; 0, as in the paper: none.
+    # Fraction of places, the worst predicted, whose mean makes up half of the loss; 0, as in the paper: none.
     hard_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
 class MemoryConfig(_Strict):
     """One memory of patches of good parts, in the modes with pictures (see `ast_edge.train.memory`)."""
 
+    # Either stages of the network's own backbone, or another backbone.
     # The network's own backbone, with these of its stages, or one more, given whole.
     stages: tuple[int, ...] = ()
     backbone: BackboneConfig | None = None
-    stride: Positive = 8  # of the finest stage: size of the backbone's picture divided by size of the map
-    shrink: Positive = 1  # the picture is averaged down by this factor before the backbone sees it
-    components: Positive | None = None  # principal components, whitened; None: channels as they are
+    stride: Positive = 8  # of the finest stage: size of the picture divided by size of the map
+    shrink: Positive = 1  # factor by which the picture is averaged down for the backbone
+    components: Positive | None = None  # principal components, whitened; None: channels unchanged
     patches: Positive = 1000
 
     @model_validator(mode="after")
@@ -118,12 +120,12 @@ class MemoryConfig(_Strict):
         if bool(self.stages) == (self.backbone is not None):
             raise ValueError("give either stages of the network's own backbone or another backbone")
         if self.backbone is not None and not self.backbone.stages:
-            raise ValueError("a memory's backbone is given by its stages")
+            raise ValueError("a memory's backbone must be given by stages")
         return self
 
 
 class TrainConfig(_Strict):
-    """Everything that decides what a run on given data produces."""
+    """All settings that determine the result of a run on given data."""
 
     mode: Mode
     preset: PresetName
@@ -131,9 +133,9 @@ class TrainConfig(_Strict):
     image_size: Positive
     teacher: TeacherConfig
     student: StudentConfig
-    memories: tuple[MemoryConfig, ...] = ()  # fused with teacher and student; the paper has none
+    memories: tuple[MemoryConfig, ...] = ()  # fused with teacher and student; none in the paper
     aggregation: Aggregation
-    smoothing: NonNegative = 0.0  # of the map, standard deviation in its pixels; the paper has none
+    smoothing: NonNegative = 0.0  # of the map, standard deviation in map pixels; none in the paper
     mask: MaskWeights = "binary"  # paper, "Teacher"; the published code keeps fractions
     foreground_min_m: Annotated[float, Field(gt=0)] = 0.007  # paper, "Implementation Details"
     standardise: Standardise = "none"
@@ -144,7 +146,7 @@ class TrainConfig(_Strict):
     weight_decay: NonNegative = 1e-5
     crop: Crop | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    mixed_precision: bool | None = False  # None, when training starts: where the CPU multiplies bfloat16
+    mixed_precision: bool | None = False  # None: decided at the start, True if the CPU multiplies bfloat16
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
 
@@ -167,12 +169,12 @@ class TrainConfig(_Strict):
     @model_validator(mode="after")
     def _memories_fit(self) -> TrainConfig:
         if self.memories and self.mode == "depth":
-            raise ValueError("memories are of pictures; mode depth has none, so give no memories")
+            raise ValueError("memories need pictures, which mode depth does not have; give no memories")
         if len({memory.backbone for memory in self.memories} - {None}) > 1:
-            raise ValueError("memories share one more backbone at most beside the network's own")
+            raise ValueError("memories may use at most one backbone besides the network's own")
         for memory in self.memories:
             if missing := set(memory.stages) - set(self.backbone.stages):
-                raise ValueError(f"a memory's stage {min(missing)} is none of {self.backbone.describe()}")
+                raise ValueError(f"a memory's stage {min(missing)} is not one of {self.backbone.describe()}")
             coarsest = memory.shrink * (memory.backbone or self.backbone).stride
             if self.image_size % coarsest:
                 raise ValueError(
@@ -186,12 +188,12 @@ class TrainConfig(_Strict):
 
     @property
     def further_backbone(self) -> BackboneConfig | None:
-        """What memories see through beside the network's own backbone."""
+        """The backbone that memories use besides the network's own; None without one."""
         return next((memory.backbone for memory in self.memories if memory.backbone is not None), None)
 
     @property
     def grid(self) -> int:
-        """Rows and columns of what teacher and student see."""
+        """Rows and columns of the features of teacher and student."""
         return self.image_size // self.backbone.stride
 
     @property
@@ -203,7 +205,7 @@ class TrainConfig(_Strict):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a frame becomes the network's inputs, in training as on the line."""
+        """How a frame becomes the network's inputs, in training and on the line."""
         depth = DepthPreprocessing(foreground_min_m=self.foreground_min_m, mask=self.mask)
         return Preprocessing(
             crop=self.crop,
@@ -222,20 +224,20 @@ LITE0 = BackboneConfig(
 LITE1 = LITE0.model_copy(update={"name": "tf_efficientnet_lite1"})
 
 
-# EfficientNet's channels are few and far from independent: its memory is whitened. ResNet's is not.
+# EfficientNet's few channels are strongly correlated: its memory is whitened. ResNet's is not.
 BALANCED_MEMORIES = (MemoryConfig(stages=(2, 3)),)
 NANO_MEMORIES = (MemoryConfig(stages=(2, 3), components=96),)
 
 
 def preset(name: PresetName, mode: Mode) -> TrainConfig:
-    """The preset `name` for `mode`.
+    """Return the preset `name` for `mode`.
 
     `paper` follows the paper's "Implementation Details": for RGB (MVTec AD) a hidden width of 1024, clamp 3,
-    240 epochs and the mean of the map; where there is depth (MVTec 3D-AD) 64, 1.9, 72 epochs and the maximum.
-    `balanced` and `nano` run on small computers. They average each stage of the backbone over 3x3 places,
+    240 epochs and the mean of the map; with depth (MVTec 3D-AD) 64, 1.9, 72 epochs and the maximum.
+    `balanced` and `nano` are for small computers. They average each stage of the backbone over 3x3 places,
     standardise the features and add noise to them, without which the flow overfits a few hundred pictures,
-    learn in one cycle, need a small student only, whose loss leans on its worst places, and take the maximum
-    of a smoothed map: see benchmarks/results/accuracy.
+    train in one cycle with a small student whose loss emphasises its worst places, and take the maximum of a
+    smoothed map: see benchmarks/results/accuracy.
     """
     masked = mode != "rgb"
     if name == "paper":
@@ -269,7 +271,7 @@ def preset(name: PresetName, mode: Mode) -> TrainConfig:
 
 
 def changed(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
-    """`config` with the given keys replaced (dotted keys reach inside); UsageError names a bad value."""
+    """Return `config` with keys replaced (dotted keys are nested); UsageError names a bad value."""
     content: dict[str, object] = config.model_dump()
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -284,5 +286,5 @@ def changed(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
     except ValidationError as exc:
         first = exc.errors()[0]
         key, text = first_problem(exc)
-        # A rule about several keys concerns the whole configuration: its sentence says what was found.
+        # A rule about several keys concerns the whole configuration; its message contains the values.
         raise UsageError(f"{key}: {text} (given: {first['input']!r:.80})." if key else f"{text}.") from exc

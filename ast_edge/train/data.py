@@ -1,13 +1,13 @@
-"""Folders of pictures become samples: MVTec 3D-AD, MVTec AD, and a plain folder of good pictures.
+"""Data sets from folders of pictures: MVTec 3D-AD, MVTec AD, and a plain folder of good pictures.
 
-The three layouts that `open_dataset` tells apart, in this order:
+`open_dataset` tries three layouts in this order:
 
     mvtec-3d  train/good/{rgb,xyz}  validation/good/{rgb,xyz}  test/KIND/{rgb,xyz,gt}
     mvtec-ad  train/good            test/KIND                  ground_truth/KIND/STEM_mask.png
-    folder    pictures of good parts directly in the folder; defective ones in a folder of their own
+    folder    pictures of good parts directly in the folder; defective ones in a separate folder
 
-Masks may be missing: pixel figures are left out then. Opening a dataset looks at names only; the content of
-a file is judged when it is loaded.
+Masks may be missing; pixel figures are then left out. Opening a dataset looks at names only; the content of a
+file is checked when it is loaded.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ast_edge.progress import say
 
 Layout = Literal["mvtec-3d", "mvtec-ad", "folder"]
 GOOD = "good"
-_FEWEST_HELD_OUT = 2  # one score has no spread to put a threshold on
+_FEWEST_HELD_OUT = 2  # one score has no spread from which to set a threshold
 _FEWEST_TRAINED = 2
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One part: its picture, its xyz file in the depth modes, its mask where there is one, and its kind."""
+    """One part: its picture, its xyz file in the depth modes, its mask if any, and its kind."""
 
     image: Path | None
     xyz: Path | None
@@ -46,16 +46,16 @@ class Sample:
 
     @property
     def name(self) -> Path:
-        """The file that stands for this part in reports and error messages."""
+        """The file that identifies this part in reports and error messages."""
         path = self.image or self.xyz
         if path is None:
-            raise DataError("a sample has neither a picture nor an xyz file; give it at least one of them.")
+            raise DataError("a sample has neither a picture nor an xyz file; it needs at least one.")
         return path
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The parts of one product; `validation` is empty where the layout has no such split."""
+    """The parts of one product; `validation` is empty if the layout has no such split."""
 
     root: Path
     layout: Layout
@@ -66,7 +66,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """What the mode uses of a part: `image` uint8 [H,W,3] RGB, `depth_m` float32 [H,W], 0 = not measured."""
+    """The inputs of a part in the mode: `image` uint8 [H,W,3] RGB, `depth_m` float32 [H,W], 0 = unknown."""
 
     image: NDArray[np.uint8] | None
     depth_m: NDArray[np.float32] | None
@@ -80,13 +80,12 @@ class LoadedSample:
 
 
 def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None, with_test: bool = True) -> Dataset:
-    """Find the layout of `path` and list its samples, every split sorted by name.
+    """Detect the layout of `path` and list its samples, every split sorted by name.
 
-    `defective` belongs to the plain folder: pictures directly in it are of the kind "defective", those in
-    a subfolder of the kind it is named after (a subfolder `good` adds good parts that are tested only).
-    Without `with_test` the folders of test parts and masks are not looked at: training needs none.
-    Raises DataError for a folder or file that is missing, UsageError for `defective` beside a layout that
-    has test pictures of its own.
+    `defective` applies to the plain folder: pictures directly in it are of the kind "defective", those in a
+    subfolder of the kind named by it (a subfolder `good` adds good parts for testing only). Without
+    `with_test` the folders of test parts and masks are ignored: training needs none. Raises DataError for a
+    missing folder or file, UsageError for `defective` together with a layout that has its own test pictures.
     """
     _require_folder(path, "a data folder")
     good = path / "train" / GOOD
@@ -108,8 +107,8 @@ def split_holdout(
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split good parts into (train, held out) by `seed`, at least 2 in each, both sorted by path.
 
-    Serves where there is no validation split: the threshold must rest on parts that were never trained on.
-    Raises UsageError for a fraction outside 0..1 and DataError where there are fewer than 4 parts.
+    Used without a validation split: the threshold must come from parts that were never trained on. Raises
+    UsageError for a fraction outside 0..1 and DataError for fewer than 4 parts.
     """
     if not 0.0 < fraction < 1.0:
         raise UsageError(f"the hold-out fraction must lie between 0 and 1, not {fraction}.")
@@ -119,7 +118,7 @@ def split_holdout(
         where = ordered[0].name.parent if ordered else "the data folder"
         raise DataError(
             f"{where}: {len(ordered)} good parts are too few to train on some and hold out others; expected "
-            f"at least {fewest}, and some hundred for a useful threshold."
+            f"at least {fewest}, and several hundred for a useful threshold."
         )
     count = min(max(_FEWEST_HELD_OUT, round(fraction * len(ordered))), len(ordered) - _FEWEST_TRAINED)
     held_out = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
@@ -130,7 +129,7 @@ def split_holdout(
 
 
 def digest_of_part(sample: Sample, mode: Mode) -> str:
-    """SHA-256 that stands for the content of what `mode` uses of a part. Raises DataError like `load`."""
+    """Return the SHA-256 of the inputs of `mode` of a part. Raises DataError like `load`."""
     files = [path for path in (sample.image, sample.xyz) if path is not None]
     if mode == "depth" and sample.xyz is not None:
         files = [sample.xyz]
@@ -141,9 +140,9 @@ def digest_of_part(sample: Sample, mode: Mode) -> str:
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
-    """SHA-256 over names relative to `root` and contents of pictures and xyz files, in the order given.
+    """Return the SHA-256 over names relative to `root` and contents of pictures and xyz files, in order.
 
-    The same files elsewhere on the disk give the same fingerprint. Raises DataError for an unreadable file.
+    The fingerprint is independent of where the files are. Raises DataError for an unreadable file.
     """
     digest = hashlib.sha256()
     for sample in samples:
@@ -156,7 +155,7 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
 
 
 def load(sample: Sample, mode: Mode) -> LoadedSample:
-    """Read what `mode` uses of a part. Raises DataError naming the file that is missing or unfit."""
+    """Read the inputs of `mode` of a part. Raises DataError naming the missing or unusable file."""
     image = depth_m = None
     if mode != "depth":
         if sample.image is None:
@@ -175,10 +174,10 @@ def load(sample: Sample, mode: Mode) -> LoadedSample:
 
 
 def load_mask(sample: Sample, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The defect's pixels as bool [H,W] of the given `shape`; nothing is marked on a good part.
+    """Return the defect's pixels as bool [H,W] of the given `shape`; all False for a good part.
 
-    Raises DataError where a defective part has no mask, a mask has another size than the picture, or a
-    good part's mask marks something.
+    Raises DataError if a defective part has no mask, the mask differs in size from the picture, or a good
+    part's mask is not empty.
     """
     if sample.mask is None:
         if sample.defect != GOOD:
@@ -193,7 +192,7 @@ def load_mask(sample: Sample, shape: tuple[int, int]) -> NDArray[np.bool_]:
     if sample.defect == GOOD and mask.any():
         raise DataError(
             f"{sample.mask}: marks {int(mask.sum())} pixels as defective although the part lies under "
-            f"'{GOOD}'; move the part to its defect's folder or empty the mask."
+            f"'{GOOD}'; move the part to the folder of its defect or clear the mask."
         )
     return mask
 
@@ -206,11 +205,11 @@ def _content(path: Path) -> str:
 
 
 def _unreadable(path: Path, exc: OSError) -> DataError:
-    return DataError(f"{path}: cannot be read ({reason(exc)}); check the file and its rights.")
+    return DataError(f"{path}: cannot be read ({reason(exc)}); check the file and its permissions.")
 
 
 def _open_mvtec_3d(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
-    """Layout of Bergmann et al., "The MVTec 3D-AD Dataset", VISAPP 2022."""
+    """Open the layout of Bergmann et al., "The MVTec 3D-AD Dataset", VISAPP 2022."""
     held_out = root / "validation"
     test = [_samples(_pictures(kind / "rgb"), kind.name, mode=mode, masks=kind / "gt") for kind in kinds]
     return Dataset(
@@ -223,7 +222,7 @@ def _open_mvtec_3d(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
 
 
 def _open_mvtec_ad(root: Path, mode: Mode, kinds: Iterable[Path]) -> Dataset:
-    """Layout of Bergmann et al., "MVTec AD", CVPR 2019."""
+    """Open the layout of Bergmann et al., "MVTec AD", CVPR 2019."""
     _refuse_depth(root, mode)
     test = [
         _samples(_pictures(kind), kind.name, masks=root / "ground_truth" / kind.name, mask_suffix="_mask")
@@ -246,7 +245,9 @@ def _open_plain(root: Path, mode: Mode, defective: Path | None) -> Dataset:
     if defective is not None:
         _require_folder(defective, "the folder of defective pictures")
         if defective.resolve() == root.resolve():
-            raise UsageError(f"{root}: cannot hold both the good and the defective parts; name two folders.")
+            raise UsageError(
+                f"{root}: cannot contain both the good and the defective parts; give two folders."
+            )
         test = _defective(defective)
     return Dataset(root, "folder", _samples(images), (), test)
 
@@ -255,7 +256,7 @@ def _defective(folder: Path) -> tuple[Sample, ...]:
     direct = _samples(list_images(folder), "defective")
     by_kind = [_samples(_pictures(kind), kind.name) for kind in _subfolders(folder)]
     if not direct and not by_kind:
-        raise DataError(f"{folder}: no pictures in it nor in a subfolder; add pictures of defective parts.")
+        raise DataError(f"{folder}: no pictures in it or in a subfolder; add pictures of defective parts.")
     return direct + tuple(chain.from_iterable(by_kind))
 
 
@@ -267,7 +268,7 @@ def _samples(
     masks: Path | None = None,
     mask_suffix: str = "",
 ) -> tuple[Sample, ...]:
-    """One sample a picture, with the xyz file beside it and its mask in the folder `masks`."""
+    """Return one sample per picture, with its xyz file and its mask in the folder `masks`."""
     return tuple(
         Sample(
             image,
@@ -284,7 +285,7 @@ def _mask(path: Path) -> Path | None:
 
 
 def _kinds(test: Path) -> Iterator[Path]:
-    """Subfolders of `test`, one a kind of defect; a dataset without test pictures can still be trained on."""
+    """Yield the subfolders of `test`, one per kind of defect; training needs no test pictures."""
     if not test.is_dir():
         return
     if stray := list_images(test):
@@ -320,7 +321,7 @@ def _refuse_depth(root: Path, mode: Mode) -> None:
     if mode != "rgb":
         raise DataError(
             f"{root}: mode {mode} needs an xyz file for every picture, which only the layout of MVTec 3D-AD "
-            "has (train/good/rgb and train/good/xyz); arrange the folder like that or use mode rgb."
+            "has (train/good/rgb and train/good/xyz); use this layout or mode rgb."
         )
 
 

@@ -1,6 +1,6 @@
-"""How good is a model on labelled parts: the same code for a run (PyTorch) and for an exported model.
+"""Evaluation of a model on labelled parts, for a run (PyTorch) and for an exported model alike.
 
-Every part goes through the `Inspector` that the line uses, so the figures are those of the shipped verdict.
+Every part goes through the same `Inspector` as on the line, so the figures are those of the shipped verdict.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RATES_PERCENT = (0, 1, 5, 10)
 
 
 class DefectFigures(BaseModel):
-    """One kind of defect: image AUROC against all good parts, and the share of its parts that passed."""
+    """One kind of defect: image AUROC against all good parts, and the fraction of its parts that passed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class DefectFigures(BaseModel):
 
 
 class AggregationFigures(BaseModel):
-    """What image AUROC an aggregation of the same maps gives."""
+    """Image AUROC of another aggregation of the same maps."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class AggregationFigures(BaseModel):
 
 
 class PartFigures(BaseModel):
-    """One part: its picture's path in the data folder, what it is, how it was judged, why it is a fault."""
+    """One part: path of its picture in the data folder, kind, verdict, and the reason of a fault."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,14 +75,14 @@ class PartFigures(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Figures as fractions; None where the data cannot tell (no good parts, no masks).
+    """Figures as fractions; None if the data does not determine them (no good parts, no masks).
 
-    A part counts as rejected when it does not pass: a fault actuates the reject output too. For the AUROC a
-    fault ranks above every score. `aupro_30` and `aupro_05` go to false-positive rates of 0.3 and 0.05.
-    `false_reject_at_escape` has the smallest false-reject rate of any threshold that lets at most that share
-    of the defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the opposite. Pixel
-    figures are those of the whole frame: what lies outside the crop was not looked at and has no anomaly.
-    They are None where one of the defective parts, `without_mask` of them, has no mask.
+    A part counts as rejected unless it passes: a fault actuates the reject output too. For the AUROC a fault
+    ranks above every score. `aupro_30` and `aupro_05` integrate up to false-positive rates of 0.3 and 0.05.
+    `false_reject_at_escape` is the smallest false-reject rate of any threshold that lets at most that
+    fraction of defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the reverse. Pixel
+    figures cover the whole frame: pixels outside the crop were not inspected and count as normal. They are
+    None if any of the defective parts (`without_mask` of them) has no mask.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -127,7 +127,7 @@ class Judged:
 def open_model(
     path: Path, *, device: str = "auto", threads: int | None = None, backend: BackendName | None = None
 ) -> Inspector:
-    """An inspector for a run folder (PyTorch), or for a model or engine file on `backend`."""
+    """Open an inspector for a run folder (PyTorch), or for a model or engine file on `backend`."""
     if not path.is_dir():
         return Inspector.open(path, threads=threads, backend=backend)
     run = Run(path)
@@ -136,10 +136,10 @@ def open_model(
 
 
 def parts_to_test(data: Path, inspector: Inspector, defective: Path | None = None) -> Dataset:
-    """The dataset whose test parts are to be judged.
+    """Return the dataset whose test parts are to be judged.
 
-    In a plain folder the pictures directly in it are the good ones. UsageError names parts that the model was
-    trained on: it knows them too well. DataError when there is nothing to test.
+    In a plain folder the pictures directly in it are good ones. UsageError names parts that the model was
+    trained on, whose figures would be too good. DataError when there is nothing to test.
     """
     dataset = open_dataset(data, mode=inspector.spec.mode, defective=defective)
     if dataset.layout != "folder":
@@ -162,7 +162,7 @@ def _refuse_seen(parts: Sequence[Sample], inspector: Inspector) -> None:
     data, mode = inspector.spec.training_data, inspector.spec.mode
     seen = []
     for part in parts if data.seen else ():
-        with contextlib.suppress(DataError):  # a file that cannot be read becomes a fault
+        with contextlib.suppress(DataError):  # an unreadable file becomes a fault
             if data.has_seen(digest_of_part(part, mode)):
                 seen.append(printable(part.name))
     if seen:
@@ -174,12 +174,12 @@ def _refuse_seen(parts: Sequence[Sample], inspector: Inspector) -> None:
 
 
 def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:
-    """Judge every test part of `dataset` and take the figures; see `judge` and `figures`."""
+    """Judge every test part of `dataset` and compute the figures; see `judge` and `figures`."""
     return figures(judge(inspector, dataset), inspector, dataset)
 
 
 def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
-    """Judge every test part of `dataset`; one that cannot be read or does not fit is a fault."""
+    """Judge every test part of `dataset`; one that is unreadable or does not fit is a fault."""
     judged = []
     with stage("evaluating", len(dataset.test)) as shown:
         for sample in dataset.test:
@@ -208,7 +208,7 @@ def _fault(inspector: Inspector, reason: str) -> Inspection:
 
 
 def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Evaluation:
-    """The figures of parts that `inspector` judged."""
+    """Compute the figures of parts that `inspector` judged."""
     spec = inspector.spec
     defective = np.array([part.sample.defect != GOOD for part in judged])
     passed = np.array([part.inspection.verdict == "pass" for part in judged])
@@ -250,7 +250,7 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
 def _part_figures(part: Judged, root: Path) -> PartFigures:
     score = part.inspection.score
     return PartFigures(
-        # Defective parts may lie in a folder of their own.
+        # Defective parts may be in a folder of their own.
         name=printable(Path(os.path.relpath(part.sample.name, root))),
         defect=part.sample.defect,
         verdict=part.inspection.verdict,
@@ -260,7 +260,7 @@ def _part_figures(part: Judged, root: Path) -> PartFigures:
 
 
 def _ranked(scores: NDArray[np.float64], faults: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scores with every fault above the largest of them: what was not judged is never taken for good."""
+    """Return scores with faults above the largest: a part that was not judged never counts as good."""
     top = scores[~faults].max() + 1.0 if (~faults).any() else 0.0
     return np.where(faults, top, scores)
 
@@ -297,7 +297,7 @@ def _score(part: Judged, aggregation: Aggregation) -> float:
 
 
 def _pixel_figures(judged: list[Judged], crop: Crop | None) -> metrics.PixelFigures | None:
-    """Of all parts that are no fault; None if a defective one has no mask."""
+    """Return the pixel figures of all parts that are not faults; None if a defective one has no mask."""
     if any(part.sample.defect != GOOD and part.sample.mask is None for part in judged):
         return None
     seen = [part for part in judged if part.inspection.verdict != "fault"]
@@ -308,7 +308,7 @@ def _pixel_figures(judged: list[Judged], crop: Crop | None) -> metrics.PixelFigu
 
 
 def _pixels(part: Judged, crop: Crop | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """The full-size mask and the map brought to it (bilinear); outside the crop less than any value."""
+    """Return the full-size mask and the map resized to it (bilinear); outside the crop below any value."""
     mask = load_mask(part.sample, part.shape)
     area = crop or Crop(x=0, y=0, width=part.shape[1], height=part.shape[0])
     size = (area.width, area.height)

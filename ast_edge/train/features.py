@@ -1,10 +1,10 @@
-"""Features of all parts, extracted once and kept in a memory-mapped cache.
+"""Features of all parts, extracted once into a memory-mapped cache.
 
-A cache is a folder named by everything that decides its content: the data's fingerprint, the trunk with its
-weights, the mode and the preprocessing. It fills batch by batch and says how far it got, so that a run that
-was killed goes on where it stopped and reads the same numbers. Its blocks are allocated before they are
-mapped: writing to a mapped hole on a full disk would kill the process. The caches that were used longest ago
-are removed when all of them take more than `AST_EDGE_CACHE_GB` (20).
+The name of a cache folder is a digest of everything that determines its content: the data's fingerprint, the
+trunk with its weights, the mode and the preprocessing. The cache is filled batch by batch and records its
+progress, so that a killed run continues where it stopped and reads the same numbers. Its disk blocks are
+allocated before they are mapped: writing to a mapped hole on a full disk would kill the process. The least
+recently used caches are removed when all of them exceed `AST_EDGE_CACHE_GB` (20).
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ class Features:
         return len(self.features)
 
     def batch(self, index: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Features and mask of the parts `index` as tensors on `device`."""
+        """Return features and mask of the parts `index` as tensors on `device`."""
         features = torch.from_numpy(self.features[index]).to(device)
         return features, None if self.mask is None else torch.from_numpy(self.mask[index]).to(device)
 
     def split(self, at: int) -> tuple[Features, Features]:
-        """The first `at` parts and the rest."""
+        """Split into the first `at` parts and the rest."""
         first, rest = (None, None) if self.mask is None else (self.mask[:at], self.mask[at:])
         return Features(self.features[:at], first), Features(self.features[at:], rest)
 
 
 def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str, Array]:
-    """The network's inputs for one part, without batch dimension. DataError names a file that is unfit."""
+    """Return the network's inputs for one part, without batch dimension. DataError names an unusable file."""
     return inputs_of(load(sample, mode), sample, spec)
 
 
 def inputs_of(loaded: LoadedSample, sample: Sample, spec: Preprocessing) -> dict[str, Array]:
-    """The same for a part that was read; `sample` is named in errors."""
+    """Return the inputs of a part that was read; errors name `sample`."""
     inputs: dict[str, Array] = {}
     try:
         if loaded.image is not None:
@@ -80,13 +80,13 @@ def inputs_of(loaded: LoadedSample, sample: Sample, spec: Preprocessing) -> dict
         raise DataError(f"{sample.name}: {exc}") from exc
     if depth is not None:
         if depth.empty:
-            raise DataError(f"{sample.xyz}: no part stands out from its background by --foreground-min-mm.")
+            raise DataError(f"{sample.xyz}: no part stands out from the background by --foreground-min-mm.")
         inputs |= {"depth": depth.depth, "foreground": depth.foreground}
     return inputs
 
 
 class _Parts(Dataset[dict[str, Array] | AstEdgeError]):
-    """Inputs of all parts; an error travels as a value, since a worker process would mangle it."""
+    """Inputs of all parts; an error is returned as a value, since a worker process would mangle it."""
 
     def __init__(self, samples: Sequence[Sample], config: TrainConfig) -> None:
         self.samples, self.mode, self.spec = samples, config.mode, config.preprocessing
@@ -104,7 +104,7 @@ class _Parts(Dataset[dict[str, Array] | AstEdgeError]):
 def input_batches(
     samples: Sequence[Sample], config: TrainConfig, *, workers: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Inputs of `samples` in order, stacked in batches of `BATCH`; raises the DataError of a bad file."""
+    """Yield inputs of `samples` in order, in batches of `BATCH`; raises the DataError of a bad file."""
     loader = DataLoader(_Parts(samples, config), batch_size=BATCH, num_workers=workers, collate_fn=list)
     for parts in loader:
         for part in parts:
@@ -114,9 +114,9 @@ def input_batches(
 
 
 def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, held_out: Sequence[str]) -> str:
-    """Name of the cache folder: a digest of everything that decides the features and their order.
+    """Name the cache folder by a digest of everything that determines the features and their order.
 
-    `fingerprint` is that of all parts; those named in `held_out` come last.
+    `fingerprint` covers all parts; those named in `held_out` come last.
     """
     about = {
         "format": CACHE_FORMAT,
@@ -133,7 +133,7 @@ def cache_key(fingerprint: str, config: TrainConfig, trunk: Trunk | None, *, hel
 
 @dataclass(frozen=True)
 class Extraction:
-    """One job: which parts, with which trunk, on which device, into which cache folder."""
+    """One job: the parts, the trunk, the device and the cache folder."""
 
     samples: Sequence[Sample]
     config: TrainConfig
@@ -143,9 +143,9 @@ class Extraction:
     workers: int = 0
 
     def run(self, advance: Callable[[int], None]) -> Features:
-        """Fill the cache where it is not yet full and map it; `advance` is told the parts done.
+        """Fill the cache if it is incomplete, and map it; `advance` is called with the number of parts done.
 
-        Raises DataError for a file that cannot be used, RunError when another process fills the same cache.
+        Raises DataError for an unusable file, RunError when another process fills the same cache.
         """
         with _claimed(self.folder):
             remove_leftovers(self.folder)
@@ -165,7 +165,7 @@ class Extraction:
             features = self._extract(inputs)
             if not np.isfinite(features).all():
                 raise RunError(
-                    "the backbone gives NaN or infinity for these pictures: its weights are damaged or of "
+                    "the backbone yields NaN or infinity for these pictures: its weights are damaged or of "
                     "another network; give others with --weights."
                 )
             maps["features"][done : done + len(features)] = features
@@ -187,20 +187,20 @@ class Extraction:
         return features
 
     def _mask(self, foreground: Tensor) -> NDArray[np.float32]:
-        """The mask on the features' grid: a place counts if any of the map's places in it does."""
+        """Return the mask on the grid of the features: a place counts if any map place in it does."""
         finer = foreground.shape[-1] // self.config.grid
         mask: NDArray[np.float32] = F.max_pool2d(foreground, finer).numpy()
         return mask
 
     def _done(self) -> int:
-        """Parts that lie whole in the cache; 0, to fill it anew, where it is damaged or does not say."""
+        """Return the number of completely cached parts; 0 if the cache is damaged and must be refilled."""
         try:
             done = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))["done"]
-            # Read-only: opened for writing, a file that was cut off would be filled up with zeros.
+            # Read-only: opened for writing, a truncated file would be extended with zeros.
             counts = {len(array) for array in self._open("r").values()}
         except (OSError, ValueError, KeyError, TypeError):
             return 0
-        # Only whole batches are ever counted: others would be cut differently and round differently.
+        # Only whole batches count: others would be split and rounded differently.
         possible = (*range(0, len(self.samples), BATCH), len(self.samples))
         whole = counts == {len(self.samples)} and isinstance(done, int) and done in possible
         return int(done) if whole else 0
@@ -224,7 +224,7 @@ class Extraction:
         return {name: np.lib.format.open_memmap(path, mode=mode) for name, path in self._paths().items()}
 
     def _allocate(self) -> None:
-        """Take the blocks of the disk now. RunError, and no cache, where it has not enough of them."""
+        """Allocate the disk blocks now. RunError, and no cache, if the disk has too little space."""
         sizes = {path: path.stat().st_size for path in self._paths().values()}
         try:
             for path, size in sizes.items():
@@ -235,14 +235,14 @@ class Extraction:
                 path.unlink(missing_ok=True)
             raise RunError(
                 f"{self.folder}: the features take {_size(sum(sizes.values()))}, which this disk does not "
-                f"have ({reason(exc)}; {_size(shutil.disk_usage(self.folder).free)} are free); free some or "
-                "name a cache on another disk with AST_EDGE_CACHE."
+                f"have ({reason(exc)}; {_size(shutil.disk_usage(self.folder).free)} are free); free space or "
+                "set AST_EDGE_CACHE to a folder on another disk."
             ) from exc
 
 
 @contextlib.contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    """The cache `folder`, locked. RunError while another process fills it."""
+    """Lock the cache `folder`. RunError while another process fills it."""
     lock = folder / "lock"
     while True:
         try:
@@ -252,7 +252,7 @@ def _claimed(folder: Path) -> Iterator[None]:
                 f"{folder}: another run is extracting the same features; wait for it, then start again."
             ) from exc
         with stream:
-            # Pruned by another run between opening and locking: then this is a lock on nothing.
+            # Pruned by another run between opening and locking: the lock is on a deleted file.
             if os.fstat(stream.fileno()).st_nlink:
                 os.utime(lock)  # used now
                 yield
@@ -260,7 +260,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def prune(folder: Path, *, keep: Path) -> None:
-    """Remove the caches in `folder` that were used longest ago, but `keep`, beyond the limit in gigabytes."""
+    """Remove the least recently used caches in `folder`, except `keep`, beyond the limit in gigabytes."""
     limit = _limit_bytes()
     used = sorted(
         ((lock.stat().st_mtime, lock.parent) for lock in folder.glob("*/lock") if lock.parent != keep),
@@ -270,7 +270,7 @@ def prune(folder: Path, *, keep: Path) -> None:
     for _, cache in used:
         total += sum(path.stat().st_blocks * 512 for path in cache.iterdir())
         if total > limit:
-            # One that is being filled or read is left alone.
+            # A cache in use is left alone.
             with contextlib.suppress(RunError, FileNotFoundError), _claimed(cache):
                 shutil.rmtree(cache)
 
@@ -291,10 +291,10 @@ def _size(count: int) -> str:
 
 
 def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, each [1,C,1,1], over all pixels or, if any, the mask's.
+    """Return mean and standard deviation per channel, each [1,C,1,1], over all pixels or those of the mask.
 
-    No deviation is taken for smaller than a twentieth of the median one: dividing by next to nothing would
-    only amplify rounding.
+    Deviations are at least a twentieth of the median one: dividing by a tiny deviation would only amplify
+    rounding errors.
     """
     channels = features.features.shape[1]
     total, squares, weight = np.zeros(channels), np.zeros(channels), 0.0

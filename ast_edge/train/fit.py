@@ -1,7 +1,7 @@
 """The training loop of both networks: shuffle, noise, loss, Adam, a checkpoint after every epoch.
 
-What is random in an epoch (order and noise) depends on the seed, the phase and the epoch alone, so a resumed
-run draws what an uninterrupted one would have drawn.
+Random numbers of an epoch (order and noise) depend only on the seed, the phase and the epoch, so a resumed
+run draws the same ones as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Loss = Callable[[Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class Phase:
-    """One network's training: what is optimised, for how long, and its loss on standardised features."""
+    """Training of one network: its parameters, duration, and loss on standardised features."""
 
     name: str
     module: nn.Module
@@ -43,7 +43,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Parts:
-    """Features of the parts to train on and of the good parts held out, and how to standardise them."""
+    """Features of the training parts and of the held-out good parts, and their standardisation."""
 
     train: Features
     holdout: Features
@@ -52,7 +52,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a phase keeps its state and on what it computes."""
+    """The folder for the state of a phase, and the device to compute on."""
 
     checkpoint: Path
     history: Path
@@ -60,7 +60,7 @@ class Workplace:
 
 
 def teacher_phase(network: AstNetwork, config: TrainConfig) -> Phase:
-    """Maximum likelihood of the good parts' features (paper, "Teacher")."""
+    """Return the phase of maximum likelihood of good parts' features (paper, "Teacher")."""
 
     def loss(features: Tensor, mask: Tensor | None) -> Tensor:
         z, log_det = network.teacher(features)
@@ -70,11 +70,11 @@ def teacher_phase(network: AstNetwork, config: TrainConfig) -> Phase:
 
 
 def student_phase(network: AstNetwork, config: TrainConfig) -> Phase:
-    """Regression of the frozen teacher's output (paper, "Student")."""
+    """Return the phase of regression on the frozen teacher's output (paper, "Student")."""
     network.teacher.eval()
 
     def loss(features: Tensor, mask: Tensor | None) -> Tensor:
-        # In full precision whatever the student's: this is the teacher that will be shipped.
+        # In full precision regardless of the student's: this is the teacher that will be shipped.
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
             z_teacher, _ = network.teacher(features)
         z_student = network.student(features).float()
@@ -84,9 +84,9 @@ def student_phase(network: AstNetwork, config: TrainConfig) -> Phase:
 
 
 def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> None:
-    """Train `phase` to its last epoch, from its checkpoint where there is one.
+    """Train `phase` to its last epoch, resuming from its checkpoint if there is one.
 
-    Raises RunError when the loss stops being a number.
+    Raises RunError when the loss is no longer finite.
     """
     phase.module.to(memory_format=torch.channels_last)
     trainable = [p for p in phase.module.parameters() if p.requires_grad]
@@ -102,17 +102,17 @@ def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> No
             held_out = _finite(_held_out_loss(phase, parts, config, place.device), phase, epoch)
             history.append({"phase": phase.name, "epoch": epoch, "loss": loss, "holdout_loss": held_out})
             logger.info("%s epoch %d loss %.6g held-out %.6g", phase.name, epoch, loss, held_out)
-            # History first: rows beyond the checkpoint are dropped when the run is resumed.
+            # History first: rows beyond the checkpoint are dropped on resume.
             write_text(place.history, json.dumps(history, indent=1))
             save_checkpoint(place.checkpoint, phase.module, optimiser, Position(phase.name, epoch))
     phase.module.to(memory_format=torch.contiguous_format)
 
 
 def learning_rate(config: TrainConfig, done: float) -> float:
-    """Adam's learning rate after the fraction `done` of a phase.
+    """Return Adam's learning rate after the fraction `done` of a phase.
 
-    One cycle rises along half a cosine from a twenty-fifth of `lr` to `lr` in the first 30 % and falls along
-    another to nothing (Smith and Topin, "Super-Convergence", 2018): it takes fewer epochs.
+    One cycle rises along half a cosine from `lr` / 25 to `lr` in the first 30 % and falls along
+    another to zero (Smith and Topin, "Super-Convergence", 2018): it takes fewer epochs.
     """
     if config.schedule == "constant":
         return config.lr
@@ -173,10 +173,10 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.autocast:
 
 
 def settled(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """`config` with the question of mixed precision answered for `device`, so that a run records it.
+    """Resolve mixed precision in `config` for `device`, so that the run records the choice.
 
-    bfloat16 where it is not asked for nor refused and the CPU multiplies it in hardware, about three times as
-    fast as float32; elsewhere it is emulated, and a GPU is fast enough without.
+    If unspecified, bfloat16 is used if the CPU multiplies it in hardware, which is about three times as fast
+    as float32; elsewhere it is emulated, and a GPU is fast enough without.
     """
     if config.mixed_precision is not None:
         return config
@@ -195,7 +195,7 @@ def _finite(value: float, phase: Phase, epoch: int) -> float:
 
 
 def _steps(parts: int, batch_size: int) -> int:
-    # An incomplete last batch is left out: batch norm's statistics would lean on a few parts.
+    # An incomplete last batch is skipped: batch-norm statistics would depend on a few parts.
     return max(1, parts // batch_size)
 
 

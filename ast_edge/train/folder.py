@@ -1,4 +1,4 @@
-"""The run folder while a process trains in it: locked, and gone again where the run never began."""
+"""The run folder of a training process: locked, and removed again if the run never started training."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ast_edge.train.run import Run
 
 @contextmanager
 def claimed(run: Run) -> Iterator[None]:
-    """The run folder, locked. RunError while another process trains in it."""
+    """Lock the run folder. RunError while another process trains in it."""
     try:
         lock = claim(run.lock_file)
     except BlockingIOError as exc:
         raise RunError(
-            f"{run.path}: another process is training in this folder; wait for it or name another folder."
+            f"{run.path}: another process is training in this folder; wait for it or give another folder."
         ) from exc
     except OSError as exc:
-        raise UsageError(f"{run.path}: cannot become a run folder ({reason(exc)}); name another.") from exc
+        raise UsageError(f"{run.path}: cannot become a run folder ({reason(exc)}); give another.") from exc
     with lock:
         yield
 
 
 @contextmanager
 def new_folder(run: Run) -> Iterator[None]:
-    """The folder of a new run, locked; what was written is removed where the run does not get to training."""
+    """Create and lock the folder of a new run; its files are removed if the run does not reach training."""
     made = [path for path in (run.path, *run.path.parents) if not path.exists()]
     with claimed(run):
         if run.started:
@@ -51,5 +51,5 @@ def _discard(run: Run, made: Sequence[Path]) -> None:
 
 
 def already_there(run: Run) -> UsageError:
-    """The error of a run folder that holds a run."""
-    return UsageError(f"{run.path}: already holds a run; continue it with --resume or name another folder.")
+    """Return the error for a folder that already contains a run."""
+    return UsageError(f"{run.path}: already holds a run; continue it with --resume or give another folder.")

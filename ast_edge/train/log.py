@@ -1,4 +1,4 @@
-"""The log that a run keeps in its folder."""
+"""The log file in a run folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ logger = logging.getLogger("ast_edge.train")
 
 
 class _File(logging.FileHandler):
-    """Raises what goes wrong while it writes; logging's own way prints a traceback and goes on."""
+    """Raises errors of writing; the default of logging prints a traceback and continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  # logging's name
-        """Let the error out that is being handled."""
+        """Re-raise the error being handled."""
         problem = sys.exc_info()[1]
         if isinstance(problem, OSError):
             problem.filename = problem.filename or self.baseFilename
@@ -25,7 +25,7 @@ class _File(logging.FileHandler):
 
 @contextlib.contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append what is logged while the block runs to the file `path`."""
+    """Append log records to the file `path` while the block runs."""
     handler = _File(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logger.level
@@ -34,11 +34,11 @@ def log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        with contextlib.suppress(OSError):  # the disk may be full: that is what the caller prints
+        with contextlib.suppress(OSError):  # the disk may be full; the caller reports that
             logger.error("stopped: %s", str(exc) or type(exc).__name__)  # noqa: TRY400
         raise
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
-        with contextlib.suppress(OSError):  # what a full disk did not take is flushed once more
+        with contextlib.suppress(OSError):  # closing flushes again what a full disk refused
             handler.close()

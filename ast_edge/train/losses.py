@@ -1,6 +1,6 @@
-"""Losses and distances, each written once (paper, "Teacher" and "Student").
+"""Losses and distances, each defined once (paper, "Teacher" and "Student").
 
-`mask` is the foreground weight of every pixel, [N,1,h,w], or None where there is no depth: all ones.
+`mask` is the foreground weight of every pixel, [N,1,h,w], or None without depth: all ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ast_edge.verdict.scoring import top_count
 
 
 def teacher_loss(z: Tensor, log_det: Tensor, mask: Tensor | None) -> Tensor:
-    """Negative log-likelihood per pixel without its constant, averaged over all pixels: a scalar.
+    """Return the negative log-likelihood per pixel without its constant, averaged over all pixels: a scalar.
 
     z [N,C,h,w], log_det [N,h,w]. The mask weights each pixel; the mean is over all pixels, masked or not.
     """
@@ -26,17 +26,18 @@ def teacher_loss(z: Tensor, log_det: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def distance(z_teacher: Tensor, z_student: Tensor, mask: Tensor | None) -> Tensor:
-    """Squared distance of teacher and student, mean over channels, weighted once by the mask: [N,h,w]."""
+    """Squared distance of teacher and student, mean over channels, weighted by the mask: [N,h,w]."""
     squared = (z_teacher - z_student).square().mean(dim=1)
     return squared if mask is None else squared * mask[:, 0]
 
 
 def smooth(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
-    """Gaussian smoothing of a map [N,h,w], standard deviation in pixels: the same shape.
+    """Smooth a map [N,h,w] with a Gaussian, standard deviation in pixels: the same shape.
 
     A defect covers a neighbourhood of the map, noise does not; PatchCore (CVPR 2022) and PaDiM (ICPR 2020)
-    smooth theirs too. With a mask, which the map already carries, only the part's pixels enter, and the
-    result carries the mask once again. The kernel ends at three deviations; borders are replicated.
+    smooth their maps too. With a mask, by which the map is already weighted, only the part's pixels
+    contribute, and the result is weighted by the mask once. The kernel ends at three deviations; borders are
+    replicated.
     """
     if sigma == 0:
         return anomaly_map
@@ -45,7 +46,7 @@ def smooth(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
 
 
 def smooth_within(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Tensor:
-    """The same, but the result does not carry the mask: the part's own level up to its border and beyond."""
+    """Smooth likewise, without weighting the result by the mask: the part's level extends past its border."""
     if sigma == 0:
         if mask is None:
             return anomaly_map
@@ -56,14 +57,14 @@ def smooth_within(anomaly_map: Tensor, mask: Tensor | None, sigma: float) -> Ten
     if mask is None:
         return _blur(anomaly_map, line)
     weights = mask[:, 0].to(anomaly_map.dtype)
-    # Far from the part both are zero: there the smallest divisor keeps 0 / 0 away.
+    # Far from the part both are zero: the smallest divisor avoids 0 / 0.
     return _blur(anomaly_map, line) / _blur(weights, line).clamp(min=1e-6)
 
 
 def log_map(distances: Tensor, mask: Tensor | None, sigma: float, size: int) -> Tensor:
-    """Logarithm of smoothed distances [N,g,g] on a grid of `size` places, bilinear: [N,size,size].
+    """Return the logarithm of smoothed distances [N,g,g] on a grid of `size` places, bilinear: [N,size,size].
 
-    `mask` [N,1,s,s] may be of a finer grid: a place counts where any of it is the part.
+    `mask` [N,1,s,s] may be on a finer grid: a place counts if any of its mask pixels belongs to the part.
     """
     grid = distances.shape[-1]
     if mask is not None:
@@ -74,10 +75,10 @@ def log_map(distances: Tensor, mask: Tensor | None, sigma: float, size: int) -> 
 
 
 def enlarged(maps: Tensor, factor: int) -> Tensor:
-    """Maps [N,C,h,h] on a grid `factor` times as fine, bilinear."""
+    """Resize maps [N,C,h,h] to a grid `factor` times as fine, bilinear."""
     if factor == 1:
         return maps
-    # By a factor and not to a size: a graph with a free batch would compute the size from the batch.
+    # By a factor and not to a size: a graph with a dynamic batch would compute the size from the batch.
     return F.interpolate(maps, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
@@ -90,11 +91,11 @@ def _blur(values: Tensor, line: Tensor) -> Tensor:
 def student_loss(
     z_teacher: Tensor, z_student: Tensor, mask: Tensor | None, hard_share: float = 0.0
 ) -> Tensor:
-    """Mean distance over all pixels and parts: a scalar.
+    """Return the mean distance over all pixels and parts: a scalar.
 
-    With `hard_share` half of it, and the other half the mean over that share of all pixels where the distance
-    is largest: rare but normal places count, which the mean alone leaves to the end (compare EfficientAD,
-    WACV 2024, "hard feature loss").
+    With `hard_share`, half of the loss is instead the mean over that fraction of pixels with the largest
+    distance: this weights rare but normal places, which the plain mean neglects (compare EfficientAD, WACV
+    2024, "hard feature loss").
     """
     distances = distance(z_teacher, z_student, mask)
     if hard_share == 0:
@@ -105,10 +106,10 @@ def student_loss(
 
 
 def aggregate(anomaly_map: Tensor, mask: Tensor | None, aggregation: Aggregation) -> Tensor:
-    """Image score [N] of a map [N,h,w]; the torch copy of `ast_edge.verdict.scoring.aggregate`.
+    """Return the image score [N] of a map [N,h,w]; the torch version of `ast_edge.verdict.scoring.aggregate`.
 
-    Mean, maximum and the mean of the largest values are taken over the foreground, so that a part's size does
-    not enter its score; a foreground that is empty or has fewer pixels gives a score that is not finite.
+    Mean, maximum and the mean of the largest values are taken over the foreground, so that the score does not
+    depend on the size of the part; a foreground with too few pixels gives a non-finite score.
     """
     if aggregation != "mean":
         if mask is not None:

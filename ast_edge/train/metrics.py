@@ -1,7 +1,7 @@
-"""Figures of merit from scores and maps: scikit-learn's where it has them.
+"""Figures of merit from scores and maps, by scikit-learn where available.
 
-Pixel figures run over the pictures once and keep histograms, not pixels: 200 pictures of 5 megapixels need as
-little memory as one.
+Pixel figures are computed in one pass that keeps histograms instead of pixels, so memory use does not grow
+with the number of pictures.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Flags = NDArray[np.bool_]
 Scores = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-BINS = 20_000  # of a pixel histogram; the figures are exact where no two kinds of pixels share a bin
+BINS = 20_000  # of a pixel histogram; figures are exact if no bin contains both kinds of pixels
 AUPRO_LIMITS = (0.3, 0.05)
 
 
 def auroc(defective: Flags, scores: Scores) -> float | None:
-    """Area under the ROC curve as a fraction; None unless there are both kinds."""
+    """Return the area under the ROC curve as a fraction; None unless both kinds occur."""
     return float(roc_auc_score(defective, scores)) if _both(defective) else None
 
 
 def average_precision(defective: Flags, scores: Scores) -> float | None:
-    """Average precision with defective as the positive class; None unless there are both kinds."""
+    """Return the average precision with defective as the positive class; None unless both kinds occur."""
     return float(average_precision_score(defective, scores)) if _both(defective) else None
 
 
 def f1_max(defective: Flags, scores: Scores) -> float | None:
-    """The largest F1 that any threshold reaches; None unless there are both kinds."""
+    """Return the largest F1 of any threshold; None unless both kinds occur."""
     if not _both(defective):
         return None
     precision, recall, _ = precision_recall_curve(defective, scores)
@@ -43,9 +43,9 @@ def f1_max(defective: Flags, scores: Scores) -> float | None:
 
 
 def false_reject_at_escape(defective: Flags, scores: Scores, escape_rate: float) -> float | None:
-    """The smallest false-reject rate of any threshold whose escape rate is at most `escape_rate`.
+    """Return the smallest false-reject rate of any threshold whose escape rate is at most `escape_rate`.
 
-    A part is rejected above the threshold, as on the line; None unless there are both kinds.
+    A part is rejected above the threshold, as on the line; None unless both kinds occur.
     """
     if not _both(defective):
         return None
@@ -53,12 +53,12 @@ def false_reject_at_escape(defective: Flags, scores: Scores, escape_rate: float)
     allowed = _whole_parts(escape_rate, bad.size)
     if allowed >= bad.size:
         return 0.0
-    # The threshold may come as close to the first part that must not escape as one likes.
+    # The threshold may be arbitrarily close to the first part that must not escape.
     return float(np.mean(scores[~defective] >= bad[allowed]))
 
 
 def escape_at_false_reject(defective: Flags, scores: Scores, false_reject_rate: float) -> float | None:
-    """The smallest escape rate of any threshold whose false-reject rate is at most `false_reject_rate`."""
+    """Return the smallest escape rate of any threshold with a false-reject rate up to `false_reject_rate`."""
     if not _both(defective):
         return None
     good = np.sort(scores[~defective])[::-1]
@@ -72,9 +72,9 @@ def escape_at_false_reject(defective: Flags, scores: Scores, false_reject_rate: 
 class PixelFigures:
     """Figures over all pixels of all pictures, as fractions; `aupro` by its limit of the false-positive rate.
 
-    Per-region overlap is the share of a defect's connected region (8 neighbours) that lies above the
-    threshold, the mean of all regions counting alike (MVTec AD, IJCV 2021, "Evaluation metrics"); its area
-    up to a limit is divided by that limit.
+    Per-region overlap is the fraction of a defect's connected region (8 neighbours) above the threshold,
+    averaged with equal weight over all regions (MVTec AD, IJCV 2021, "Evaluation metrics"); its area up to a
+    limit is divided by that limit.
     """
 
     auroc: float
@@ -83,15 +83,15 @@ class PixelFigures:
 
 
 def histogram_edges(values: Map) -> Map:
-    """At most `BINS` thresholds, float32 and increasing, with about as many of `values` between any two."""
+    """Return at most `BINS` increasing float32 thresholds with about equally many `values` in between."""
     return np.unique(np.quantile(values, np.linspace(0, 1, BINS), method="nearest")).astype(np.float32)
 
 
 def pixel_figures(pictures: Iterable[tuple[Flags, Map]], edges: Map) -> PixelFigures | None:
-    """Figures of masks bool [H,W] and their maps float32 [H,W]; None unless there are both kinds of pixels.
+    """Compute figures of masks bool [H,W] and maps float32 [H,W]; None unless both kinds of pixels occur.
 
-    A pixel's value counts as the largest of `edges` that is not above it: exact where `edges` holds every
-    value. With `histogram_edges` of the maps before they were enlarged, figures are good to about 2e-4.
+    A pixel's value is rounded down to one of `edges`: exact if `edges` contains every value. With
+    `histogram_edges` of the maps before resizing, figures are accurate to about 2e-4.
     """
     good, bad = (np.zeros(len(edges) + 1, np.int64) for _ in range(2))
     overlap, regions = np.zeros(len(edges) + 1), 0
@@ -112,7 +112,7 @@ def pixel_figures(pictures: Iterable[tuple[Flags, Map]], edges: Map) -> PixelFig
 
 
 def share(flags: Flags) -> float | None:
-    """The fraction that is true; None of nothing."""
+    """Return the fraction that is true; None for an empty array."""
     return float(flags.mean()) if flags.size else None
 
 
@@ -121,7 +121,7 @@ def _count(bins: NDArray[np.int64], edges: Map) -> NDArray[np.int64]:
 
 
 def _above(counts: NDArray[np.int64] | Scores) -> Scores:
-    """How many lie in a bin or above it, from the topmost bin down, none first."""
+    """Return the counts in a bin and all above it, from the topmost bin down, starting with 0."""
     return np.concatenate([[0.0], np.cumsum(counts[::-1], dtype=np.float64)])
 
 
@@ -137,7 +137,7 @@ def _figures(good: Scores, bad: Scores, overlap: Scores) -> PixelFigures:
 
 
 def _area(false_positive: Scores, overlap: Scores, limit: float) -> float:
-    """Area under overlap over false-positive rate up to `limit`, divided by it."""
+    """Return the area under overlap over false-positive rate up to `limit`, divided by it."""
     last = int(
         np.searchsorted(false_positive, limit, side="right")
     )  # at most all but one: limits are below 1
@@ -147,7 +147,7 @@ def _area(false_positive: Scores, overlap: Scores, limit: float) -> float:
 
 
 def _whole_parts(rate: float, parts: int) -> int:
-    return math.floor(rate * parts + 1e-9)  # 5 % of 20 parts is one, whatever binary fractions make of it
+    return math.floor(rate * parts + 1e-9)  # 5 % of 20 parts is one, despite binary rounding
 
 
 def _both(defective: Flags) -> bool:

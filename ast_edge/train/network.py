@@ -1,4 +1,4 @@
-"""The whole network in torch: inputs as a model file has them, score and anomaly map out."""
+"""The whole network in torch: inputs as in a model file, score and anomaly map as outputs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ DEPTH_CHANNELS = UNSHUFFLE * UNSHUFFLE
 
 
 def extract(trunk: Trunk | None, image: Tensor | None, depth: Tensor | None) -> Tensor:
-    """Features [N,C,h,h]: the trunk's channels, then 64 of depth, each where the mode has it."""
+    """Return features [N,C,h,h]: the trunk's channels, then 64 of depth, each if the mode has it."""
     own = None if trunk is None or image is None else trunk.features(image).float()
     return with_depth(own, depth)
 
 
 def with_depth(own: Tensor | None, depth: Tensor | None) -> Tensor:
-    """The trunk's features [N,C,h,h], if any, then the 64 channels of the depth map, if any.
+    """Concatenate the trunk's features [N,C,h,h], if any, and the 64 channels of the depth map, if any.
 
-    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper, "Implementation Details"); one of
-    a finer grid than the trunk's is averaged down to it first.
+    A depth map [N,1,8h,8h] becomes 64 channels by pixel unshuffling (paper, "Implementation Details"); on a
+    grid finer than the trunk's it is averaged down first.
     """
     parts = [] if own is None else [own]
     if depth is not None:
@@ -43,7 +43,7 @@ def with_depth(own: Tensor | None, depth: Tensor | None) -> Tensor:
 
 
 def feature_channels(trunk: Trunk | None, config: TrainConfig) -> int:
-    """C of `extract`."""
+    """Return C of `extract`."""
     channels = 0 if config.mode == "rgb" else DEPTH_CHANNELS
     if trunk is not None:
         size = config.image_size
@@ -69,7 +69,7 @@ class Standardise(nn.Module):
 
 
 class JudgingNetwork(nn.Module):
-    """From inputs to score and map, with teacher and student in whichever form a subclass has them."""
+    """From inputs to score and map; subclasses define teacher and student."""
 
     aggregation: Aggregation
     smoothing: float
@@ -78,7 +78,7 @@ class JudgingNetwork(nn.Module):
     memories: Memories | None
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised features to z of teacher and student, each [N,C,h,h]."""
+        """Map standardised features to z of teacher and student, each [N,C,h,h]."""
         raise NotImplementedError
 
     def forward(
@@ -97,9 +97,9 @@ class JudgingNetwork(nn.Module):
     def log_distances(
         self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
     ) -> list[Tensor]:
-        """Logarithm of each smoothed distance, the student's and then each memory's: [N,h,h] each.
+        """Return the logarithm of each smoothed distance, the student's and then each memory's: [N,h,h] each.
 
-        With a foreground only the part's places enter, and only there the values mean anything.
+        With a foreground only the part's places contribute, and values are meaningful only there.
         """
         # Mode depth has no memories, so there is a picture.
         assert self.memories is not None and self.trunk is not None and image is not None  # noqa: S101, PT018
@@ -110,7 +110,7 @@ class JudgingNetwork(nn.Module):
 
 
 class AstNetwork(JudgingNetwork):
-    """Trunk, teacher and student as one network (paper, "Method"), and the memories beside them."""
+    """Trunk, teacher and student as one network (paper, "Method"), with optional memories."""
 
     def __init__(self, config: TrainConfig, trunk: Trunk | None, other: Trunk | None = None) -> None:
         super().__init__()
@@ -126,12 +126,12 @@ class AstNetwork(JudgingNetwork):
         self.memories = None if trunk is None or not config.memories else Memories(config, trunk, other)
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """z of teacher and student."""
+        """Return z of teacher and student."""
         return self.teacher(features)[0], self.student(features)
 
 
 class TorchBackend(Backend):
-    """The network in PyTorch behind the runtime's face, so that training judges as the line does."""
+    """The network in PyTorch as a runtime backend, so that training judges as the line does."""
 
     name = "PyTorch"
 
@@ -144,7 +144,8 @@ class TorchBackend(Backend):
 
     def _run(self, inputs: Mapping[str, Array]) -> Outputs:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
-        # TensorFloat-32 has three digits; the scores are held to four and the exported model's to seven.
+        # TensorFloat-32 has three digits; scores must match to four, and those of the exported model to
+        # seven.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             score, anomaly_map = self._network(**{k: t.to(self._device) for k, t in tensors.items()})
         return Outputs(score.cpu().numpy(), anomaly_map.cpu().numpy())

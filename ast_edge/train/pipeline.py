@@ -67,9 +67,8 @@ _CALIBRATION_PARTS = 64
 class TrainRequest:
     """A training job. `weights` is a safetensors file, `seeded` for random ones, or None to download them.
 
-    With `crop_around_parts` the configuration's crop is replaced by one found from the good parts. Parts that
-    cannot be used are refused unless `skip_bad` leaves them out, frames of several sizes unless `mixed_sizes`
-    takes them.
+    With `crop_around_parts` the crop is computed from the good parts. Unusable parts are refused unless
+    `skip_bad` skips them; frames of several sizes are refused unless `mixed_sizes` allows them.
     """
 
     data: Path
@@ -84,10 +83,10 @@ class TrainRequest:
 
 
 def train(request: TrainRequest) -> Run:
-    """Start a run in a new folder; where it ends before it has begun to train, nothing of it is left.
+    """Start a run in a new folder; if it ends before training begins, nothing of it is left.
 
-    Raises UsageError when the folder already holds a run (see `resume`), RunError while another process
-    trains in it, DataError for parts that cannot be used.
+    Raises UsageError when the folder already contains a run (see `resume`), RunError while another process
+    trains in it, DataError for unusable parts.
     """
     run = Run(request.run)
     device = pick_device(request.device)
@@ -119,7 +118,7 @@ def train(request: TrainRequest) -> Run:
 
 
 def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
-    """The parts to train on and to hold out, each opened and looked at, and why others are left out."""
+    """Return the checked training and held-out parts, and the reasons why others were skipped."""
     config = request.config
     split = split_parts(request.data, config)
     checked = check_parts(split.samples, config, workers=request.workers)
@@ -131,20 +130,20 @@ def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
         say(said)
     skipped = {split.name(sample): why for sample, why in checked.bad.items()}
     if skipped:
-        say(f"{len(skipped)} good parts that cannot be used are left out; the run's log names them.")
+        say(f"{len(skipped)} unusable good parts are skipped; the run's log names them.")
         split = split_parts(request.data, config, skipped)
     say(parts_text(split, config.false_reject_rate))
     return split, skipped
 
 
 def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> Run:
-    """Continue a run that was stopped, to the result that it would have had; a complete run is left alone.
+    """Continue an interrupted run, to the same result; a complete run is left alone.
 
-    Raises RunError when there is no run, another process is training it, or `data` is not what it was
+    Raises RunError when there is no run, another process trains it, or `data` differs from the data it was
     started with.
     """
     if not run.started:
-        raise RunError(f"{run.path}: holds no run to resume; start one without --resume.")
+        raise RunError(f"{run.path}: contains no run to resume; start one without --resume.")
     if run.complete:
         run.spec()
         return run
@@ -163,7 +162,7 @@ def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> R
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides numbers."""
+    """Return the versions of packages that affect results."""
     names = ("torch", "timm", "FrEIA", "numpy")
     return {
         "ast-edge": ast_edge.__version__,
@@ -173,7 +172,7 @@ def versions() -> dict[str, str]:
 
 
 def _prepare_trunks(run: Run, request: TrainRequest, train_parts: tuple[Sample, ...]) -> str:
-    """Put the backbones' weights into the run folder; say where those of the network's own came from."""
+    """Write the backbones' weights into the run folder; return the source of the network's own."""
     config = request.config
     if config.mode == "depth":
         return "none"
@@ -184,7 +183,7 @@ def _prepare_trunks(run: Run, request: TrainRequest, train_parts: tuple[Sample, 
     origin = _load_weights(trunk, config.backbone, request, train_parts)
     save_tensors(run.trunk_file, trunk.state_dict())
     if other is not None and config.further_backbone is not None:
-        # A file of weights is of the network's own backbone; the further one has its package's or timm's.
+        # A weights file is for the network's own backbone; the other one has its package's or timm's.
         weights = SEEDED if request.weights == SEEDED else None
         further = _load_weights(
             other, config.further_backbone, replace(request, weights=weights), train_parts
@@ -209,7 +208,7 @@ def _load_weights(
 
 
 def _work(run: Run, about: RunConfig, split: Split, device: torch.device, workers: int) -> None:
-    """Everything after the trunk's weights lie in the run folder; each step picks up what it finds."""
+    """Run everything after the trunk's weights are in the run folder; each step reuses existing results."""
     config = about.train
     trunk, other = run.load_trunks(config)
     if trunk is not None:
@@ -331,7 +330,7 @@ def _trained_range(samples: tuple[Sample, ...], mode: Mode, levels: list[GreyLev
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Same seed, same machine, same result: algorithms that may differ from run to run are refused."""
+    """Make runs reproducible for the same seed and machine: nondeterministic algorithms are refused."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=True)

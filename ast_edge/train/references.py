@@ -1,4 +1,4 @@
-"""Reference vectors: inputs of good parts and of disturbed ones with the answers that PyTorch gives."""
+"""Reference vectors: inputs of good and of disturbed parts with PyTorch's outputs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ast_edge.train.features import network_inputs
 from ast_edge.train.network import TorchBackend
 
 GOOD, DISTURBED = 4, 2
-MARGIN = 0.02  # twice what FP16 may cost
+MARGIN = 0.02  # twice the tolerance of FP16
 DISTURBED_SHARES = (1 / 6, 1 / 3, 1 / 2, 1.0)
 
 
 def reference_vectors(
     backend: TorchBackend, config: TrainConfig, holdout: Sequence[Sample], threshold: float
 ) -> References:
-    """Up to 4 held-out good parts, then up to 2 of them disturbed so that they are rejected.
+    """Return up to 4 held-out good parts, then up to 2 of them disturbed so that they are rejected.
 
-    Without the disturbed ones a proof would only ever see one side of the threshold. A part whose score is
-    the threshold itself, give or take the rounding of FP16, says nothing about verdicts and is passed over.
-    DataError when nothing is left.
+    Without disturbed ones a proof would cover only one side of the threshold. A part whose score equals the
+    threshold within the rounding of FP16 proves nothing about verdicts and is skipped. DataError when no part
+    is left.
     """
     vectors = _Vectors(backend, config, holdout, threshold)
     chosen = [*_first(vectors.good(), GOOD), *_first(vectors.rejected(), DISTURBED)]
     if not chosen:
         raise DataError(
-            f"{holdout[0].name}: this and all other held-out good parts score the threshold itself "
-            f"({threshold:.6g}), whatever is done to them; give pictures that are not all the same."
+            f"{holdout[0].name}: this and all other held-out good parts score at the threshold "
+            f"({threshold:.6g}), even when disturbed; give pictures that differ."
         )
     return References(
         {name: np.stack([answered.vector[name] for answered in chosen]) for name in chosen[0].vector},
@@ -45,7 +45,7 @@ def reference_vectors(
 
 
 def disturbed(vector: dict[str, Array], share: float) -> dict[str, Array]:
-    """A copy with noise on a central square, `share` of the side: any colour, about 1 cm of depth."""
+    """Return a copy with noise on a central square, `share` of the side: any colour, about 1 cm of depth."""
     out = {name: array.copy() for name, array in vector.items()}
     rng = np.random.default_rng(0)
     if "image" in out:
@@ -77,14 +77,14 @@ class _Vectors:
     threshold: float
 
     def good(self) -> Iterator[_Answered]:
-        """Held-out parts clearly on one side of the threshold."""
+        """Yield held-out parts clearly on one side of the threshold."""
         for vector in self._inputs():
             answered = self._answer(vector)
             if abs(answered.score - self.threshold) > MARGIN * abs(self.threshold):
                 yield answered
 
     def rejected(self) -> Iterator[_Answered]:
-        """Each part with the smallest disturbance that takes it clearly above the threshold, if one does."""
+        """Yield each part with the smallest disturbance that puts it clearly above the threshold, if any."""
         for vector in self._inputs():
             for share in DISTURBED_SHARES:
                 answered = self._answer(disturbed(vector, share))

@@ -1,7 +1,7 @@
-"""The evaluation as one HTML file that a quality engineer reads in five minutes, without any network.
+"""The evaluation as one self-contained HTML file.
 
-Charts are SVG drawn here; the page's script only moves the threshold and counts. Everything that comes from
-file names is escaped by the template engine, and scores travel as JSON.
+Charts are SVG drawn here; the page's script only moves the threshold and counts. File names are escaped by
+the template engine, and scores are passed as JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the gallery: a data URI, and what is said below it."""
+    """A picture of the gallery: a data URI and its caption."""
 
     picture: str
     name: str
@@ -63,7 +63,7 @@ class KindRow:
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a score stands on the charts, 0 to 1: in proportion, or by its logarithm if far apart."""
+    """The position of a score on the charts, 0 to 1: linear, or logarithmic for a wide range."""
 
     low: float
     high: float
@@ -71,7 +71,7 @@ class Axis:
 
     @classmethod
     def of(cls, scores: Scores, threshold: float) -> Axis:
-        """An axis that holds all scores and the threshold."""
+        """Return an axis that includes all scores and the threshold."""
         values = np.append(scores, threshold)
         low, high = float(values.min()), float(values.max())
         logarithmic = low > 0 and high > FAR_APART * low
@@ -81,24 +81,24 @@ class Axis:
         return cls(low - room, high + room, logarithmic)
 
     def place(self, score: float) -> float:
-        """Left end 0, right end 1."""
+        """Return the position of a score; left end 0, right end 1."""
         if self.logarithmic:
             return math.log(score / self.low) / math.log(self.high / self.low)
         return (score - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[str]:
-        """The scores at both ends and at the quarters between."""
+        """Return the scores at both ends and at the quarters."""
         return [f"{self.at(place):.3g}" for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
     def at(self, place: float) -> float:
-        """The score at a place; the inverse of `place`."""
+        """Return the score at a position; the inverse of `place`."""
         if self.logarithmic:
             return self.low * math.exp(place * math.log(self.high / self.low))
         return self.low + place * (self.high - self.low)
 
 
 def report_html(judged: Sequence[Judged], evaluation: Evaluation, inspector: Inspector, command: str) -> str:
-    """The page. `command` is how it is made again; pictures are read again from the parts' files."""
+    """Return the page. `command` reproduces it; pictures are read again from the parts' files."""
     spec = inspector.spec
     folder = Path(__file__).parent
     environment = Environment(
@@ -134,7 +134,7 @@ def report_html(judged: Sequence[Judged], evaluation: Evaluation, inspector: Ins
 
 
 def headline(evaluation: Evaluation) -> str:
-    """What happened at the shipped threshold, in a sentence."""
+    """Summarise the result at the shipped threshold in a sentence."""
     good = [part for part in evaluation.parts if part.defect == GOOD]
     bad = [part for part in evaluation.parts if part.defect != GOOD]
     passed = sum(part.verdict == "pass" for part in bad)
@@ -149,7 +149,7 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def rate_text(count: int, parts: int) -> str:
-    """A rate with its 95 % Clopper-Pearson interval, in percent."""
+    """Format a rate with its 95 % Clopper-Pearson interval, in percent."""
     low, high = _interval(count, parts)
     return f"{100 * count / parts:.1f} %, 95 % confidence {100 * low:.1f} to {100 * high:.1f} %"
 
@@ -192,7 +192,7 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("AUPRO up to 30 % false positives", evaluation.aupro_30),
         ("AUPRO up to 5 % false positives", evaluation.aupro_05),
         *(
-            (f"False rejects at no more than {rate} % escapes, at best", value)
+            (f"False rejects at up to {rate} % escapes, at best", value)
             for rate, value in evaluation.false_reject_at_escape.items()
         ),
     ]
@@ -205,7 +205,7 @@ def _percent(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of the histogram in the chart's units; good parts stand upwards, defective ones hang down."""
+    """A bar of the histogram in the chart's units; good parts point up, defective ones down."""
 
     x: float
     y: float
@@ -236,7 +236,7 @@ def _histogram(scores: Scores, defective: NDArray[np.bool_], axis: Axis) -> list
 
 
 def _curves(defective: NDArray[np.bool_], scores: Scores) -> dict[str, str]:
-    """Points of the ROC and the precision-recall curve for SVG; empty unless there are both kinds."""
+    """Return points of the ROC and the precision-recall curve for SVG; empty unless both kinds occur."""
     if not defective.any() or defective.all():
         return {}
     false_positive, true_positive, _ = roc_curve(defective, scores, drop_intermediate=False)
@@ -251,7 +251,7 @@ def _points(x: Scores, y: Scores) -> str:
 def _gallery(
     judged: Sequence[Judged], parts: Sequence[PartFigures], inspector: Inspector
 ) -> list[tuple[str, str, list[Shown]]]:
-    """Title, explanation and pictures of each part of the gallery."""
+    """Return title, explanation and pictures of each part of the gallery."""
     rows = [
         (part, figures) for part, figures in zip(judged, parts, strict=True) if figures.verdict != "fault"
     ]
@@ -282,7 +282,7 @@ def _shown(part: Judged, figures: PartFigures, inspector: Inspector) -> Shown:
     if part.sample.mask is not None:
         mask = load_mask(part.sample, part.shape).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        picture = np.array(picture)  # a copy: the contours are drawn into it
+        picture = np.array(picture)  # a copy, since the contours are drawn into it
         cv2.drawContours(picture, outlines, -1, _TRUTH, 1)
     overlay = Image.fromarray(draw_overlay(picture, part.inspection, inspector.spec))
     overlay.thumbnail((PICTURE_WIDTH, 4 * PICTURE_WIDTH))

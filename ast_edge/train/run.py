@@ -1,17 +1,17 @@
-"""A run folder: everything a training run leaves behind, readable without unpickling anything.
+"""A run folder: all files of a training run, readable without unpickling.
 
-config.json             what was asked for and what it was trained on
+config.json             settings and training data
 trunk.safetensors       the frozen backbone (modes rgb and rgbd)
-other_trunk.safetensors a further backbone, where memories see through one
+other_trunk.safetensors a further backbone, if memories use one
 history.json            loss per epoch on the training parts and on the held-out good parts
-train.log               what happened when
-checkpoint.safetensors  the phase in progress; gone when the run is complete
-teacher.safetensors     the finished teacher, while the student is trained
+train.log               log
+checkpoint.safetensors  the phase in progress; removed when the run is complete
+teacher.safetensors     the finished teacher, while the student trains
 weights.safetensors     the finished network
 calibration.json        score and largest map value of every held-out good part
-references.safetensors  inputs with the score and map that PyTorch gave
-seal.json               SHA-256 of the files of a complete run, so that an edit or a flipped bit does not pass
-spec.json               what decides a verdict: preprocessing, threshold and its origin; written last
+references.safetensors  inputs with PyTorch's score and map
+seal.json               SHA-256 of the files of a complete run, so that an edit or a flipped bit is detected
+spec.json               what determines verdicts: preprocessing, threshold and its origin; written last
 .lock                   locked by the process that trains
 """
 
@@ -49,21 +49,21 @@ class RunConfig(BaseModel):
     train: TrainConfig
     data: TrainingData
     data_path: str
-    weights: str  # where the trunk's weights came from
+    weights: str  # source of the trunk's weights
     versions: dict[str, str]
-    skipped: dict[str, str] = Field(default_factory=dict)  # good parts left out by --skip-bad, and why
+    skipped: dict[str, str] = Field(default_factory=dict)  # good parts skipped by --skip-bad, and why
     sealed: bool = False  # complete runs of versions up to 0.1 have no seal
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder by its files."""
+    """Access to the files of a run folder."""
 
     path: Path
 
     @property
     def config_file(self) -> Path:
-        """What was asked for."""
+        """Settings and training data."""
         return self.path / "config.json"
 
     @property
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """What happened when."""
+        """The log of the run."""
         return self.path / "train.log"
 
     @property
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def spec_file(self) -> Path:
-        """What decides a verdict; written last, so its presence says that the run is complete."""
+        """What determines verdicts; written last, so its presence shows that the run is complete."""
         return self.path / "spec.json"
 
     @property
@@ -118,43 +118,41 @@ class Run:
 
     @property
     def lock_file(self) -> Path:
-        """Locked by the process that trains."""
+        """The lock of the process that trains."""
         return self.path / ".lock"
 
     @property
     def references_file(self) -> Path:
-        """Reference vectors from PyTorch; runs of versions up to 0.1 have them as `references.npz`."""
+        """Reference vectors from PyTorch; runs of versions up to 0.1 store them as `references.npz`."""
         found, earlier = self.path / "references.safetensors", self.path / "references.npz"
         return earlier if earlier.exists() and not found.exists() else found
 
     @property
     def started(self) -> bool:
-        """True when there is a configuration to resume."""
+        """Whether there is a configuration to resume."""
         return self.config_file.is_file()
 
     @property
     def complete(self) -> bool:
-        """True when the run can be evaluated and exported."""
+        """Whether the run can be evaluated and exported."""
         return self.spec_file.is_file()
 
     def config(self) -> RunConfig:
-        """The configuration; RunError when it is missing or damaged."""
+        """Read the configuration; RunError when it is missing or damaged."""
         return _validated(RunConfig, self.config_file, self._sealed(self.config_file))
 
     def spec(self) -> ModelSpec:
-        """What decides a verdict; RunError when the run is not complete, or was changed since."""
+        """Read what determines verdicts; RunError when the run is incomplete, or was changed afterwards."""
         if not self.complete:
             if self.started:
                 raise RunError(
                     f"{self.path}: training is not complete; continue it with `ast-edge train --resume`."
                 )
-            raise RunError(
-                f"{self.path}: is not a run folder of `ast-edge train` (there is no config.json in it)."
-            )
+            raise RunError(f"{self.path}: is not a run folder of `ast-edge train` (it has no config.json).")
         return _validated(ModelSpec, self.spec_file, self._sealed(self.spec_file))
 
     def write_spec(self, spec: ModelSpec) -> None:
-        """Complete the run: seal its files, then write what decides a verdict."""
+        """Complete the run: seal its files, then write the specification."""
         text = spec.model_dump_json(indent=1)
         files = (self.config_file, self.trunk_file, self.weights, self.calibration, self.references_file)
         seal = {path.name: sha256_file(path) for path in files if path.exists()}
@@ -163,7 +161,7 @@ class Run:
         write_text(self.spec_file, text)
 
     def _sealed(self, path: Path) -> str | None:
-        """The SHA-256 that the seal of a complete run has for a file; None where it needs none."""
+        """Return the SHA-256 of a file in the seal of a complete run; None if none is required."""
         if not self.complete:
             return None
         if not self.seal_file.exists() and not _validated(RunConfig, self.config_file, None).sealed:
@@ -183,7 +181,7 @@ class Run:
             raise _broken_seal(path)
 
     def references(self) -> References:
-        """Reference vectors from PyTorch; RunError when they are missing."""
+        """Read the reference vectors of PyTorch; RunError when they are missing."""
         if not self.references_file.is_file():
             raise RunError(f"{self.references_file}: is missing; the run is damaged, train it again.")
         self._require_sealed(self.references_file)
@@ -191,7 +189,7 @@ class Run:
         return References.from_bytes(data, self.spec(), str(self.references_file))
 
     def load_trunks(self, config: TrainConfig) -> tuple[Trunk | None, Trunk | None]:
-        """The frozen backbone, None in mode depth, and the memories' further one, if any."""
+        """Load the frozen backbone, None in mode depth, and that of the memories, if any."""
         own, other = build_trunks(config)
         for trunk, path in ((own, self.trunk_file), (other, self.other_trunk_file)):
             if trunk is not None:
@@ -199,7 +197,7 @@ class Run:
         return own, other
 
     def load_network(self) -> AstNetwork:
-        """The finished network in evaluation mode, on the CPU."""
+        """Load the finished network in evaluation mode, on the CPU."""
         self.spec()
         config = self.config().train
         network = AstNetwork(config, *build_trunks(config))
@@ -210,7 +208,7 @@ class Run:
 
 
 def _validated(model: type[M], path: Path, sha256: str | None) -> M:
-    """A file's content; RunError where it is not what the seal has of it."""
+    """Read and validate a file; RunError if it does not match its digest in the seal."""
     try:
         data = path.read_bytes()
     except OSError as exc:
@@ -238,7 +236,7 @@ def _broken_seal(path: Path) -> RunError:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`; RunError for a GPU that is not there."""
+    """Resolve `auto` (CUDA if there is a GPU), `cpu`, `cuda` or `cuda:N`; RunError for a missing GPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -250,7 +248,7 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RunError(
             f"device {name}: PyTorch sees {torch.cuda.device_count() or 'no'} CUDA GPU on this machine; "
-            "use --device cpu or the number of one that is there."
+            "use --device cpu or the number of an existing one."
         )
     return device
 

@@ -1,4 +1,4 @@
-"""The good parts of a data folder, divided into those to train on and those held out for the threshold."""
+"""The good parts of a data folder, split into training parts and parts held out for the threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ast_edge.train.data import Dataset, Sample, digest_of_part, fingerprint, op
 
 @dataclass(frozen=True)
 class Split:
-    """A dataset with its good parts divided into those to train on and those held out."""
+    """A dataset whose good parts are split into training and held-out parts."""
 
     dataset: Dataset
     mode: Mode
@@ -25,7 +25,7 @@ class Split:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All good parts, those to train on first."""
+        """All good parts, training parts first."""
         return self.train + self.holdout
 
     @property
@@ -34,11 +34,11 @@ class Split:
         return [self.name(sample) for sample in self.holdout]
 
     def name(self, sample: Sample) -> str:
-        """The name of a part in the data folder, as text."""
+        """Return the name of a part in the data folder, as text."""
         return printable(sample.name.relative_to(self.dataset.root))
 
     def without(self, names: Collection[str]) -> Dataset:
-        """The dataset without the parts of these names."""
+        """Return the dataset without the parts of these names."""
         return replace(
             self.dataset,
             train=tuple(sample for sample in self.dataset.train if self.name(sample) not in names),
@@ -46,8 +46,8 @@ class Split:
         )
 
     def describe(self) -> TrainingData:
-        """What the manifest says of them. Raises DataError for a file that cannot be read."""
-        # In order of name, as the folder lists them: evaluation knows the parts again whatever was held out.
+        """Describe the parts for the manifest. Raises DataError for an unreadable file."""
+        # Sorted by name, as in the folder, so that evaluation recognises the parts whichever were held out.
         samples = sorted(self.samples, key=lambda sample: sample.name.as_posix())
         return TrainingData(
             fingerprint=fingerprint(samples, self.dataset.root),
@@ -59,9 +59,9 @@ class Split:
 
 
 def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) -> Split:
-    """The good parts of `data` but those `skipped`, as a run with `config` divides them.
+    """Split the good parts of `data`, except those `skipped`, as in a run with `config`.
 
-    Raises DataError for data that is unfit.
+    Raises DataError for unusable data.
     """
     dataset = open_dataset(data, mode=config.mode, with_test=False)
     everything = Split(dataset, config.mode, dataset.train, dataset.validation)
@@ -78,17 +78,17 @@ def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) 
 
 
 def same_parts(found: TrainingData, started: TrainingData) -> bool:
-    """Whether these are the parts that a run was started with, perhaps by a version without `seen`."""
+    """Whether these are the parts that a run was started with, possibly by a version without `seen`."""
     return found.model_copy(update={"seen": started.seen}) == started and started.seen in (None, found.seen)
 
 
 def parts_text(split: Split, rate: float) -> str:
-    """How the parts are divided, and what the number held out means for a false-reject rate of `rate`."""
+    """Describe the split, and what the number of held-out parts means for a false-reject rate of `rate`."""
     held_out, needed = len(split.holdout), math.ceil(1 / rate) - 1
     text = f"parts: {len(split.train)} to train on, {held_out} held out for the threshold"
     if held_out >= needed:
         return text
-    # The threshold is their largest score then: the split-conformal bound of that.
+    # The threshold is then their largest score, with its split-conformal bound.
     return (
         f"{text}; {needed} would be needed for a false-reject rate of {100 * rate:.3g} %, with {held_out} "
         f"expect about {100 / (held_out + 1):.3g} %"

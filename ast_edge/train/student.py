@@ -11,7 +11,7 @@ from ast_edge.train.teacher import CONDITION_CHANNELS, positional_encoding
 
 
 class ResidualBlock(nn.Module):
-    """Twice convolution, batch norm, LeakyReLU; then the block's input is added and nothing follows."""
+    """Twice convolution, batch norm, LeakyReLU; then the block's input is added, without activation."""
 
     def __init__(self, width: int, leaky_slope: float) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
 
 
 class Student(nn.Module):
-    """Features [N,C,h,w] -> prediction of z [N,C,h,w]; the condition comes before the features."""
+    """Features [N,C,h,w] -> prediction of z [N,C,h,w]; the condition is concatenated before the features."""
 
     condition: Tensor
 
@@ -44,7 +44,7 @@ class Student(nn.Module):
         self.conv_out = nn.Conv2d(config.width, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict z; linear output."""
+        """Predict z; the output layer is linear."""
         condition = self.condition.expand(x.shape[0], -1, -1, -1)
         y = F.leaky_relu(self.conv_in(torch.cat((condition, x), dim=1)), self.leaky_slope)
         out: Tensor = self.conv_out(self.blocks(y))

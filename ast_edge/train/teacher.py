@@ -1,7 +1,7 @@
 """The teacher: a conditional normalising flow, built with FrEIA (paper, "Teacher").
 
 A block is a fixed permutation of the channels followed by one two-sided affine coupling. The flow maps
-features x [N,C,h,w] to z of the same shape and gives log |det dz/dx| per pixel, [N,h,w]: the sum of the
+features x [N,C,h,w] to z of the same shape and returns log |det dz/dx| per pixel, [N,h,w]: the sum of the
 log-scales over channels, whose sum over pixels is the log-determinant of the whole map.
 """
 
@@ -21,13 +21,13 @@ from ast_edge.train.config import TeacherConfig
 
 CONDITION_CHANNELS = 32
 OUTPUT_LIMIT = 1e6  # the published code clamps each block's output; the log-determinant ignores it
-ATAN_SCALE = 0.636  # about 2/pi: brings atan to (-1, 1)
+ATAN_SCALE = 0.636  # about 2/pi: scales atan to (-1, 1)
 
 
 def positional_encoding(size: int, channels: int = CONDITION_CHANNELS) -> Tensor:
-    """Sines and cosines of column (first half) and row (second half): float32 [channels,size,size].
+    """Return sines and cosines of column (first half) and row (second half): float32 [channels,size,size].
 
-    Both networks get it as a condition (paper, "Teacher"; after Vaswani et al. 2017).
+    A condition of both networks (paper, "Teacher"; after Vaswani et al. 2017).
     """
     half = channels // 2
     omega = torch.exp(torch.arange(0, half, 2, dtype=torch.float64) * (-math.log(10000.0) / half))
@@ -39,7 +39,7 @@ def positional_encoding(size: int, channels: int = CONDITION_CHANNELS) -> Tensor
 
 
 class Subnet(nn.Module):
-    """Convolution, ReLU, convolution, times one learned scalar that starts at zero."""
+    """Convolution, ReLU, convolution, times one learned scalar initialised to zero."""
 
     def __init__(self, channels_in: int, channels_out: int, *, hidden: int, kernel: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Subnet(nn.Module):
 
 
 class PixelGlowCoupling(GLOWCouplingBlock):  # type: ignore[misc]  # FrEIA carries no types
-    """FrEIA's GLOW coupling with the authors' soft clamp and the log-determinant kept per pixel."""
+    """FrEIA's GLOW coupling with the authors' soft clamp and a log-determinant per pixel."""
 
     def __init__(self, dims_in: Any, dims_c: Any, *, hidden: int, kernel: int, clamp: float) -> None:
         def subnet(channels_in: int, channels_out: int) -> Subnet:
@@ -82,7 +82,7 @@ class PixelGlowCoupling(GLOWCouplingBlock):  # type: ignore[misc]  # FrEIA carri
         return self._affine(x2, self.subnet1(u1), inverse=rev)
 
     def _affine(self, x: Tensor, coefficients: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        # Under autocast too these are of gamma's precision: only the subnet's convolutions lose any.
+        # Also under autocast these have gamma's precision: only the subnet's convolutions lose any.
         s, t = coefficients.chunk(2, dim=1)
         log_scale = self.clamp * self.f_clamp(s)
         log_det = log_scale.sum(dim=1)
@@ -102,12 +102,12 @@ class Teacher(nn.Module):
         self.flow = _build_flow(channels, size, config)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features to latent space."""
+        """Map features to latent space."""
         z, log_det = self.flow(x, c=[self._condition(x)])
         return z, log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent space to features; log_det of the inverse map."""
+        """Map latent space to features; log_det of the inverse map."""
         x, log_det = self.flow(z, c=[self._condition(z)], rev=True)
         return x, log_det
 
@@ -118,7 +118,7 @@ class Teacher(nn.Module):
 def _build_flow(channels: int, size: int, config: TeacherConfig) -> SequenceINN:
     condition_shape = (CONDITION_CHANNELS, size, size)
     flow = SequenceINN(channels, size, size)
-    numpy_state = np.random.get_state()  # FrEIA seeds the global generator; put it back
+    numpy_state = np.random.get_state()  # FrEIA seeds the global generator; restore its state
     for index, kernel in enumerate(config.kernels):
         flow.append(PermuteRandom, seed=index)
         flow.append(

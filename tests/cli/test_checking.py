@@ -40,7 +40,7 @@ def test_all_bad_pictures_are_named_and_nothing_is_left(cli: Cli, good: Path, tm
     assert said.startswith("3 of 24 good parts cannot be used: ")
     for name in ("003.png: the picture is damaged", "007.png: the file is empty", "011.png: all its pixels"):
         assert f"{good / name}" in said
-    assert said.endswith("leave them out with --skip-bad.")
+    assert said.endswith("skip them with --skip-bad.")
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "cache").exists()
 
@@ -51,7 +51,7 @@ def test_bad_pictures_can_be_left_out_and_are_recorded(cli: Cli, good: Path, tmp
     run = Run(tmp_path / "run")
     done = cli("train", good, "-o", run.path, *OPTIONS, "--skip-bad")
     assert done.code == 0, done.err
-    assert "2 good parts that cannot be used are left out" in done.err
+    assert "2 unusable good parts are skipped" in done.err
     about = run.config()
     assert set(about.skipped) == {"003.png", "007.png"}
     assert "is not a PNG" in about.skipped["003.png"]
@@ -72,7 +72,7 @@ def test_pictures_of_several_sizes_are_refused(cli: Cli, good: Path, tmp_path: P
     said = refusal(cli, 1, *words)
     assert said == (
         f"the pictures have 2 sizes in pixels: 22 of 64x64 (as {good / '000.png'}), 2 of 80x64 (as "
-        f"{good / '004.png'}); a line's camera gives one: take the others out, or train on all of them with "
+        f"{good / '004.png'}); a camera has one: remove the others, or train on all of them with "
         "--mixed-sizes."
     )
     assert not (tmp_path / "run").exists()
@@ -84,7 +84,7 @@ def test_a_folder_in_which_some_pictures_ask_to_be_turned(cli: Cli, good: Path, 
     done = cli("train", good, "-o", tmp_path / "run", *OPTIONS)
     assert done.code == 0
     (said,) = (line for line in done.err.splitlines() if "EXIF" in line)
-    assert said.startswith("1 of 24 pictures ask to be turned (EXIF orientation, as ")
+    assert said.startswith("1 of 24 pictures are marked as rotated (EXIF orientation, such as ")
     assert "002.png" in said
     for path in good.iterdir():
         turn(path, 3)

@@ -124,8 +124,8 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
     [
         ("--image-size 100", "image_size 100 is not a multiple of the backbone's stride, 16"),
         ("--image-size 0", "--image-size"),
-        ("--backbone resnet18", "--backbone resnet18: say which stages, as in resnet18:2,3"),
-        ("--backbone resnet18:", "say which stages"),
+        ("--backbone resnet18", "--backbone resnet18: name the stages, as in resnet18:2,3"),
+        ("--backbone resnet18:", "name the stages"),
         ("--backbone resnet18:a", "--backbone resnet18:a: expected 1 to 5 whole numbers"),
         ("--backbone resnet18:0,1,2,3,4,5", "expected 1 to 5 whole numbers"),
         ("--backbone resnet18:2,9", "backbone resnet18:2,9: timm cannot build it"),
@@ -136,7 +136,7 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         # Its stride of 32 tells that the paper's backbone was understood, in both spellings.
         ("--backbone tf_efficientnet_b5.aa_in1k --image-size 80", "stride, 32"),
         ("--backbone tf_efficientnet_b5.aa_in1k:blocks5 --image-size 80", "stride, 32"),
-        ("--crop 1,2,3", "--crop 1,2,3: expected 4 whole numbers with commas between them"),
+        ("--crop 1,2,3", "--crop 1,2,3: expected 4 whole numbers separated by commas"),
         ("--crop a", "--crop a: expected 4 whole numbers"),
         ("--crop 0,0,0,10", "crop.width: must be greater than 0 (given: 0)"),
         ("--crop=-1,0,10,10", "crop.x: must be at least 0 (given: -1)"),
@@ -163,7 +163,7 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
         ("--set mode=depth", "there is no setting 'mode'"),
         ("--set student.width=wide", "student.width: must be a whole number"),
         ("--set student.width=0", "student.width: must be greater than 0 (given: 0)"),
-        ("--set teacher.kernels=[2]", "a kernel has an odd size"),
+        ("--set teacher.kernels=[2]", "the size of a kernel must be odd"),
         ("--workers -1", "--workers"),
         ("--no-such-option", "--no-such-option"),
     ],
@@ -287,7 +287,7 @@ def test_resume_with_other_weights(cli: Cli, product: Path, rgb_run: Path, tmp_p
 
 def test_resume_where_there_is_nothing(cli: Cli, product: Path, tmp_path: Path) -> None:
     said = refusal(cli, 1, "train", product, "-o", tmp_path / "run", "--resume", "--mode", "depth")
-    assert "holds no run to resume; start one without --resume" in said
+    assert "contains no run to resume; start one without --resume" in said
 
 
 def test_resume_with_other_data(cli: Cli, product: Path, unfinished: Path, tmp_path: Path) -> None:

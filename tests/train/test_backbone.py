@@ -413,5 +413,5 @@ def test_impossible_backbone_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_size_that_the_network_does_not_take_is_refused() -> None:
-    with pytest.raises(UsageError, match="test_resnet:2,3: does not take pictures of 100 pixels"):
+    with pytest.raises(UsageError, match="test_resnet:2,3: does not accept pictures of 100 pixels"):
         build_trunk(RESNET, 100)

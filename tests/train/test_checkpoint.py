@@ -126,5 +126,5 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"teacher\.safetensors: holds another network's weights"):
+    with pytest.raises(RunError, match=r"teacher\.safetensors: has the weights of another network"):
         load_module(network(), nn.Conv2d(2, 3, 1).state_dict(), tmp_path / "teacher.safetensors")

@@ -134,12 +134,14 @@ def test_unknown_key_or_impossible_value_is_refused_by_name(key: str, value: obj
 
 
 def test_even_neighbourhood_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^backbone\.neighbourhood: a kernel has an odd size.*given: 2"):
+    with pytest.raises(
+        UsageError, match=r"^backbone\.neighbourhood: the size of a kernel must be odd.*given: 2"
+    ):
         changed(preset("nano", "rgb"), {"backbone.neighbourhood": 2})
 
 
 def test_even_kernel_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^teacher\.kernels\.1: a kernel has an odd size.*given: 4"):
+    with pytest.raises(UsageError, match=r"^teacher\.kernels\.1: the size of a kernel must be odd.*given: 4"):
         changed(preset("nano", "rgb"), {"teacher.kernels": (3, 4)})
 
 

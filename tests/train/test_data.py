@@ -245,7 +245,7 @@ def test_a_missing_mask_is_no_reason_to_leave_a_part_out(mvtec_3d: Path, mvtec_a
 def test_defective_parts_beside_a_layout_that_has_its_own(mvtec_ad: Path, plain: Path) -> None:
     with pytest.raises(UsageError, match=r"bottle.*parts"):
         open_dataset(mvtec_ad, mode="rgb", defective=plain)
-    with pytest.raises(UsageError, match="parts: cannot hold both"):
+    with pytest.raises(UsageError, match="parts: cannot contain both"):
         open_dataset(plain, mode="rgb", defective=plain / ".." / "parts")
 
 

@@ -263,7 +263,7 @@ def test_a_bad_picture_is_named_and_nothing_is_counted_beyond_it(
 def test_a_part_that_does_not_stand_out_is_named(product: Path) -> None:
     config = config_for("depth", foreground_min_m=0.5)
     sample = open_dataset(product, mode="depth").train[0]
-    with pytest.raises(DataError, match=r"000\.tiff: no part stands out from its background"):
+    with pytest.raises(DataError, match=r"000\.tiff: no part stands out from the background"):
         network_inputs(sample, "depth", config.preprocessing)
 
 

@@ -162,7 +162,7 @@ def test_shrunk_view_is_the_picture_averaged_down() -> None:
 @pytest.mark.parametrize(
     ("memory", "message"),
     [
-        ({"stages": (4,)}, r"a memory's stage 4 is none of test_resnet:1,2,3"),
+        ({"stages": (4,)}, r"a memory's stage 4 is not one of test_resnet:1,2,3"),
         ({"stages": ()}, r"give either stages of the network's own backbone or another backbone"),
         ({"stages": (2, 3), "shrink": 8}, r"image_size 64 is not a multiple of 128, which a memory needs"),
         ({"stages": (2, 3), "stride": 20}, r"are not multiples of one another"),
@@ -181,7 +181,7 @@ def test_a_stride_that_is_not_the_stages_is_refused() -> None:
 
 def test_mode_depth_has_no_memories() -> None:
     assert preset("balanced", "depth").memories == preset("paper", "rgb").memories == ()
-    with pytest.raises(UsageError, match="mode depth has none"):
+    with pytest.raises(UsageError, match="mode depth does not have"):
         changed(preset("balanced", "rgb"), {"mode": "depth"})
 
 

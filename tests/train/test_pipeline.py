@@ -273,7 +273,7 @@ def test_runs_that_hold_out_others_do_not_read_each_others_features(
 
 
 def test_resume_without_a_run(product: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"run: holds no run to resume"):
+    with pytest.raises(RunError, match=r"run: contains no run to resume"):
         resume(Run(tmp_path / "run"), product)
 
 

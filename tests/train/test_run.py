@@ -219,7 +219,7 @@ def test_missing_or_truncated_weights_are_refused_by_name(copied: Run, name: str
 
 def test_weights_of_another_run_are_refused(copied: Run, runs: dict[Mode, Path]) -> None:
     shutil.copy(runs["depth"] / "weights.safetensors", copied.weights)
-    with pytest.raises(RunError, match=r"weights\.safetensors: holds another network's weights"):
+    with pytest.raises(RunError, match=r"weights\.safetensors: has the weights of another network"):
         copied.load_network()
 
 
