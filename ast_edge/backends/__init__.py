@@ -6,24 +6,32 @@ from pathlib import Path
 from typing import Literal
 
 from ast_edge.backends.base import Backend
+from ast_edge.backends.first_proof import prove_first
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.cuda.device import missing_for_tensorrt
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
 from ast_edge.model.onnx_file import ModelFile
+from ast_edge.trt import flavours
 
 BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
 
 
 def open_backend(
-    path: Path, *, threads: int | None = None, backend: BackendName | None = None
+    path: Path,
+    *,
+    threads: int | None = None,
+    backend: BackendName | None = None,
+    unproven: bool = False,
 ) -> tuple[AnyModel, Backend]:
     """Check the model or engine at `path`, and open the engine that runs it.
 
-    A model runs on ONNX Runtime unless `backend` says OpenVINO, an engine on TensorRT. Raises BackendError
-    when the engine is missing, does not fit this machine or fails, ModelError when a file is refused,
-    UsageError for `threads` of an engine that has none, or a backend that does not run such a file.
+    A model runs on ONNX Runtime unless `backend` says OpenVINO, an engine on the library that built it. An
+    engine of TensorRT for RTX is proven first, where this machine has not done so yet (see
+    `ast_edge.backends.first_proof`); `unproven` leaves that to the caller. Raises BackendError when the
+    engine is missing, does not fit this machine or fails, ModelError when a file is refused, UsageError for
+    `threads` of an engine that has none, or a backend that does not run such a file.
     """
     model = read_any(path)
     if not isinstance(model, EngineFile):
@@ -34,11 +42,18 @@ def open_backend(
         )
     if threads is not None:
         raise UsageError(f"{path}: an engine runs on the GPU; leave out the number of threads.")
-    if missing := missing_for_tensorrt():
-        raise BackendError(f"{path}: TensorRT engines do not run on this machine: {' and '.join(missing)}.")
+    flavour = flavours.TENSORRT if model.info.rtx is None else flavours.RTX
+    if missing := missing_for_tensorrt(flavour.module):
+        raise BackendError(
+            f"{path}: engines of {flavour.title} do not run on this machine: {' and '.join(missing)}."
+        )
+    flavours.use(flavour)
     from ast_edge.backends.tensorrt import TensorRtBackend  # noqa: PLC0415 (imports TensorRT)
 
-    return model, TensorRtBackend(model)
+    opened = TensorRtBackend(model)
+    if model.info.rtx is not None and not unproven:
+        prove_first(model, opened)
+    return model, opened
 
 
 def _on_cpu(model: ModelFile, threads: int | None, backend: BackendName | None) -> Backend:

@@ -35,6 +35,7 @@ from ast_edge.model.engine_file import (
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, read_model_file
 from ast_edge.model.references import load_references
+from ast_edge.trt import flavours
 from ast_edge.version import VERSION
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def build_engine(model: Path, output: Path | None = None, options: Options | Non
     fails, ParityError when the engine does not reproduce the reference vectors. Then no engine is left.
     """
     options = options or Options()
-    target = _engine_path(model, output)
+    target = engine_path(model, output)
     file = read_model_file(model)
     if missing := missing_for_tensorrt():
         raise BackendError(
@@ -89,10 +90,8 @@ def build_engine(model: Path, output: Path | None = None, options: Options | Non
         )
     device = find_device()
     source = in_precision(file, options.precision, options.say)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise UsageError(f"{target.parent}: the folder cannot be made ({reason(exc)}).") from exc
+    make_folder(target.parent)
+    flavours.use(flavours.TENSORRT)
     return _Builder(source, target, device, options).build()
 
 
@@ -136,13 +135,22 @@ def _beside(path: Path, precision: Precision) -> Path:
     return path.with_name(f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx")
 
 
-def _engine_path(model: Path, output: Path | None) -> Path:
+def engine_path(model: Path, output: Path | None) -> Path:
+    """Where the engine goes. Raises UsageError for another suffix than `.engine`, or a folder."""
     target = model.with_suffix(".engine") if output is None else output
     if target.suffix != ".engine":
         raise UsageError(f"{target}: an engine file ends in .engine; give another path with -o.")
     if target.is_dir():
         raise UsageError(f"{target}: this is a folder; give the path of the engine file with -o.")
     return target
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that an engine goes to. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{folder}: the folder cannot be made ({reason(exc)}).") from exc
 
 
 def workspace_mib(free_bytes: int, asked: int | None) -> int:

@@ -58,19 +58,25 @@ class TensorRtBackend(FrameBackend):
     the plan does not fit this machine or TensorRT refuses it.
     """
 
+    _key: str | None
+
     def __init__(self, engine: EngineFile, *, device: int = 0, graph: bool = True) -> None:
         facts = find_device(device)
         if reason := why_unfit(engine.info, this_machine(facts)):
-            command = build_command(engine.path, engine.info.source)
-            raise BackendError(f"{engine.path}: {reason}; build it on this machine: {command}.")
+            command = build_command(engine.path, engine.info)
+            where = "on this machine" if engine.info.rtx is None else "again"
+            raise BackendError(f"{engine.path}: {reason}; build it {where}: {command}.")
         kernels = _kernels(engine, facts)
         plan = memoryview(engine.plan)
+        version = "".join(c if c.isalnum() else "-" for c in trt.__version__)
+        self._key = f"{engine.info.plan.sha256[:24]}-{facts.architecture}-{version}"
         self._open(plan, engine.manifest, engine.info.build, facts, kernels, graph=graph)
 
     @classmethod
     def of_plan(cls, plan: memoryview, manifest: Manifest, build: Build, device: Device) -> TensorRtBackend:
         """A plan in memory that was built on this machine a moment ago, to be proven."""
         backend = cls.__new__(cls)
+        backend._key = None
         backend._open(plan, manifest, build, device, b"", graph=False)
         return backend
 
@@ -78,6 +84,11 @@ class TensorRtBackend(FrameBackend):
     def name(self) -> str:  # type: ignore[override]  # a constant of most engines
         """With its version and where it runs."""
         return f"{flavours.in_use().title} {trt.__version__} on {self._device.name}"
+
+    @property
+    def machine(self) -> BuiltFor:
+        """The GPU, the driver and the library that it runs on."""
+        return this_machine(self._device)
 
     @property
     def least_batch(self) -> int:
@@ -160,14 +171,16 @@ class TensorRtBackend(FrameBackend):
             raise
 
     def _load(self, plan: memoryview, build: Build, wiring: Wiring) -> None:
-        self._engine = Engine(plan, build, (*self.inputs, *self.outputs), Log())
+        self._engine = Engine(plan, build, (*self.inputs, *self.outputs), Log(), key=self._key)
         for _ in range(self.in_flight):
             execution = self._engine.execution()
             shapes = self._shapes(self._batch.least)
-            slot = Slot(wiring, partial(execution.bind, shapes=shapes), execution.enqueue)
+            bind = partial(execution.bind, shapes=shapes)
+            slot = Slot(wiring, bind, execution.enqueue, execution.capturable)
             self._slots.append((slot, execution))
             self._free.put(slot)
             self._warm_up(slot)
+        self._engine.keep_kernels()
 
     def _warm_up(self, slot: Slot) -> None:
         """Run the network on zeros until its time has settled: clocks rise, kernels are loaded."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ast_edge.backends import engine_build
+from ast_edge.backends import engine_build, rtx_build
 from ast_edge.backends.engine_build import Options
 from ast_edge.cli.reporting import table
 from ast_edge.errors import UsageError
-from ast_edge.model.engine_file import Batch, EngineFile, sidecar_path
+from ast_edge.model.engine_file import Batch, BuiltFor, BuiltForRtx, EngineFile, sidecar_path
 
 
 def parse_batch(text: str) -> Batch:
@@ -28,8 +28,13 @@ def parse_batch(text: str) -> Batch:
     return Batch(least=least, usual=usual, most=most)
 
 
-def shown_build(model: Path, output: Path | None, options: Options) -> EngineFile:
-    """Build with a bar for each of TensorRT's phases on a terminal; an interrupt stops TensorRT too."""
+def shown_build(
+    model: Path, output: Path | None, options: Options, gpus: tuple[str, ...] | None = None
+) -> EngineFile:
+    """Build, for RTX where there are `gpus`; an interrupt stops the library too.
+
+    On a terminal there is a bar for each phase.
+    """
     stopped = False
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -43,7 +48,10 @@ def shown_build(model: Path, output: Path | None, options: Options) -> EngineFil
             return not stopped
 
         try:
-            return engine_build.build_engine(model, output, replace(options, tell=tell))
+            told = replace(options, tell=tell)
+            if gpus is not None:
+                return rtx_build.build_rtx_engine(model, output, told, gpus)
+            return engine_build.build_engine(model, output, told)
         except KeyboardInterrupt:
             stopped = True
             raise
@@ -52,7 +60,7 @@ def shown_build(model: Path, output: Path | None, options: Options) -> EngineFil
 def built_text(engine: EngineFile) -> str:
     """What was built, for which machine, and how well it was proven."""
     info = engine.info
-    build, machine, proven = info.build, info.built_for, info.proven
+    build, proven = info.build, info.proven
     batch = build.batch
     sizes = (
         f"{batch.least}" if batch.size != -1 else f"{batch.least} to {batch.most}, fastest at {batch.usual}"
@@ -60,14 +68,18 @@ def built_text(engine: EngineFile) -> str:
     rows = [
         ("engine", f"{engine.path} ({engine.size / 1e6:.1f} MB), {sidecar_path(engine.path).name}"),
         ("model", f"{info.source} ({engine.manifest.model_id}, {build.precision})"),
-        ("for", f"{machine.gpu} ({machine.compute_capability}), TensorRT {machine.tensorrt}"),
+        ("for", _machine(info.built_for)),
         ("batch", sizes),
         *(
             (("DLA", f"core {build.dla_core}, {build.dla_fallback_layers} layers on the GPU"),)
             * (build.dla_core is not None)
         ),
     ]
-    if proven is None:
+    if info.rtx is not None:
+        rows.append(
+            ("proof", "pending: the machine that opens it first, or `ast-edge verify` there, proves it")
+        )
+    elif proven is None:
         rows.append(("proof", "left out (--no-verify); prove it with `ast-edge verify`"))
     else:
         rows += [
@@ -77,6 +89,13 @@ def built_text(engine: EngineFile) -> str:
             ("result", "the engine reproduces the model"),
         ]
     return table(rows)
+
+
+def _machine(built: BuiltFor | BuiltForRtx) -> str:
+    if isinstance(built, BuiltForRtx):
+        capabilities = ", ".join(built.compute_capabilities)
+        return f"GPUs of compute capability {capabilities}, TensorRT for RTX {built.tensorrt_rtx}"
+    return f"{built.gpu} ({built.compute_capability}), TensorRT {built.tensorrt}"
 
 
 def built_json(engine: EngineFile) -> str:

@@ -141,17 +141,21 @@ def calibrate(
 def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOption = False) -> None:
     """Prove that this machine's engine reproduces the scores of training.
 
-    Runs the model's reference vectors through the engine and compares scores, maps and verdicts.
+    Runs the model's reference vectors through the engine and compares scores, maps and verdicts. The
+    proof of an engine for RTX is written beside it, so that services without write access can open it.
     """
     from ast_edge.backends import open_backend
+    from ast_edge.backends.first_proof import record_where_pending
     from ast_edge.backends.proof import SCORE_TOLERANCE, prove
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
     from ast_edge.model.references import load_references
 
-    file, engine = open_backend(model, backend=backend)
+    file, engine = open_backend(model, backend=backend, unproven=True)
     with engine:
         references, source = load_references(file)
         parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
+        if parity.ok:
+            record_where_pending(file, engine, parity)
     echo((parity_json if as_json else parity_text)(file, engine.name, source, parity))
     if not parity.ok:
         raise failed_parity(file, engine.name, parity)
@@ -183,6 +187,17 @@ def build_engine(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Engine file [beside the model]."),
+    ] = None,
+    library: Annotated[
+        Literal["tensorrt", "rtx"],
+        typer.Option("--for", help="TensorRT, for this GPU; or TensorRT for RTX, for other machines."),
+    ] = "tensorrt",
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|SM|all",
+            help="GPUs to build for with --for rtx: rtx-4060, sm89, all [all since Ampere].",
+        ),
     ] = None,
     precision: Annotated[
         Literal["fp16", "fp32", "int8"], typer.Option(help="Of trunk and student; the rest is FP32.")
@@ -225,12 +240,16 @@ def build_engine(
 ) -> None:
     """Build a TensorRT engine on the device that will run it, and prove it on the reference vectors.
 
+    With --for rtx, build on any machine for desktop GPUs, from Turing (RTX 20) to Blackwell (RTX 50); no GPU
+    is needed. The machine that opens model.rtx.engine first proves it.
+
     FP16 is built from model.fp16.onnx beside the model, which is written first if it is not there and the
     package onnx is. An engine that does not give the model's scores is not written. It runs on this GPU with
     this TensorRT; build it again after an update of either.
     """
     from ast_edge.backends.engine_build import Options
     from ast_edge.cli.building import built_json, built_text, parse_batch, shown_build
+    from ast_edge.trt.gpus import parse_gpus
 
     options = Options(
         precision=precision,
@@ -245,5 +264,8 @@ def build_engine(
         report=report,
         say=lambda text: echo(text, err=True),
     )
-    engine = shown_build(model, output, options)
+    if gpu is not None and library != "rtx":
+        raise UsageError("--gpu is for --for rtx; TensorRT builds for the GPU of this machine: leave it out.")
+    gpus = None if library == "tensorrt" else parse_gpus(gpu or "all")
+    engine = shown_build(model, output, options, gpus)
     echo((built_json if as_json else built_text)(engine))

@@ -270,8 +270,8 @@ def export(
     INT8 ranges come from the run's good parts. INT8 is written if it rejects as many held-out good parts as
     FP32 and, if labelled parts exist, its AUROC is within 0.3 points; layers that prevent this stay in FP32.
 
-    With --check-tensorrt (package extra rtx), TensorRT for RTX builds each graph for all GPUs that it supports;
-    layer types are printed, and nothing is written if it refuses a graph.
+    With --check-tensorrt (package extra rtx), TensorRT for RTX builds each graph for all GPUs that it
+    supports; layer types are printed, and nothing is written if it refuses a graph.
     """
     _need_training()
     from ast_edge.cli.reporting import export_text

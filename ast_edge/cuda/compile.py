@@ -1,4 +1,4 @@
-"""The kernels as machine code for one GPU: compiled by nvcc, and kept by the digest of their source."""
+"""The kernels as machine code for one GPU: compiled by nvcc or NVRTC, kept by the digest of their source."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ast_edge.cuda.nvrtc import compile_cubin, find_nvrtc
 from ast_edge.cuda.plan import SOURCE, SOURCES
 from ast_edge.errors import BackendError
 from ast_edge.files import cache_root, write_bytes
@@ -33,7 +34,7 @@ def find_nvcc() -> Path | None:
 def compiled_kernels(architecture: str) -> bytes:
     """The kernels for `architecture` ("sm_87") from the cache, or compiled and kept there.
 
-    Raises BackendError when they must be compiled and nvcc is missing or fails.
+    Raises BackendError when they must be compiled and the compiler is missing or fails.
     """
     cached = cache_root() / "kernels" / f"{source_sha256()[:24]}-{architecture}.cubin"
     if cached.exists():
@@ -44,12 +45,17 @@ def compiled_kernels(architecture: str) -> bytes:
 
 
 def compile_kernels(architecture: str) -> bytes:
-    """Run nvcc. Raises BackendError when it is missing or fails."""
+    """Run nvcc, or NVRTC where there is none. Raises BackendError when both are missing or one fails."""
     nvcc = find_nvcc()
+    if nvcc is None and (library := find_nvrtc()):
+        headers = {path.name: path.read_text(encoding="utf-8") for path in SOURCES if path != SOURCE}
+        options = (f"--gpu-architecture={architecture}", "--fmad=false", "--std=c++14")
+        return compile_cubin(library, SOURCE.read_text(encoding="utf-8"), headers, options)
     if nvcc is None:
         raise BackendError(
-            "the kernels that prepare frames on the GPU must be compiled, and nvcc is not on this machine: "
-            "on a Jetson `sudo apt install nvidia-jetpack`, on a desktop install NVIDIA's CUDA toolkit."
+            "the kernels that prepare frames on the GPU must be compiled, and this machine has neither nvcc "
+            "nor NVRTC: on a Jetson `sudo apt install nvidia-jetpack`, on a desktop "
+            "`pip install nvidia-cuda-nvrtc`."
         )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "preprocess.cubin"

@@ -37,11 +37,14 @@ class Device:
         return "sm_" + self.compute_capability.replace(".", "")
 
 
-def missing_for_tensorrt() -> tuple[str, ...]:
-    """What this machine lacks to build or run engines, in words; empty when nothing is missing."""
+def missing_for_tensorrt(module: str = "tensorrt") -> tuple[str, ...]:
+    """What this machine lacks to run engines, in words; empty when nothing is missing.
+
+    `module` is tensorrt, or tensorrt_rtx for engines of TensorRT for RTX.
+    """
     # find_spec instead of an import: it answers in microseconds and loads no library.
-    absent = importlib.util.find_spec("tensorrt") is None
-    problems = ("the Python package tensorrt is not installed",) if absent else ()
+    absent = importlib.util.find_spec(module) is None
+    problems = (f"the Python package {module.replace('_', '-')} is not installed",) if absent else ()
     return (*problems, *filter(None, (driver_problem(),)))
 
 

@@ -112,14 +112,19 @@ class Prepared:
 class Slot:
     """One part at a time: `fill` on any thread, then `start`, then `finish`, on the owner's.
 
-    `bind` says where the network's tensors lie and `enqueue` starts the network on a stream.
+    `bind` says where the network's tensors lie, `enqueue` starts the network on a stream, and `capturable`
+    says whether that may be captured in a graph.
     """
 
     def __init__(
-        self, wiring: Wiring, bind: Callable[[Mapping[str, int]], None], enqueue: Callable[[int], None]
+        self,
+        wiring: Wiring,
+        bind: Callable[[Mapping[str, int]], None],
+        enqueue: Callable[[int], None],
+        capturable: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._wiring = wiring
-        self._enqueue = enqueue
+        self._enqueue, self._capturable = enqueue, capturable
         self._prepared: OrderedDict[Layouts, Prepared] = OrderedDict()
         self._current: Prepared | None = None
         self._memory = Memory(mapped=wiring.integrated)
@@ -160,7 +165,7 @@ class Slot:
                 # Once without a graph: TensorRT settles its shapes and loads its kernels at the first run.
                 self._work(prepared, in_graph=False)
                 self._stream.wait()
-                if graph:
+                if graph and self._capturable(self._stream.handle):
                     prepared.graph = Graph(self._stream.handle, lambda: self._work(prepared, in_graph=True))
         except BaseException:
             freeing = Freeing()

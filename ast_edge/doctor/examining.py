@@ -15,7 +15,7 @@ from ast_edge.doctor import cameras, jetson, machine, software
 from ast_edge.doctor.finding import Finding
 from ast_edge.errors import reason
 
-ENGINES = ("ONNX Runtime", "TensorRT")
+ENGINES = ("ONNX Runtime", "TensorRT", "TensorRT for RTX")
 _AT_ONCE = 4
 _DYING_S = 2.0
 # The same search path as here, so that the process sees the packages that inspection would use.
@@ -38,6 +38,9 @@ PROBES = {
     "ONNX Runtime": Probe(software.look_at_onnx_runtime, 60.0),
     "GPU": Probe(software.look_at_gpu, 30.0),
     "TensorRT": Probe(software.look_at_tensorrt, 60.0),
+    "TensorRT for RTX": Probe(software.look_at_rtx, 30.0),
+    "OpenVINO": Probe(software.look_at_openvino),
+    "best engine": Probe(software.look_at_fit, 30.0),
     "OpenCV": Probe(software.look_at_opencv, 60.0),
     "Jetson": Probe(jetson.look_at_jetpack),
     "power mode": Probe(jetson.look_at_power_mode),
@@ -66,7 +69,7 @@ def inspection(findings: Sequence[Finding]) -> Finding:
     """Return the finding whether an engine is usable on this machine."""
     usable = [finding.what for finding in findings if finding.what in ENGINES and finding.level == "ok"]
     if usable:
-        return Finding("ok", "inspection", f"possible, by {' and '.join(usable)}")
+        return Finding("ok", "inspection", f"possible, by {', '.join(usable)}")
     fix = 'Install ONNX Runtime with `pip install "ast-edge[cpu]"` (on a Jetson: `pip install onnxruntime`).'
     return Finding("problem", "inspection", "impossible: neither ONNX Runtime nor TensorRT is usable", fix)
 

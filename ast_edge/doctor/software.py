@@ -8,14 +8,17 @@ import importlib.util
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ast_edge import __version__
-from ast_edge.cuda.device import driver_problem, find_device, missing_for_tensorrt
+from ast_edge.cuda.device import Device, driver_problem, find_device, missing_for_tensorrt
 from ast_edge.doctor.finding import Finding, size
 from ast_edge.errors import LineError
 from ast_edge.machine.jetson import is_jetson
+from ast_edge.trt import flavours
+from ast_edge.trt.gpus import takes_rtx
 
 _BUILT_IN = re.compile(r"^\s*(GStreamer|v4l/v4l2):\s*(YES|NO)\b", re.MULTILINE)
 _ON_JETSON = (
@@ -85,6 +88,63 @@ def look_at_tensorrt() -> list[Finding]:
         return [tensorrt_finding(missing, jetson=is_jetson())]
     importlib.import_module("ast_edge.backends.tensorrt")
     return [Finding("ok", "TensorRT", str(sys.modules["tensorrt"].__version__))]
+
+
+def look_at_rtx() -> list[Finding]:
+    """TensorRT for RTX, which runs engines that were built on any machine, on desktop GPUs."""
+    if missing := missing_for_tensorrt(flavours.RTX.module):
+        fix = 'Only engines built with --for rtx need it; install it with `pip install "ast-edge[rtx]"`.'
+        return [Finding("note", "TensorRT for RTX", " and ".join(missing), fix)]
+    device = find_device()
+    if not takes_rtx(device.compute_capability, integrated=device.integrated):
+        found = f"does not serve {device.name} (compute capability {device.compute_capability})"
+        return [Finding("note", "TensorRT for RTX", found, "Use TensorRT on this GPU.")]
+    return [Finding("ok", "TensorRT for RTX", version_of("tensorrt-rtx") or "installed")]
+
+
+def look_at_openvino() -> list[Finding]:
+    """OpenVINO, which runs models on the processor as ONNX Runtime does."""
+    version = version_of("openvino")
+    if version is None:
+        fix = 'Often faster than ONNX Runtime on Intel; install it with `pip install "ast-edge[openvino]"`.'
+        return [Finding("note", "OpenVINO", "not installed", fix)]
+    return [Finding("ok", "OpenVINO", version)]
+
+
+def look_at_fit() -> list[Finding]:
+    """Which engine fits this machine, and why."""
+    if driver_problem():
+        return [fit_finding(None, jetson=is_jetson(), installed=_installed())]
+    return [fit_finding(find_device(), jetson=is_jetson(), installed=_installed())]
+
+
+def _installed() -> set[str]:
+    return {extra for extra, module in _MODULES.items() if importlib.util.find_spec(module) is not None}
+
+
+_MODULES = {"cpu": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
+
+
+def fit_finding(device: Device | None, *, jetson: bool, installed: Collection[str]) -> Finding:
+    """The engine for a GPU, or for the processor where `device` is None; `installed` are our extras."""
+    if device is None:
+        if jetson:
+            return Finding("warning", "best engine", "TensorRT, but the GPU is not usable", _ON_JETSON)
+        why = "on the processor: there is no usable NVIDIA GPU; compare them with `ast-edge benchmark`"
+        return _fit(f"ONNX Runtime or OpenVINO, {why}", ("cpu", "openvino"), installed)
+    gpu = f"{device.name} (compute capability {device.compute_capability})"
+    if takes_rtx(device.compute_capability, integrated=device.integrated):
+        why = "RTX engines come ready from another machine, TensorRT's are built here"
+        return _fit(f"TensorRT for RTX or TensorRT, for {gpu}: {why}", ("rtx", "tensorrt"), installed)
+    why = "TensorRT for RTX serves neither Jetsons nor data-centre GPUs"
+    finding = _fit(f"TensorRT, for {gpu}: {why}", ("tensorrt",), installed)
+    return replace(finding, level="warning", fix=_ON_JETSON) if jetson and finding.fix else finding
+
+
+def _fit(words: str, extras: Sequence[str], installed: Collection[str]) -> Finding:
+    if set(extras) & set(installed):
+        return Finding("ok", "best engine", words)
+    return Finding("note", "best engine", words, f'Install it with `pip install "ast-edge[{extras[0]}]"`.')
 
 
 def tensorrt_finding(missing: Sequence[str], *, jetson: bool) -> Finding:

@@ -9,7 +9,9 @@ that prepare frames for it, where they were built too. What the sidecar must be:
 * `plan` and `kernels` give the size and SHA-256 of the files beside it;
 * `manifest` is the manifest of the model that the plan was built from (see `ast_edge.model.manifest`); its
   threshold is the one in force, and `ast-edge calibrate` on the engine writes a new revision there;
-* `built_for` is the GPU, the driver and the TensorRT version that the plan was built with.
+* `built_for` is the GPU, the driver and the TensorRT version that the plan was built with; for a plan of
+  TensorRT for RTX, which is built on any machine, its version, the compute capabilities that it serves, and
+  `proof`, which is "pending" (see `ast_edge.model.engine_proof`).
 
 A plan holds machine code, so it is handed to TensorRT only after all of this was checked, and the bytes that
 were checked are those that TensorRT gets. The digests find damage and mix-ups; they are not a signature: load
@@ -48,6 +50,7 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+Capability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
 
 
 class _Strict(BaseModel):
@@ -76,6 +79,14 @@ class BuiltFor(_Strict):
     driver: str
     tensorrt: str
     integrated: bool
+
+
+class BuiltForRtx(_Strict):
+    """The GPUs that a plan of TensorRT for RTX serves, as ("8.6", "8.9"), wherever it was built."""
+
+    tensorrt_rtx: str
+    compute_capabilities: Annotated[tuple[Capability, ...], Field(min_length=1)]
+    proof: Literal["pending"] = "pending"
 
 
 class Batch(_Strict):
@@ -114,18 +125,23 @@ class Proven(_Strict):
 
 
 class EngineInfo(_Strict):
-    """The sidecar. `proven` is None for an engine built with --no-verify."""
+    """The sidecar. `proven` is None for an engine built with --no-verify, and for TensorRT for RTX."""
 
     format_version: Literal[1, 2] = 2  # of the file that it was read from
     source: FileName  # of the ONNX file
     manifest: Manifest
     plan: Content
     kernels: Kernels | None
-    built_for: BuiltFor
+    built_for: BuiltFor | BuiltForRtx
     build: Build
     proven: Proven | None
     built: str
     ast_edge: str
+
+    @property
+    def rtx(self) -> BuiltForRtx | None:
+        """What is special about an engine of TensorRT for RTX; None for one of TensorRT."""
+        return self.built_for if isinstance(self.built_for, BuiltForRtx) else None
 
     def to_json(self) -> str:
         """The sealed JSON text."""
@@ -184,9 +200,10 @@ def kernels_path(engine: Path) -> Path:
     return engine.with_name(engine.name + ".cubin")
 
 
-def build_command(engine: Path, source: str) -> str:
+def build_command(engine: Path, info: EngineInfo) -> str:
     """The command that builds `engine` again."""
-    return f"`ast-edge build-engine {engine.with_name(source)} -o {engine}`"
+    kind = "" if info.rtx is None else " --for rtx"
+    return f"`ast-edge build-engine {engine.with_name(info.source)} -o {engine}{kind}`"
 
 
 def read_engine_file(path: Path) -> EngineFile:
@@ -196,7 +213,7 @@ def read_engine_file(path: Path) -> EngineFile:
     of a newer ast-edge or of another build, or when the ONNX file beside it was exported again since.
     """
     info = _read_sidecar(path)
-    command = build_command(path, info.source)
+    command = build_command(path, info)
     plan = _checked_content(path, info.plan, "the plan", command)
     kernels = None
     if info.kernels is not None:
@@ -251,8 +268,15 @@ def why_unfit(info: EngineInfo, machine: BuiltFor) -> str | None:
 
     TensorRT: the same version, or the same and later ones for a version-compatible plan. GPU: the same name
     and compute capability, or any from Ampere on for a hardware-compatible plan (TensorRT's own rule).
+    TensorRT for RTX: the same version, and a GPU that the plan serves.
     """
-    built, build = info.built_for, info.build
+    built = info.built_for
+    if isinstance(built, BuiltForRtx):
+        return _why_unfit_rtx(built, machine)
+    return _why_unfit(built, info.build, machine)
+
+
+def _why_unfit(built: BuiltFor, build: Build, machine: BuiltFor) -> str | None:
     if build.version_compatible:
         if version_tuple(machine.tensorrt)[:2] < version_tuple(built.tensorrt)[:2]:
             return (
@@ -268,6 +292,17 @@ def why_unfit(info: EngineInfo, machine: BuiltFor) -> str | None:
         return (
             f"it was built for {built.gpu} ({built.compute_capability}), this machine has {machine.gpu} "
             f"({machine.compute_capability})"
+        )
+    return None
+
+
+def _why_unfit_rtx(built: BuiltForRtx, machine: BuiltFor) -> str | None:
+    if machine.tensorrt != built.tensorrt_rtx:
+        return f"it was built with TensorRT for RTX {built.tensorrt_rtx}, this machine has {machine.tensorrt}"
+    if machine.compute_capability not in built.compute_capabilities:
+        return (
+            f"it was built for GPUs of compute capability {', '.join(built.compute_capabilities)}, this "
+            f"machine has {machine.gpu} ({machine.compute_capability})"
         )
     return None
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ast_edge.errors import BackendError, UsageError
+from ast_edge.trt.kept_kernels import keep, read_kept
 
 if TYPE_CHECKING:
     import tensorrt as trt
-
-    from ast_edge.trt.build import Request
 
 
 class Lack(NamedTuple):
@@ -112,11 +111,12 @@ def library() -> Any:
     return tensorrt
 
 
-def refuse_lacking(request: Request) -> None:
-    """Raise UsageError for an option of `request` that the library in use does not have."""
+def refuse_lacking(request: object) -> None:
+    """Raise UsageError for an attribute of `request` that the library in use has no option for."""
     flavour = in_use()
     for name, lack in flavour.lacks.items():
-        if getattr(request, name):
+        value = getattr(request, name, None)
+        if not (value is None or value is False or value == ()):  # 0 is a level, and the first DLA
             raise UsageError(f"{lack.option}: {flavour.title} has no such option: {lack.advice}.")
 
 
@@ -126,6 +126,61 @@ def node_of(error: trt.ParserError) -> str:
         told: Any = error
         return f"{told.node_name()} ({told.node_operator()})" if told.node_operator() else "of the graph"
     return str(error.node())
+
+
+class Contexts:
+    """Makes the execution contexts of an engine, and keeps what is compiled for them between starts.
+
+    TensorRT compiles when it builds. TensorRT for RTX does it when a context is made or first run: `key`
+    names the file that keeps it, None keeps nothing.
+    """
+
+    def __init__(self, engine: Any, key: str | None) -> None:
+        self._engine, self._key = engine, key
+        self._config: Any = None
+        self._cache: Any = None
+        self._kept = b""
+        if in_use() is RTX:
+            self._prepare()
+
+    def make(self) -> Any:
+        """A context, or None with the reason in the log."""
+        if self._config is None:
+            return self._engine.create_execution_context()
+        return self._engine.create_execution_context(self._config)
+
+    def keep(self) -> None:
+        """Write down what was compiled so far, where it is more than before."""
+        if self._cache is None or self._key is None:
+            return
+        serialized = self._cache.serialize()
+        content = b"" if serialized is None else bytes(memoryview(serialized))
+        if content and content != self._kept:
+            keep(self._key, content)
+            self._kept = content
+
+    def close(self) -> None:
+        """Forget settings and cache, before the engine goes."""
+        self._config = self._cache = self._engine = None
+
+    def _prepare(self) -> None:
+        config = self._engine.create_runtime_config()
+        cache = None if config is None else config.create_runtime_cache()
+        if cache is None:
+            raise BackendError(f"{in_use().title} did not make the runtime's settings; is there memory left?")
+        if self._key is not None and (kept := read_kept(self._key)) and cache.deserialize(kept):
+            self._kept = kept  # refused where the driver changed: then it is compiled anew
+        # All kernels before the first part: none is compiled while parts are on their way.
+        strategy = library().DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = strategy.EAGER
+        if not config.set_runtime_cache(cache):
+            raise BackendError(f"{in_use().title} refused its runtime cache; update tensorrt-rtx.")
+        self._config, self._cache = config, cache
+
+
+def capturable(context: Any, stream: int) -> bool:
+    """Whether a run of `context` on the stream may be captured in a CUDA graph."""
+    return in_use() is not RTX or bool(context.is_stream_capturable(stream))
 
 
 def set_capabilities(config: Any, capabilities: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ _NAMES = (
         "7.5",
     ),
 )
-_SM = re.compile(r"(?:sm_?|)(\d{1,2})\.?(\d)")
+_SM = re.compile(r"(?:sm[-_]?|)(\d{1,2})\.?(\d)")
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:

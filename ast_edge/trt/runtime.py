@@ -27,10 +27,19 @@ _DTYPES: dict[trt.DataType, Literal["uint8", "float32"]] = {
 class Engine:
     """A deserialised plan with its execution contexts; `close()` frees them in the order TensorRT wants.
 
-    Raises BackendError when TensorRT refuses the plan or the plan has other tensors than `specs`.
+    `key` names what TensorRT for RTX keeps of it between starts (see `flavours.Contexts`). Raises
+    BackendError when TensorRT refuses the plan or the plan has other tensors than `specs`.
     """
 
-    def __init__(self, plan: memoryview, build: Build, specs: tuple[TensorSpec, ...], log: Log) -> None:
+    def __init__(
+        self,
+        plan: memoryview,
+        build: Build,
+        specs: tuple[TensorSpec, ...],
+        log: Log,
+        *,
+        key: str | None = None,
+    ) -> None:
         self._log = log
         self._contexts: list[Execution] = []
         # With a driver that it refuses, TensorRT 8 ends the process that makes a runtime, but not a builder.
@@ -48,15 +57,20 @@ class Engine:
                     f"the plan has other tensors than its model says: expected {spec}, found "
                     f"{found.get(spec.name)}; build the engine again."
                 )
+        self._making = flavours.Contexts(self._engine, key)
 
     def execution(self) -> Execution:
         """A new execution context."""
         context: trt.IExecutionContext = made(
-            self._engine.create_execution_context(), "an execution context (is there memory left?)", self._log
+            self._making.make(), "an execution context (is there memory left?)", self._log
         )
         execution = Execution(context, self._log)
         self._contexts.append(execution)
         return execution
+
+    def keep_kernels(self) -> None:
+        """Keep what was compiled for this GPU, for the next start."""
+        self._making.keep()
 
     def layers(self) -> list[dict[str, Any]]:
         """What TensorRT's inspector tells of every layer; needs a plan built with `layers`."""
@@ -73,6 +87,9 @@ class Engine:
             execution.close()
         self._contexts.clear()
         # In this order, and while the CUDA context is still there.
+        if hasattr(self, "_making"):
+            self._making.close()
+            del self._making
         if hasattr(self, "_engine"):
             del self._engine
         if hasattr(self, "_runtime"):
@@ -110,6 +127,10 @@ class Execution:
         """Start the network on the stream with this handle."""
         context: trt.IExecutionContext = self._context
         self._check(context.execute_async_v3(stream), "the execution")
+
+    def capturable(self, stream: int) -> bool:
+        """Whether `enqueue` may be captured in a graph by now."""
+        return flavours.capturable(self._context, stream)
 
     def close(self) -> None:
         """Free the context."""

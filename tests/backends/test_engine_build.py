@@ -19,7 +19,14 @@ from ast_edge.backends.engine_build import Options, build_engine, layer_report, 
 from ast_edge.cuda.device import Device
 from ast_edge.errors import BackendError, FrameError, ModelError, ParityError, UsageError
 from ast_edge.inspector import Inspector
-from ast_edge.model.engine_file import Batch, EngineInfo, kernels_path, read_engine_file, sidecar_path
+from ast_edge.model.engine_file import (
+    Batch,
+    BuiltFor,
+    EngineInfo,
+    kernels_path,
+    read_engine_file,
+    sidecar_path,
+)
 from ast_edge.model.manifest import Mode
 from ast_edge.model.onnx_file import read_model_file
 from tests.standin import software_driver
@@ -52,6 +59,7 @@ def test_an_engine_is_built_proven_and_opened(machine: Behaviour, mode: Mode, tm
         path.name for path in tmp_path.iterdir()
     }
     assert engine.info.proven is not None
+    assert isinstance(engine.info.built_for, BuiltFor)
     assert engine.info.built_for.gpu == GPU.name
     with Inspector.open(engine.path) as inspector, Inspector.open(model) as onnx:
         assert "TensorRT 8.6.1 on stand-in" in inspector.engine
@@ -297,6 +305,7 @@ def test_integrated_memory_is_mapped_and_not_copied(
         with Inspector.open(engine.path) as inspector:
             parts = (part("rgbd", good=good) for good in (True, False))
             assert [inspector.inspect(**each).verdict for each in parts] == ["pass", "reject"]
+            assert isinstance(engine.info.built_for, BuiltFor)
             assert engine.info.built_for.integrated
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_edge.cameras import opening
+from ast_edge.cuda.device import Device
 from ast_edge.doctor import cameras, jetson, machine, software
 from ast_edge.doctor.finding import Finding, size
 from ast_edge.machine import asking
@@ -335,3 +336,29 @@ def test_no_text_is_too_strange(text: str) -> None:
     parse_release(text)
     parse_power_mode(text)
     parse_free_clocks(text)
+
+
+def device(capability: str, *, integrated: bool = False) -> Device:
+    return Device(0, "GPU", capability, "13.0", integrated=integrated, memory_bytes=1 << 33)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "jetson", "installed", "level", "words", "fix"),
+    [
+        (None, False, {"cpu"}, "ok", "ONNX Runtime or OpenVINO", ""),
+        (None, False, set(), "note", "no usable NVIDIA GPU", "ast-edge[cpu]"),
+        (None, True, {"cpu"}, "warning", "TensorRT, but the GPU is not usable", "nvidia-jetpack"),
+        (device("8.9"), False, {"rtx"}, "ok", "TensorRT for RTX or TensorRT", ""),
+        (device("8.9"), False, {"cpu"}, "note", "TensorRT for RTX or TensorRT", "ast-edge[rtx]"),
+        (device("9.0"), False, {"rtx"}, "note", "neither Jetsons nor data-centre GPUs", "ast-edge[tensorrt]"),
+        (device("8.7", integrated=True), True, {"tensorrt"}, "ok", "TensorRT, for GPU", ""),
+        (device("8.7", integrated=True), True, set(), "warning", "TensorRT, for GPU", "nvidia-jetpack"),
+    ],
+)
+def test_which_engine_fits(
+    gpu: Device | None, jetson: bool, installed: set[str], level: str, words: str, fix: str
+) -> None:
+    finding = software.fit_finding(gpu, jetson=jetson, installed=installed)
+    assert (finding.level, finding.what) == (level, "best engine")
+    assert words in finding.found
+    assert (fix in finding.fix) if fix else not finding.fix

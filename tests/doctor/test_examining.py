@@ -62,5 +62,6 @@ def test_inspection_needs_one_engine_that_is_usable() -> None:
     bad = [Finding("note", name, "not installed", "Install it.") for name in examining.ENGINES]
     assert examining.inspection([good[0], bad[1]]).found == "possible, by ONNX Runtime"
     assert examining.inspection([bad[0], good[1]]).found == "possible, by TensorRT"
-    assert examining.inspection(good).found == "possible, by ONNX Runtime and TensorRT"
+    assert examining.inspection(good[:2]).found == "possible, by ONNX Runtime, TensorRT"
+    assert examining.inspection(good).found == "possible, by ONNX Runtime, TensorRT, TensorRT for RTX"
     assert levels([examining.inspection([*bad, Finding("ok", "GPU", "there")])]) == ["problem"]

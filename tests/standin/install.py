@@ -23,22 +23,25 @@ GPU = Device(0, "stand-in", "8.7", "12.2", integrated=False, memory_bytes=softwa
 
 
 @contextlib.contextmanager
-def standins(kernels: Path, version: str = "8.6.1", gpu: Device = GPU) -> Iterator[trt.Behaviour]:
-    """A machine with this GPU and TensorRT; `kernels` is the library compiled for the CPU.
+def standins(
+    kernels: Path, version: str = "8.6.1", gpu: Device = GPU, *, rtx: bool = False
+) -> Iterator[trt.Behaviour]:
+    """A machine with this GPU and TensorRT or TensorRT for RTX; `kernels` are compiled for the CPU.
 
     Yields how TensorRT behaves, to be changed by the test. In the end no rule of CUDA may be broken and
     nothing may be left on the GPU. The process must have the software driver (marker `driver`).
     """
-    software_driver.reset(gpu.name, integrated=gpu.integrated)
+    software_driver.reset(gpu.name, integrated=gpu.integrated, capability=gpu.compute_capability)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trt, "BEHAVIOUR", trt.Behaviour(version))
+        patch.setattr(trt, "BEHAVIOUR", trt.Behaviour(version, rtx=rtx))
         patch.setattr(flavours, "_chosen", [])
         for name in [name for name in sys.modules if f"{name}.".startswith(OURS)]:
             if name not in STATELESS:
                 patch.delitem(sys.modules, name)
         module = trt.module(ONLY_IN)
-        module.__spec__ = ModuleSpec("tensorrt", None)  # by which it is found to be installed
-        patch.setitem(sys.modules, "tensorrt", module)
+        name = "tensorrt_rtx" if rtx else "tensorrt"
+        module.__spec__ = ModuleSpec(name, None)  # by which it is found to be installed
+        patch.setitem(sys.modules, name, module)
         patch.setattr(kernel_compiler, "compiled_kernels", lambda _architecture: kernels.read_bytes())
         before = set(sys.modules)
         try:

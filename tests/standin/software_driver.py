@@ -26,9 +26,9 @@ def library() -> ctypes.CDLL:
     return found
 
 
-def reset(name: str = "stand-in", *, integrated: bool = False) -> None:
-    """A GPU with compute capability 8.7, no error on it and nothing reported."""
-    library().standin_reset(name.encode(), 87, int(integrated), MEMORY)
+def reset(name: str = "stand-in", *, integrated: bool = False, capability: str = "8.7") -> None:
+    """A GPU of this compute capability, no error on it and nothing reported."""
+    library().standin_reset(name.encode(), int(capability.replace(".", "")), int(integrated), MEMORY)
 
 
 def wrongs() -> list[str]:

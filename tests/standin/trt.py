@@ -24,6 +24,8 @@ class Behaviour:
     """How the stand-in behaves from now on."""
 
     version: str = "8.6.1"
+    rtx: bool = False
+    capturable: bool = True
     parser_errors: list[str] = field(default_factory=list)
     build_error: str = ""
     score_factor: float = 1.0
@@ -112,6 +114,52 @@ class LayerInformationFormat(IntEnum):
 
 class HardwareCompatibilityLevel(IntEnum):
     AMPERE_PLUS = 1
+
+
+class ComputeCapability(Enum):
+    """Of TensorRT for RTX."""
+
+    NONE = 0
+    SM75 = 75
+    SM80 = 80
+    SM86 = 86
+    SM89 = 89
+    SM120 = 120
+    SM121 = 121
+
+
+class DynamicShapesKernelSpecializationStrategy(Enum):
+    LAZY = 0
+    EAGER = 1
+
+
+class RuntimeCache:
+    """Of TensorRT for RTX. Its bytes say for how many contexts something was compiled."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+
+    def serialize(self) -> bytes:
+        return b"compiled " + str(self.compiled).encode()
+
+    def deserialize(self, content: bytes) -> bool:
+        if not content.startswith(b"compiled "):
+            return False
+        self.compiled = int(content.split()[1])
+        BEHAVIOUR.calls.append("deserialize")
+        return True
+
+
+class RuntimeConfig:
+    dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+    cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
 
 
 class LayerType(Enum):
@@ -256,6 +304,13 @@ class TimingCache:
 
 
 class Config:
+    num_compute_capabilities = 0
+
+    def set_compute_capability(self, value: ComputeCapability, index: int) -> bool:
+        assert index < self.num_compute_capabilities
+        BEHAVIOUR.calls.append(value.name)
+        return True
+
     def __init__(self) -> None:
         self.profiles: list[Profile] = []
         self.cache: TimingCache | None = None
@@ -298,7 +353,8 @@ class Builder:
     """With a driver that it refuses it says why in a warning, and its factory answers nothing."""
 
     def __init__(self, logger: ILogger) -> None:
-        needs_context()
+        if not BEHAVIOUR.rtx:
+            needs_context()
         self.logger = logger
         if BEHAVIOUR.refuse_driver:
             logger.log(Severity.WARNING, BEHAVIOUR.refuse_driver)
@@ -383,7 +439,14 @@ class Engine:
         shape = self.tensors[name].shape
         return [batch, *(size if isinstance(size, int) else -1 for size in shape[1:])]
 
-    def create_execution_context(self) -> ExecutionContext | None:
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
+
+    def create_execution_context(self, config: RuntimeConfig | None = None) -> ExecutionContext | None:
+        assert (config is not None) == BEHAVIOUR.rtx
+        if config is not None and config.cache is not None:
+            assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
+            config.cache.compiled += 1
         if BEHAVIOUR.refuse_context:
             self.logger.log(Severity.ERROR, "out of memory")
             return None
@@ -411,6 +474,9 @@ class ExecutionContext:
         self.engine = engine
         self.addresses: dict[str, int] = {}
         self.shapes = dict(engine.about["shapes"])
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return BEHAVIOUR.capturable and stream != 0
 
     def set_input_shape(self, name: str, shape: Dims) -> bool:
         assert isinstance(shape, Dims)
@@ -469,7 +535,12 @@ def module(only_in: dict[str, tuple[str, ...]]) -> ModuleType:
     """`tensorrt` of the version in `BEHAVIOUR`, without the names that `only_in` gives to others alone."""
     trt = ModuleType("tensorrt")
     trt.__version__ = BEHAVIOUR.version  # type: ignore[attr-defined]
-    here = ".".join(BEHAVIOUR.version.split(".")[:2])
+    # TensorRT for RTX has the names of the newest TensorRT.
+    here = "11.4" if BEHAVIOUR.rtx else ".".join(BEHAVIOUR.version.split(".")[:2])
+    if BEHAVIOUR.rtx:
+        trt.ComputeCapability = ComputeCapability  # type: ignore[attr-defined]
+        strategies = DynamicShapesKernelSpecializationStrategy
+        trt.DynamicShapesKernelSpecializationStrategy = strategies  # type: ignore[attr-defined]
     for own in _CLASSES:
         setattr(trt, own.__name__, own)
     for name, kind in _OTHER_NAMES.items():

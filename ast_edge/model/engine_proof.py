@@ -1,0 +1,103 @@
+"""The proof of an engine that was built on another machine: `model.rtx.engine.proof.json`, beside the engine.
+
+TensorRT for RTX builds without a GPU, so nobody has seen such an engine run. The first machine that opens it
+runs the reference vectors, and writes down here that it reproduced them. What the file must be:
+
+* one JSON object with the keys of `Proofs` and no other, under 64 KiB, sealed by a digest of its bytes;
+* an entry for every machine that proved the engine, the last 16 of them; one of another plan, GPU, driver or
+  version of the library is no proof here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ast_edge.errors import ModelError, reason
+from ast_edge.files import write_text
+from ast_edge.model.engine_file import BuiltFor, EngineFile, Proven
+from ast_edge.model.manifest import Sha256
+from ast_edge.model.seal import seal_holds, sealed
+from ast_edge.wording import first_problem
+
+MAX_BYTES = 64 << 10
+_MOST_MACHINES = 16
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MachineProof(_Strict):
+    """That a machine reproduced the reference vectors with the plan of this digest, and when."""
+
+    plan_sha256: Sha256
+    machine: BuiltFor
+    proven: Proven
+    at: str
+
+
+class Proofs(_Strict):
+    """The whole file."""
+
+    format_version: Literal[1] = 1
+    proofs: Annotated[tuple[MachineProof, ...], Field(max_length=_MOST_MACHINES)]
+
+
+def proof_path(engine: Path) -> Path:
+    """`model.rtx.engine.proof.json`."""
+    return engine.with_name(engine.name + ".proof.json")
+
+
+def proof_on(engine: EngineFile, machine: BuiltFor) -> MachineProof | None:
+    """The proof of this very plan on this very machine, or None. Raises ModelError for a damaged file."""
+    wanted = (engine.info.plan.sha256, machine)
+    return next((one for one in _read(engine.path) if (one.plan_sha256, one.machine) == wanted), None)
+
+
+def write_proof(engine: EngineFile, proof: MachineProof) -> None:
+    """Add `proof`, in the place of an earlier one of that machine; atomic. Raises ModelError."""
+    path = proof_path(engine.path)
+    others = [one for one in _read(engine.path) if one.machine != proof.machine]
+    proofs = Proofs(proofs=tuple([*others, proof][-_MOST_MACHINES:]))
+    try:
+        write_text(path, sealed(proofs.model_dump(mode="json"), indent=1) + "\n")
+    except OSError as exc:
+        raise ModelError(
+            f"{path}: the engine reproduces the model, but its proof cannot be written ({reason(exc)}); run "
+            f"`ast-edge verify {engine.path}` once as a user who may write there."
+        ) from exc
+
+
+def _read(engine: Path) -> tuple[MachineProof, ...]:
+    path = proof_path(engine)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return ()
+    except OSError as exc:
+        raise ModelError(f"{path}: the engine's proof cannot be read ({reason(exc)}).") from exc
+    if len(data) > MAX_BYTES:
+        raise _damaged(path, engine, f"it has more than {MAX_BYTES} bytes")
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as exc:
+        raise _damaged(path, engine, f"it cannot be read as JSON ({exc})") from exc
+    if not isinstance(content, dict) or not seal_holds(data):
+        raise _damaged(path, engine, "it was changed after it was written (its digest does not match)")
+    content.pop("digest")
+    try:
+        return Proofs.model_validate(content).proofs
+    except ValidationError as exc:
+        key, said = first_problem(exc)
+        raise _damaged(path, engine, f"key '{key}': {said}") from exc
+
+
+def _damaged(path: Path, engine: Path, why: str) -> ModelError:
+    return ModelError(
+        f"{path}: the engine's proof is damaged: {why}; remove the file and run `ast-edge verify {engine}`."
+    )
