@@ -93,7 +93,9 @@ def look_at_tensorrt() -> list[Finding]:
 def look_at_rtx() -> list[Finding]:
     """TensorRT for RTX, which runs engines that were built on any machine, on desktop GPUs."""
     if missing := missing_for_tensorrt(flavours.RTX.module):
-        fix = 'Only engines built with --for rtx need it; install it with `pip install "ast-edge[rtx]"`.'
+        fix = "Only engines built with --for rtx need it; it needs NVIDIA's driver and an RTX GPU."
+        if not flavours.RTX.installed:
+            fix = 'Only engines built with --for rtx need it; install it with `pip install "ast-edge[rtx]"`.'
         return [Finding("note", "TensorRT for RTX", " and ".join(missing), fix)]
     device = find_device()
     if not takes_rtx(device.compute_capability, integrated=device.integrated):

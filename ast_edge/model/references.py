@@ -106,7 +106,8 @@ def largest_file(spec: ModelSpec) -> int:
 
 def reference_path(model_path: Path) -> Path:
     """Path of a model's vectors, the same for `model.onnx`, `model.fp16.onnx` and `model.int8.rtx.engine`."""
-    stem = model_path.stem.removesuffix(".rtx").removesuffix(".fp16").removesuffix(".int8")
+    stem = model_path.stem.removesuffix(".rtx" if model_path.suffix == ".engine" else "")
+    stem = stem.removesuffix(".fp16").removesuffix(".int8")
     return model_path.with_name(stem + ".reference.safetensors")
 
 

@@ -197,6 +197,9 @@ def test_vectors_of_another_model_are_refused(change: dict[str, Array], words: s
 def test_where_the_vectors_lie() -> None:
     assert reference_path(Path("a/model.onnx")) == Path("a/model.reference.safetensors")
     assert reference_path(Path("a/model.fp16.onnx")) == Path("a/model.reference.safetensors")
+    for engine in ("model.engine", "model.fp16.engine", "model.rtx.engine", "model.int8.rtx.engine"):
+        assert reference_path(Path(engine)) == Path("model.reference.safetensors")
+    assert reference_path(Path("cable.rtx.onnx")) == Path("cable.rtx.reference.safetensors")
     assert reference_path(Path("cable.v2.onnx")) == Path("cable.v2.reference.safetensors")
     assert earlier_reference_path(Path("a/model.fp16.onnx")) == Path("a/model.reference.npz")
 
