@@ -30,13 +30,16 @@ from benchmarks.common.paths import ROOT
 SCHEMA_VERSION = 1
 RUNS = 9
 # What tests/benchmarks/test_budgets.py keeps.
-MAX_IMPORT_CPU_S, MAX_WHEEL_BYTES, MAX_FIRST_VERDICT_S = 0.3, 1_000_000, 2.0
+MAX_WHEEL_BYTES, MAX_FIRST_VERDICT_S = 1_000_000, 2.0
+# Importing the runtime over importing what it cannot do without, so that a slow machine does not count.
+MAX_IMPORT_RATIO, LIBRARIES = 2.5, "numpy,pydantic"
 EXTRAS = ("", "cpu", "openvino", "line")
 
 IMPORT = """
 import sys, time
 before = time.process_time()
-__import__(sys.argv[1])
+for name in sys.argv[1].split(","):
+    __import__(name)
 print(time.process_time() - before)
 """
 FIRST = """
@@ -82,9 +85,15 @@ def main() -> int:
     return 0
 
 
-def import_cpu_s(module: str, runs: int) -> float:
-    """Least CPU time of importing a module in a new process."""
-    return round(min(float(_run("-c", IMPORT, module)) for _ in range(runs)), 4)
+def import_cpu_s(modules: str, runs: int) -> float:
+    """Least CPU time of importing modules, separated by commas, in a new process."""
+    return round(min(float(_run("-c", IMPORT, modules)) for _ in range(runs)), 4)
+
+
+def import_ratio(module: str, runs: int) -> float:
+    """CPU time of importing a module over that of `LIBRARIES`: the least of interleaved runs."""
+    pairs = [(import_cpu_s(module, 1), import_cpu_s(LIBRARIES, 1)) for _ in range(runs)]
+    return min(own for own, _ in pairs) / min(libraries for _, libraries in pairs)
 
 
 def first_verdict(model: Path, backend: str, runs: int) -> dict[str, float]:
