@@ -109,7 +109,9 @@ def test_own_plc_program(tiny_rgb: Path, tmp_path: Path) -> None:
             plc.sensor(on=True)
             written = wait_for_count(plc, part)
             assert written[0] in {own_plc_program.PASS, own_plc_program.REJECT}
-            plc.sensor(on=False)
+            # The gap between two parts lasts until the program has read the sensor again.
+            asked = plc.ask("sensor", on=False)["asked"]
+            wait_for(lambda: not program.is_alive() or plc.ask("halt")["asked"] >= asked + 2)  # noqa: B023
         program.join(60)
         assert not program.is_alive()
 
