@@ -49,13 +49,16 @@ class Job:
         """Of the result file, without its suffix."""
         return f"{self.row.name}_{self.mode}_{self.seed}"
 
-    def training(self, weights: Path | None = None, *, dry_run: bool = False) -> list[str]:
+    def training(
+        self, layout: study.DataSet, weights: Path | None = None, *, dry_run: bool = False
+    ) -> list[str]:
         """What goes to `ast-edge train` behind the data; `weights` is the folder of the weights file."""
+        options = layout.options_of(self.row)
         if dry_run:
-            return ["--mode", self.mode, "--seed", str(self.seed), *self.row.options, *DRY_RUN]
+            return ["--mode", self.mode, "--seed", str(self.seed), *options, *DRY_RUN]
         packaged = self.mode == "depth" or not self.row.weights
         own = [] if packaged else ["--weights", str((weights or Path()) / self.row.weights)]
-        return ["--mode", self.mode, "--seed", str(self.seed), *own, *self.row.options]
+        return ["--mode", self.mode, "--seed", str(self.seed), *own, *options]
 
 
 def main() -> int:
@@ -66,7 +69,8 @@ def main() -> int:
     results = options.work if options.dry_run else own
     jobs = jobs[:1] if options.dry_run else [job for job in jobs if not _target(job, results).exists()]
     for job in jobs:
-        sys.stdout.write(f"{job.name}: ast-edge train {options.data.name} {' '.join(job.training())}\n")
+        words = " ".join(job.training(_layout(options.data)))
+        sys.stdout.write(f"{job.name}: ast-edge train {options.data.name} {words}\n")
         sys.stdout.flush()
         if not options.list:
             _measure(job, options, results)
@@ -76,8 +80,8 @@ def main() -> int:
 def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     run, model = options.work / job.name, options.work / f"{job.name}.onnx"
     seconds: dict[str, float] = {}
-    layout = study.SETS.get(options.data.name, study.DataSet())
-    training = [*job.training(options.weights, dry_run=options.dry_run), *layout.options]
+    layout = _layout(options.data)
+    training = job.training(layout, options.weights, dry_run=options.dry_run)
     if not Run(run).complete:
         started = [] if not Run(run).started else ["--resume"]
         _timed("train", seconds, "train", options.data / layout.train, "-o", run, *training, *started)
@@ -101,7 +105,7 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
         "row": job.row.name,
         "mode": job.mode,
         "seed": job.seed,
-        "command": ["ast-edge", "train", options.data.name, *job.training(), *layout.options],
+        "command": ["ast-edge", "train", options.data.name, *job.training(layout)],
         "dataset": options.data.name,
         "model": spec.model_dump(mode="json", exclude={"calibration"}),
         "training": Run(run).config().train.model_dump(mode="json"),
@@ -114,6 +118,10 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     write_text(_target(job, results), json.dumps(result) + "\n")
     if not job.row.export:
         shutil.rmtree(run)
+
+
+def _layout(data: Path) -> study.DataSet:
+    return study.SETS.get(data.name, study.DataSet())
 
 
 def _target(job: Job, results: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 MODES = ("rgb", "depth", "rgbd")
 # Files for --weights; a trunk whose weights are an installed package needs none.
 RESNET18, PACKAGED = "resnet18_stages123.safetensors", ""
+CROP = ("--crop", "auto")
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,18 @@ class DataSet:
     test: str = ""
     defective: str | None = None
     options: tuple[str, ...] = ()
+    cropped: bool = True  # whether the rows' --crop auto is for it
+
+    def options_of(self, row: Row) -> tuple[str, ...]:
+        """What goes to `ast-edge train` for a row on this data."""
+        own = row.options if self.cropped else tuple(word for word in row.options if word not in CROP)
+        return (*own, *self.options)
 
 
 # The parts of these fill their pictures, or lie anywhere in them: they are judged whole.
 SETS = {
-    "magnetic_tile": DataSet(options=("--mixed-sizes",)),
-    "screw_half": DataSet("good_train", "good_test", "defective"),
+    "magnetic_tile": DataSet(options=("--mixed-sizes",), cropped=False),
+    "screw_half": DataSet("good_train", "good_test", "defective", cropped=False),
 }
 
 
