@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
@@ -64,10 +65,12 @@ class Link:
                 try:
                     self._read(camera)
                 except Exception as exc:  # noqa: BLE001 (known before closing takes its time)
+                    _drop_locals(exc)
                     self.error = exc
                 finally:
                     self.over.set()
         except Exception as exc:  # noqa: BLE001 (whatever a camera does, the station hears of it)
+            _drop_locals(exc)
             self.error = self.error or exc
         finally:
             self.over.set()
@@ -84,3 +87,15 @@ class Link:
                 self._lost(self, exc)
             finally:
                 self.counted = camera.counters
+
+
+def _drop_locals(error: BaseException) -> None:
+    """Clear the local variables of the calls that `error` passed through.
+
+    Its traceback would keep them, a stream or a buffer of the camera's library among them, and with these the
+    device: it could not be opened again.
+    """
+    following: BaseException | None = error
+    while following is not None:
+        traceback.clear_frames(following.__traceback__)
+        following = following.__cause__ or following.__context__

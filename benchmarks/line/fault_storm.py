@@ -56,12 +56,14 @@ def main() -> int:
         folder = Path(name)
         models = tuple(arguments.models or [new_model(folder, arguments.weights)] * 2)
         storm = Storm(folder, disk, (models[0].resolve(), models[1].resolve()), arguments.per_s)
-        with storm.running():
-            blow(storm, 0.0 if arguments.once else arguments.minutes * 60, arguments.calm_s)
-            storm.plc.halt()
-            time.sleep(SETTLE_S)
-            storm.stop()
-            figures = judge(storm)
+        try:
+            with storm.running():
+                blow(storm, 0.0 if arguments.once else arguments.minutes * 60, arguments.calm_s)
+                storm.plc.halt()
+                time.sleep(SETTLE_S)
+                storm.stop()
+                figures = judge(storm)
+        finally:
             if arguments.log is not None:
                 shutil.copy(folder / "station.log", arguments.log)
     minutes = "--once" if arguments.once else f"--minutes {arguments.minutes:g}"

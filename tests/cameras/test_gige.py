@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +159,27 @@ def test_a_camera_that_dies_in_mid_stream_comes_back_by_itself(fake: FakeCamera)
     assert states[:1] == ["live"]
     assert states[-2:] == ["live", "closed"]
     assert "lost" in states
+
+
+def test_a_camera_that_was_too_late_is_released_and_opened_again(aravis: None, tmp_path: Path) -> None:
+    """Also without the garbage collector, of whom a station asks little: the error must not hold the device."""
+    watch = Watch(stall_s=1.0, lost_s=2.0, triggered=True)
+    gc.disable()
+    try:
+        with (
+            FakeCamera(scene=tmp_path / "scene") as fake,
+            Supervised("gige://127.0.0.1", lambda: open_camera(TRIGGERED), watch) as camera,
+        ):
+            wait_for(lambda: camera.state == "live")
+            fake.late(1500)
+            with contextlib.suppress(CameraError):
+                camera.trigger()
+            wait_for(lambda: camera.state == "lost")
+            fake.late(0)
+            wait_for(lambda: camera.state == "live", within_s=40)
+            shot(camera)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
