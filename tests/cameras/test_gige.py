@@ -162,7 +162,7 @@ def test_a_camera_that_dies_in_mid_stream_comes_back_by_itself(fake: FakeCamera)
 
 
 def test_a_camera_that_was_too_late_is_released_and_opened_again(aravis: None, tmp_path: Path) -> None:
-    """Also without the garbage collector, of whom a station asks little: the error must not hold the device."""
+    """Without the garbage collector too, which a station hardly runs: the error must not hold the device."""
     watch = Watch(stall_s=1.0, lost_s=2.0, triggered=True)
     gc.disable()
     try:

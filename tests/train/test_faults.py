@@ -115,7 +115,9 @@ def flip(path: Path, at: float) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["spec.json", "config.json", "weights.safetensors", "references.npz"])
+@pytest.mark.parametrize(
+    "name", ["spec.json", "config.json", "weights.safetensors", "references.safetensors"]
+)
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.9, 0.98])
 def test_a_flipped_bit_in_a_complete_run_is_refused(copy: Run, name: str, at: float) -> None:
     flip(copy.path / name, at)
@@ -190,7 +192,7 @@ def test_a_backbone_with_nan_in_it(product: Path, rgb_run: Path, tmp_path: Path)
             cache=tmp_path / "cache",
         )
     )
-    assert "gives NaN or infinity" in said
+    assert "yields NaN or infinity" in said
 
 
 # Where it runs

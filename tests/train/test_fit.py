@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,12 @@ def test_features_are_standardised_before_both_networks(tmp_path: Path) -> None:
     for phase in (teacher_phase(network, config), student_phase(network, config)):
         fit(phase, Parts(scaled[0], scaled[1], network.standardise), config, place)
     found = network.state_dict()
-    assert all(
-        torch.allclose(plain[name], found[name], atol=1e-3) for name in plain if "standard" not in name
-    )
+    # A bias before a batch norm has no gradient but rounding, which Adam scales up to a whole step; the
+    # normalisation's running mean follows it.
+    free = re.compile(r"standardise|student\.blocks\.\d+\.(conv\d\.bias|\w+\.running_mean)")
+    kept = [name for name in plain if not free.match(name)]
+    assert len(kept) > len(plain) // 2
+    assert all(torch.allclose(plain[name], found[name], atol=1e-3) for name in kept)
 
 
 def batches_seen(config: TrainConfig, tmp_path: Path, count: int) -> list[int]:
