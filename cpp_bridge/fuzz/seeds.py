@@ -63,4 +63,6 @@ for number, model in enumerate(sorted(MODELS)):
     for version in (1, 2):
         write("e", f"{name}_{version}", json.dumps({**sidecar, "format_version": version}).encode())
         write("f", f"{name}_{version}", json.dumps({**sidecar, "format_version": version}).encode())
+    rtx = {"tensorrt_rtx": "1.7.1", "compute_capabilities": ["8.6", "8.9"], "proof": "pending"}
+    write("f", f"{name}_rtx", json.dumps({**sidecar, "built_for": rtx, "kernels": None}).encode())
     write("z" if reference[:2] == b"PK" else "t", name, reference)

@@ -34,7 +34,20 @@ KernelsContent read_kernels(Reader reader) {
     return kernels;
 }
 
+BuiltFor read_built_for_rtx(Reader reader) {
+    BuiltFor built{"", "", reader.text("tensorrt_rtx")};
+    const Json& capabilities = reader.member("compute_capabilities");
+    for (const Json& one : capabilities)
+        if (one.is_string()) built.rtx_capabilities.push_back(one.get<std::string>());
+    if (!capabilities.is_array() || !built.rtx() || built.rtx_capabilities.size() != capabilities.size())
+        throw JsonProblem{reader.path("compute_capabilities"), "expected a list of compute capabilities"};
+    reader.choice("proof", {"pending"});
+    reader.done();
+    return built;
+}
+
 BuiltFor read_built_for(Reader reader) {
+    if (reader.given("tensorrt_rtx")) return read_built_for_rtx(std::move(reader));
     BuiltFor machine{reader.text("gpu"), reader.text("compute_capability"), reader.text("tensorrt")};
     reader.text("driver");
     reader.boolean("integrated");
@@ -167,7 +180,7 @@ EngineFile read_engine_file(const std::string& path) {
     if (!exists(path)) throw model_error(path, ": there is no such file; expected ", kMadeBy, ".");
     const std::string sidecar = path + ".json";
     EngineInfo info = read_sidecar(read_file(sidecar, kMostSidecarBytes, "the engine's sidecar", kMadeBy), sidecar);
-    const std::string command = build_command(path, info.source);
+    const std::string command = build_command(path, info);
     std::string plan = checked(path, info.plan, "the plan", command), kernels;
     if (info.kernels) kernels = checked(path + ".cubin", info.kernels->file, "the kernels", command);
     check_source(path, info, command);
@@ -193,8 +206,9 @@ EngineInfo read_sidecar(std::string_view text, const std::string& where) {
     }
 }
 
-std::string build_command(const std::string& path, const std::string& source) {
-    return concat("`ast-edge build-engine ", folder_of(path), source, " -o ", path, "`");
+std::string build_command(const std::string& path, const EngineInfo& info) {
+    const char* kind = info.built_for.rtx() ? " --for rtx`" : "`";
+    return concat("`ast-edge build-engine ", folder_of(path), info.source, " -o ", path, kind);
 }
 
 std::string why_unfit(const EngineInfo& info, const BuiltFor& machine) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "manifest.hpp"
 
@@ -21,9 +22,13 @@ struct KernelsContent {
     std::string source_sha256, architecture;
 };
 
-// The machine that a plan was built on; versions as the libraries tell them.
+// The machine that a plan was built on; versions as the libraries tell them. A plan of TensorRT for RTX is built on any
+// machine: it has that library's version in `tensorrt`, and the compute capabilities that it serves.
 struct BuiltFor {
     std::string gpu, compute_capability, tensorrt;
+    std::vector<std::string> rtx_capabilities = {};
+
+    bool rtx() const { return !rtx_capabilities.empty(); }
 };
 
 struct BuildFacts {
@@ -55,7 +60,7 @@ EngineFile read_engine_file(const std::string& path);
 EngineInfo read_sidecar(std::string_view text, const std::string& where);
 
 // The command that builds the engine again, in backticks.
-std::string build_command(const std::string& path, const std::string& source);
+std::string build_command(const std::string& path, const EngineInfo& info);
 
 // In words why a plan must not be loaded on `machine`; empty when it may.
 std::string why_unfit(const EngineInfo& info, const BuiltFor& machine);

@@ -20,6 +20,14 @@ bool wants_tensorrt(const std::string& path, int engine) {
     throw usage_error(path, ": TensorRT runs engines; build one with `ast-edge build-engine ", path, "`.");
 }
 
+// The library is built with TensorRT or without it; TensorRT for RTX, another library, is for Python alone so far.
+void refuse_rtx(const EngineFile& file) {
+    if (!file.info.built_for.rtx()) return;
+    throw backend_error(file.path, ": is an engine of TensorRT for RTX ", file.info.built_for.tensorrt,
+                        ", which this ast_edge library was built without; run it with the Python package, or build an ",
+                        "engine of TensorRT: `ast-edge build-engine ", folder_of(file.path), file.info.source, "`.");
+}
+
 }  // namespace
 
 Model::Model(std::string path, Manifest manifest, std::optional<std::string> embedded)
@@ -35,6 +43,7 @@ std::unique_ptr<Model> Model::open(const std::string& path, const ast_edge_optio
         if (options.threads != 0)
             throw usage_error(path, ": an engine runs on the GPU; leave out the number of threads.");
         const EngineFile file = read_engine_file(path);
+        refuse_rtx(file);
         std::unique_ptr<Model> model(new Model(path, file.info.manifest, std::nullopt));
         model->engine_ = open_tensorrt(file, model->manifest_, options.device);
         return model;

@@ -18,11 +18,12 @@ constexpr int kMostVectors = 64;
 constexpr std::size_t kHeaderBytes = 1 << 16;        // more than names, shapes and offsets of five tensors take
 constexpr double kTolerance[] = {1e-4, 1e-2, 5e-2};  // of fp32, fp16 and int8
 
-// `model.onnx`, `model.fp16.onnx` and `model.int8.onnx` have the same.
+// `model.onnx`, `model.fp16.onnx` and `model.int8.rtx.engine` have the same.
 std::string path_beside(const std::string& model) {
     std::string stem = name_of(model);
     const std::size_t dot = stem.rfind('.');
     if (dot != std::string::npos && dot > 0) stem.resize(dot);
+    if (ends_with(model, ".rtx.engine")) stem.resize(stem.size() - 4);
     for (const char* suffix : {".fp16", ".int8"})
         if (ends_with(stem, suffix)) stem.resize(stem.size() - 5);
     return folder_of(model) + stem + ".reference";

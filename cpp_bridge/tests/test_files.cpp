@@ -1,10 +1,12 @@
 // What is refused, and why: model files, manifests, sidecars, archives.
+#include <cstdio>
 #include <fstream>
 #include <functional>
 #include <iterator>
 
 #include "../src/engine_file.hpp"
 #include "../src/error.hpp"
+#include "../src/model.hpp"
 #include "../src/model_file.hpp"
 #include "../src/npz.hpp"
 #include "../src/outside.hpp"
@@ -176,13 +178,29 @@ std::string unsafe(const std::string& data) {
     return "";
 }
 
-// A sidecar of format 2 with this source, sealed.
-std::string sidecar_with(const std::string& source) {
+// The sidecar of an earlier engine as one of format 2, without its seal.
+Json sidecar_content() {
     Json content = Json::parse(bytes_of(earlier("rgb.engine.json")));
     content.erase("digest");
     content["manifest"].erase("digest");
     content["format_version"] = 2;
+    return content;
+}
+
+// A sidecar of format 2 with this source, sealed.
+std::string sidecar_with(const std::string& source) {
+    Json content = sidecar_content();
     content["source"] = source;
+    return text_of(content, true);
+}
+
+// A sidecar of an engine of TensorRT for RTX with this list of compute capabilities, sealed.
+std::string rtx_sidecar(const Json& capabilities) {
+    Json content = sidecar_content();
+    content["built_for"] = {
+        {"tensorrt_rtx", "1.7.1.116"}, {"compute_capabilities", capabilities}, {"proof", "pending"}};
+    content["kernels"] = nullptr;
+    content["proven"] = nullptr;
     return text_of(content, true);
 }
 
@@ -275,6 +293,26 @@ TEST_CASE("vectors of version 0.1 are read where there is zlib, and refused in a
         CHECK_THROWS_AS(read_npz(std::string_view(npz).substr(0, length), npz.size() * 100), std::runtime_error);
     CHECK_THROWS_WITH(read_npz(npz, 1000), ContainsSubstring("more bytes when unpacked"));
     CHECK(load_references(earlier("rgb.onnx"), file.manifest, std::nullopt).at("score").spec.shape[0] == 3);
+}
+
+TEST_CASE("an engine of TensorRT for RTX is read and refused in a sentence") {
+    const EngineInfo info = read_sidecar(rtx_sidecar({"8.6", "8.9"}), "s");
+    CHECK(info.built_for.rtx());
+    CHECK(info.built_for.tensorrt == "1.7.1.116");
+    CHECK(info.built_for.rtx_capabilities == std::vector<std::string>{"8.6", "8.9"});
+    CHECK_THAT(build_command("a/b.engine", info), ContainsSubstring("-o a/b.engine --for rtx`"));
+    CHECK_FALSE(read_sidecar(sidecar_with("rgb.onnx"), "s").built_for.rtx());
+    for (const Json& list : {Json::array(), Json("8.9"), Json{8.9}, Json{"8.9", 8}})
+        CHECK_THROWS_WITH(read_sidecar(rtx_sidecar(list), "s"), ContainsSubstring("compute_capabilities"));
+
+    const std::string path = "ast_edge_test.rtx.engine";
+    std::ofstream(path, std::ios::binary) << bytes_of(earlier("rgb.engine"));
+    std::ofstream(path + ".json", std::ios::binary) << rtx_sidecar({"8.9"});
+    CHECK_THROWS_WITH(Model::open(path, ast_edge_options{}),
+                      ContainsSubstring("is an engine of TensorRT for RTX 1.7.1.116, which") &&
+                          ContainsSubstring("run it with the Python package"));
+    std::remove(path.c_str());
+    std::remove((path + ".json").c_str());
 }
 
 TEST_CASE("the source of an engine is the name of a file") {

@@ -231,7 +231,7 @@ Inspection TensorRtEngine::judged_of(const Slot::Told& told, const Flight& fligh
 }
 
 void check_fit(const EngineFile& file, const Device& device) {
-    const std::string command = build_command(file.path, file.info.source);
+    const std::string command = build_command(file.path, file.info);
     const BuiltFor machine{device.name, device.compute_capability, tensorrt_version()};
     if (const std::string why = why_unfit(file.info, machine); !why.empty())
         throw backend_error(file.path, ": ", why, "; build it on this machine: ", command, ".");
