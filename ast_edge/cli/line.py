@@ -53,12 +53,12 @@ def run(
         _check(config)
         return
     from ast_edge.line.service.config import read_config
-    from ast_edge.line.service.running import run_until_told
+    from ast_edge.line.service.running import run_until_stopped
 
-    books = run_until_told(read_config(config), parts)
-    told = ", ".join(f"{books.verdicts.get(name, 0)} {name}" for name in ("pass", "reject", "fault"))
-    _say_at_the_end(f"{books.triggers} parts: {told}")
-    if not books.balanced or books.open:
+    balance = run_until_stopped(read_config(config), parts)
+    counts = ", ".join(f"{balance.verdicts.get(name, 0)} {name}" for name in ("pass", "reject", "fault"))
+    _say_at_the_end(f"{balance.triggers} parts: {counts}")
+    if not balance.balanced or balance.open:
         raise typer.Exit(1)
 
 

@@ -1,1 +1,1 @@
-"""A station beside a conveyor: trigger, part, verdict, output. No part is ever passed unjudged."""
+"""A station beside a conveyor: trigger, part, verdict, output. An unjudged part never passes."""

@@ -1,4 +1,4 @@
-"""What happens on a line besides verdicts: said once, for log, audit, metrics and outputs."""
+"""Events on a line other than verdicts, for log, audit, metrics and outputs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 # start, stop: of the station; recipe: taken, refused; operator: a request of a person; camera, output,
-# trigger: a connection came or went, or parts were missed; drift, archive, alarm: a warning began or ended;
-# failure: an unexpected error; invariant: the ledger does not balance, which must never happen.
+# trigger: a connection was made or lost, or parts were missed; drift, archive, alarm: a warning began or
+# ended; failure: an unexpected error; invariant: the ledger does not balance, which must never happen.
 EventKind = Literal[
     "start",
     "stop",
@@ -27,7 +27,7 @@ EventKind = Literal[
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened; `wall_s` is `time.time()`, `details` plain values without secrets."""
+    """An event; `wall_s` is `time.time()`, `details` plain values without secrets."""
 
     kind: EventKind
     details: Mapping[str, object]
@@ -38,4 +38,4 @@ Told = Callable[[EventKind, Mapping[str, object]], None]
 
 
 def nobody(kind: EventKind, details: Mapping[str, object]) -> None:
-    """Hears everything and does nothing."""
+    """Ignore an event."""

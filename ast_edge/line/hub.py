@@ -1,4 +1,4 @@
-"""Events on their way from whoever sees them to whoever must hear them, without anybody waiting."""
+"""Delivers events from their sources to listeners, without blocking either."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _POLL_S = 0.1
 
 
 class Events:
-    """`tell` from any thread, in microseconds; listeners are called in order on one thread.
+    """`tell` takes microseconds, from any thread; listeners are called in order on one thread.
 
-    What finds no room is dropped and counted. A listener that raises is counted, and the others hear.
+    Events without room in the queue are dropped and counted. An error in a listener is counted; others still
+    run.
     """
 
     def __init__(self) -> None:
@@ -31,15 +32,15 @@ class Events:
         self._thread = threading.Thread(target=self._run, name="ast-edge-events", daemon=True)
 
     def hear(self, listener: Listener) -> None:
-        """Tell `listener` of every event; before `start`."""
+        """Register `listener` for every event; before `start`."""
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start the thread."""
         self._thread.start()
 
     def tell(self, kind: EventKind, details: Mapping[str, object]) -> None:
-        """Something happened."""
+        """Queue an event."""
         event = Event(kind, dict(details), time.time())
         self.recent.append(event)
         try:
@@ -48,7 +49,7 @@ class Events:
             self.dropped += 1
 
     def close(self, timeout_s: float) -> None:
-        """Tell what was said until now, for at most this long; a second call does nothing."""
+        """Deliver the events queued so far, within the timeout; a second call does nothing."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)

@@ -25,13 +25,13 @@ Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
 
 @dataclass(frozen=True)
 class Trigger:
-    """The moment at which a part is there.
+    """The moment at which a part is in place.
 
     `number` counts the triggers of one run of the station from 1; `at_ns` is `time.monotonic_ns()`, `wall_s`
-    `time.time()`; `encoder` is the conveyor's count at that moment, None without an encoder; `source` says
-    where it came from; `external_id` is the number or name that the source itself gave to the part. Where the
-    moment is known as a span alone, `at_ns` begins it and `until_ns` ends it: the deadline counts from the
-    beginning, and a picture shows the part for certain only after the end.
+    `time.time()`; `encoder` is the conveyor's count at that moment, None without an encoder; `source` names
+    the origin of the trigger; `external_id` is the source's own number or name for the part. If only an
+    interval is known, `at_ns` is its start and `until_ns` its end: the deadline counts from the start, and a
+    picture is certain to show the part only after the end.
     """
 
     number: int
@@ -44,16 +44,16 @@ class Trigger:
 
     @property
     def there_ns(self) -> int:
-        """From this moment on the part is there for certain."""
+        """The part is certainly in place from this moment on."""
         return self.at_ns if self.until_ns is None else self.until_ns
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartRecord:
-    """What is kept of a judged part and sent about it: index, JSON file, reader and outputs use these fields.
-
-    Plain values that fit everywhere: texts of bounded length that are Unicode, numbers that are finite or
-    None. `time_s` is the trigger's `time.time()`.
+    """The stored and transmitted record of a judged part: used by index, JSON file, reader and outputs.
+    Plain values: Unicode texts of bounded length, numbers that are finite or None. `time_s` is the trigger's
+    `time.time()`.
+        None. `time_s` is the trigger's `time.time()`.
     """
 
     run: str
@@ -72,7 +72,7 @@ class PartRecord:
 
     @property
     def part_id(self) -> str:
-        """Unique for ever, and a fit name for a file."""
+        """Globally unique, and usable as a file name."""
         return f"{self.run}-{self.number:07d}"
 
     @property
@@ -85,7 +85,7 @@ class PartRecord:
         return moment.isoformat(timespec="milliseconds")
 
     def as_dict(self) -> dict[str, object]:
-        """The part as every JSON says it; `time` is text there."""
+        """Return the part for JSON; `time` is text."""
         return {
             "part_id": self.part_id,
             "run": self.run,
@@ -106,11 +106,11 @@ class PartRecord:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PartResult:
-    """What became of one trigger: the same object goes to every output and to the archive.
+    """The result of one trigger; the same object goes to every output and to the archive.
 
-    `run` names this run of the station, so that `(run, number)` is unique for ever. `score` is NaN and
-    `inspection` None where the network was not asked. `latency_ms` is from trigger to verdict. `spec` is what
-    the model that was in force says about itself.
+    `run` names this run of the station, so that `(run, number)` is globally unique. `score` is NaN and
+    `inspection` None if the network was not run. `latency_ms` is from trigger to verdict. `spec` is the
+    specification of the model in force.
     """
 
     run: str
@@ -127,7 +127,7 @@ class PartResult:
     spec: ModelSpec | None = field(default=None, repr=False)
 
     def without_pictures(self) -> PartResult:
-        """The same result for a queue, whose pictures would fill the memory."""
+        """Return the result without pictures, which would fill the memory of a queue."""
         frame = None if self.frame is None else replace(self.frame, pixels=None, depth_m=None)
         return replace(self, frame=frame, inspection=None)
 
@@ -138,12 +138,12 @@ class PartResult:
 
     @property
     def part_id(self) -> str:
-        """Unique for ever, and a fit name for a file."""
+        """Globally unique, and usable as a file name."""
         return f"{self.run}-{self.number:07d}"
 
     @cached_property
     def record(self) -> PartRecord:
-        """The part in plain values, whatever came from outside."""
+        """Return the record, with values from outside made plain."""
         trigger = self.trigger
         encoder = trigger.encoder
         return PartRecord(
@@ -164,18 +164,18 @@ class PartResult:
 
     @property
     def finite_stages_ms(self) -> dict[str, float]:
-        """`stages_ms` without what no JSON can say."""
+        """`stages_ms` without values that JSON cannot represent."""
         return {name: float(value) for name, value in self.stages_ms.items() if math.isfinite(value)}
 
     def as_dict(self) -> dict[str, object]:
-        """The record and the stages, times rounded to microseconds."""
+        """Return the record and the stages, times rounded to microseconds."""
         record = self.record
         rounded = {name: round(value, 3) for name, value in self.finite_stages_ms.items()}
         latency_ms = None if record.latency_ms is None else round(record.latency_ms, 3)
         return {**record.as_dict(), "latency_ms": latency_ms, "stages_ms": rounded}
 
     def as_json(self) -> str:
-        """`as_dict` as one line."""
+        """Return `as_dict` as one line."""
         return json.dumps(self.as_dict(), allow_nan=False)
 
 
@@ -184,5 +184,5 @@ def _finite(value: float) -> float | None:
 
 
 def _text(text: str, most: int) -> str:
-    """Cut off, and without the lone surrogates that SQLite and UTF-8 refuse."""
+    """Truncate, and remove the lone surrogates that SQLite and UTF-8 refuse."""
     return text[:most].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Work that nobody waits for steps back behind work that a part waits for."""
+"""Lowers the priority of background work below that of inspection."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ _NICE = 10
 
 
 def step_back() -> None:
-    """This thread gets the processor when no other wants it, where the system lets it say so."""
+    """Give this thread the processor only when no other wants it, if the system supports that."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,4 +1,4 @@
-"""What the station says about itself to outputs, metrics and the page."""
+"""The status of the station for outputs, metrics and the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ StationState = Literal["starting", "running", "paused", "stopping", "stopped"]
 
 @dataclass(frozen=True)
 class Balance:
-    """Triggers entered, results given by verdict, parts still open: `triggers == given + open`, always."""
+    """Triggers entered, results by verdict, parts still open: `triggers == given + open`, always."""
 
     triggers: int
     verdicts: dict[str, int]
@@ -26,21 +26,21 @@ class Balance:
 
     @property
     def balanced(self) -> bool:
-        """Whether every trigger has its result or is still open."""
+        """Whether every trigger has a result or is still open."""
         return self.triggers == self.given + self.open
 
 
-# Why the next part may not be judged: the station does not run, its camera or its trigger is away, it hangs,
-# or its ledger does not balance.
+# Why the next part may not be judged: the station is not running, its camera or its trigger is not connected,
+# it hangs, or its ledger does not balance.
 Obstacle = Literal["state", "camera", "trigger", "hung", "ledger"]
-# What is wrong with the share of faults or of rejects among the last parts.
+# Alarms about the fraction of faults or rejects among the last parts.
 AlarmKind = Literal["faults", "rejects", "stuck"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a station cannot see by itself: why its trigger is away and what hangs, in words, empty while all
-    is well; warnings and alarms in force, a sentence each.
+    """State outside the station itself: why its trigger is not connected and what hangs, empty if all is
+    well; warnings and alarms in force, a sentence each.
     """
 
     trigger: str = ""
@@ -53,8 +53,8 @@ class Surroundings:
 class StationStatus:
     """The station at one moment. `frame_age_s` is None before the first frame, `waiting` parts in the queue.
 
-    `failures` counts unexpected errors. `gaps` counts moments at which an unknown number of parts went by
-    unseen: from the first on, counters and `judged` are not whole.
+    `failures` counts unexpected errors. `gaps` counts occasions on which an unknown number of parts passed
+    unseen: from the first one on, counters and `judged` are incomplete.
     """
 
     name: str
@@ -74,7 +74,7 @@ class StationStatus:
 
     @property
     def obstacles(self) -> dict[Obstacle, str]:
-        """Why the next part may not be judged, a sentence each; nothing while it will be."""
+        """Why the next part may not be judged, a sentence each; empty if it will be."""
         found: dict[Obstacle, str] = {
             "state": "" if self.state == "running" else f"the station is {self.state}",
             "camera": "" if self.camera == "live" else f"the camera is {self.camera}",
@@ -86,21 +86,21 @@ class StationStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether the next part will be judged, as far as can be known now."""
+        """Whether the next part will be judged, as far as is known."""
         return not self.obstacles
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What people should look at, a sentence each; alarms and gaps included."""
-        gap = (f"parts went by uncounted {self.gaps} times: {self.last_gap}",) if self.gaps else ()
+        """Warnings for people, a sentence each; includes alarms and gaps."""
+        gap = (f"parts passed uncounted {self.gaps} times: {self.last_gap}",) if self.gaps else ()
         return (*self.surroundings.alarms.values(), *gap, *self.surroundings.warnings)
 
     def at_end(self) -> StationStatus:
-        """The same station after its last word: stopped."""
+        """Return the final status of the station: stopped."""
         return replace(self, state="stopped")
 
     def as_dict(self) -> dict[str, object]:
-        """The station as every output says it: plain values, which change only when something happens."""
+        """Return the station for outputs: plain values that change only when something happens."""
         verdicts = self.balance.verdicts
         return {
             "station": self.name,
@@ -125,14 +125,14 @@ class StationStatus:
         }
 
     def as_sentence(self) -> str:
-        """The station in one line, for a service manager."""
+        """Describe the station in one line, for a service manager."""
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.balance.verdicts.items()))
         said = "; ".join(self.obstacles.values()) or "ready"
         return f"{said}; recipe {self.recipe}: {counts or 'no part yet'}"
 
 
 class StationView(Protocol):
-    """Says how the station is; from any thread, without waiting."""
+    """Provides the station's status; from any thread, without waiting."""
 
     def status(self) -> StationStatus:
-        """The station now."""
+        """Return the current status."""

@@ -1,4 +1,4 @@
-"""Warnings in force: each is an event when it begins and when it ends, and can be read in between."""
+"""Active warnings: each is reported as an event when it begins and ends, and can be read in between."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ast_edge.line.events import EventKind, Told
 
 
 class Warnings:
-    """One sentence per key while it holds; from any thread.
+    """One sentence per key while it is active; from any thread.
 
-    `told` is asked for at every change, so that it may be set later, and hears `about` (what the warnings are
-    about, as details of the event), the key, whether it began, and the sentence.
+    `told` is called at every change to get the current reporting function, so that it may be set later. The
+    event has the details `about` (the subject of the warnings), the key, whether the warning began, and the
+    sentence.
     """
 
     def __init__(self, kind: EventKind, about: dict[str, object], told: Callable[[], Told]) -> None:
@@ -24,23 +25,23 @@ class Warnings:
 
     @property
     def now(self) -> tuple[str, ...]:
-        """The sentences in force."""
+        """The active sentences."""
         with self._lock:
             return tuple(self._now.values())
 
     @property
     def by_key(self) -> dict[str, str]:
-        """The sentences in force by their keys."""
+        """The active sentences by key."""
         with self._lock:
             return dict(self._now)
 
     def holds(self, key: str) -> bool:
-        """Whether this warning is in force."""
+        """Whether this warning is active."""
         with self._lock:
             return key in self._now
 
     def begin(self, key: str, sentence: str) -> None:
-        """The warning holds from now on; only the first of several calls is told."""
+        """Activate the warning; only the first of several calls is reported."""
         with self._lock:
             began = key not in self._now
             self._now[key] = sentence
@@ -48,7 +49,7 @@ class Warnings:
             self._tell(key, "begin", sentence)
 
     def end(self, key: str) -> None:
-        """The warning does not hold any more; nothing happens where it did not."""
+        """Deactivate the warning; does nothing if it is not active."""
         with self._lock:
             sentence = self._now.pop(key, None)
         if sentence is not None:

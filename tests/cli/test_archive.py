@@ -63,7 +63,7 @@ def test_the_newest_come_first(cli: Cli, archive: Path) -> None:
     lines = done.out.splitlines()
     assert [line.split()[3] for line in lines] == [f"run-000000{number}" for number in range(6, 0, -1)]
     assert lines[0].split()[1:3] == ["reject", "2"]
-    assert "no frame came in time" in lines[2]
+    assert "no frame arrived in time" in lines[2]
     assert cli("archive", "list", archive, "--limit", 2).err == "2 of 6 parts\n"
 
 
@@ -231,7 +231,7 @@ def test_what_is_no_archive(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "index.sqlite").unlink()
     with closing(sqlite3.connect(tmp_path / "index.sqlite")) as other:
         other.execute("CREATE TABLE x (y)")
-    assert "no index of an archive" in cli("archive", "list", tmp_path).error
+    assert "not the index of an archive" in cli("archive", "list", tmp_path).error
 
 
 def test_a_newer_index_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_changed_log(cli: Cli, log: Path) -> None:
     assert done.code == 1
     assert done.out.splitlines()[-1].split(maxsplit=1) == [
         "audit.jsonl:2",
-        "entry 2 was changed: it does not have the digest that it says",
+        "entry 2 was changed: it does not match its own digest",
     ]
     assert "altered" in done.error
     done = cli("audit", "verify", log, "--json")

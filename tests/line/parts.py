@@ -25,7 +25,7 @@ def part_result(
 ) -> PartResult:
     """A part as the station gives it: with frame and inspection, but for a fault without an inspection."""
     score = {"pass": 0.2, "reject": 2.0, "fault": math.nan}[verdict]
-    reason = "no frame came in time (camera lost)" if verdict == "fault" else ""
+    reason = "no frame arrived in time (camera lost)" if verdict == "fault" else ""
     at_ns = time.monotonic_ns() if at_ns is None else at_ns
     rng = np.random.default_rng(number)
     frame = Frame(rng.integers(90, 166, (48, 64, 3), dtype=np.uint8), "rgb", number, None, at_ns, "bench")

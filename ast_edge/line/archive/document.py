@@ -1,4 +1,4 @@
-"""The JSON file of a part: all that its row says and more, so that a lost index can be had again from it."""
+"""The JSON file of a part: a superset of its row, from which a lost index can be rebuilt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_BYTES = 65_536
 
 
 class FrameFacts(BaseModel):
-    """What the camera said about the frame; `shape` is that of its pixels in its own pixel format."""
+    """The camera's data about the frame; `shape` is that of its pixels in its own pixel format."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -29,7 +29,7 @@ class FrameFacts(BaseModel):
 class Document(BaseModel):
     """The content: the part's record, the model, the frame, and each file's name and size in bytes.
 
-    In the file the record's fields stand beside the others, with its time as text.
+    In the file the record's fields are at the top level, with its time as text.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
@@ -51,13 +51,13 @@ class Document(BaseModel):
         return {**content, "part": {**content, "time_s": time_s}}
 
     def as_dict(self) -> dict[str, object]:
-        """The content of the file."""
+        """Return the content of the file."""
         own = self.model_dump(mode="json", exclude={"part"})
         return {**self.part.as_dict(), **own}
 
 
 def document_of(result: PartResult, files: dict[str, int]) -> bytes:
-    """The JSON file of `result`, whose other files are `files`."""
+    """Return the JSON file of `result`, whose other files are `files`."""
     spec, inspection = result.spec, result.inspection
     calibration = spec.calibration if isinstance(spec, Manifest) else None
     document = Document(
@@ -78,7 +78,7 @@ def _frame_facts(frame: Frame) -> FrameFacts:
 
 
 def read_document(path: Path) -> Document | None:
-    """The content of a part's JSON file; None for one that is not whole or not ours."""
+    """Return the content of a part's JSON file; None for an incomplete or foreign one."""
     try:
         with path.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)

@@ -1,4 +1,4 @@
-"""The index as the station writes it; one thread uses it."""
+"""The index as written by the station; for one thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNT_KEPT = "SELECT count(*) FROM parts WHERE picture_state = 'kept' AND (verd
 
 
 class Kept(NamedTuple):
-    """A part whose pictures are there; `archive_s` is when it came, by the archive's own clock."""
+    """A part with pictures; `archive_s` is its time by the archive's own clock."""
 
     id: int
     passed: bool
@@ -35,16 +35,16 @@ class Kept(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What the index knows of a part's pictures."""
+    """What the index records about a part's pictures."""
 
     state: PictureState
     files: Files
 
 
 class Index:
-    """Rows in, pictures' paths to them, and what is to be removed. Every method may raise sqlite3.Error.
+    """Inserts rows, records pictures and selects what to remove. Every method may raise sqlite3.Error.
 
-    `moved` says in words what was moved aside when it was opened, None for nothing.
+    `moved` describes what was moved aside when the index was opened; None if nothing was.
     """
 
     def __init__(self, path: Path, sync: Literal["full", "normal"], clock: ArchiveClock) -> None:
@@ -55,20 +55,20 @@ class Index:
             (saved,) = self._db.execute("SELECT archive_s, wall_s FROM archive")
             clock.resume(saved[0], saved[1], time.time())
             self.rows = self._count("SELECT count(*) FROM parts")
-            # Of passes, and of rejects and faults; counted along from here on.
+            # Of passes, and of rejects and faults; kept up to date from here on.
             self.kept = {passed: self._count(_COUNT_KEPT, passed) for passed in (True, False)}
         except BaseException:
             self._db.close()
             raise
 
     def close(self) -> None:
-        """Let go of the file; the log is folded into it."""
+        """Close the file; its write-ahead log is merged into it."""
         self._db.close()
 
     # ---- what the line says --------------------------------------------------------------------------------
 
     def write(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> int:
-        """Add rows, then what became of pictures, in one transaction; how many rows were new."""
+        """Add rows, then the outcomes of pictures, in one transaction; return the number of new rows."""
         now = self._clock.now_s()
         new, kept = 0, {True: 0, False: 0}
         with self._transaction():
@@ -85,20 +85,20 @@ class Index:
         return new
 
     def killed_before(self, name: str) -> tuple[str, int] | None:
-        """The run before `name` and the number of its rows, where it was killed; None where it ended."""
+        """Return the run before `name` and its number of rows if it was killed; None if it ended normally."""
         query = """SELECT name, ended, (SELECT count(*) FROM parts WHERE run_id = runs.id) FROM runs
             WHERE name <> ? ORDER BY id DESC LIMIT 1"""
         found = self._db.execute(query, (name,)).fetchone()
         return None if found is None or found[1] is not None else (found[0], found[2])
 
     def begin_run(self, name: str, station: str) -> None:
-        """Name the run that begins."""
+        """Record the run that starts."""
         with self._transaction():
             run_id = self._run_id(name)
             self._db.execute("UPDATE runs SET station = ? WHERE id = ?", (station, run_id))
 
     def save(self, run: str, parts: int, lost: int, *, ended: bool) -> None:
-        """Note the archive's time and how many parts of the run were handed over and lost so far."""
+        """Record the archive's time, and how many parts of the run were handed over and lost so far."""
         wall_s = time.time()
         with self._transaction():
             self._db.execute("UPDATE archive SET archive_s = ?, wall_s = ?", (self._clock.now_s(), wall_s))
@@ -110,23 +110,23 @@ class Index:
     # ---- what the limits remove ----------------------------------------------------------------------------
 
     def oldest_kept(self, count: int, *, passes: bool) -> list[Kept]:
-        """The oldest parts whose pictures are there: passes, or rejects and faults."""
+        """Return the oldest parts with pictures: passes, or rejects and faults."""
         return self._kept("AND (verdict = 'pass') = ? ORDER BY id LIMIT ?", passes, count)
 
     def expire(self, parts: Sequence[Kept], state: PictureState = "expired") -> None:
-        """The pictures of these parts are gone."""
+        """Record that the pictures of these parts were removed."""
         with self._transaction():
             self._db.executemany(_GONE, [(state, part.id) for part in parts])
         for part in parts:
             self.kept[part.passed] -= 1
 
     def oldest_rows(self, count: int) -> list[int]:
-        """The oldest parts of which there is no picture."""
+        """Return the oldest parts without pictures."""
         query = "SELECT id FROM parts WHERE picture_state NOT IN ('kept', 'waiting') ORDER BY id LIMIT ?"
         return [part for (part,) in self._db.execute(query, (count,))]
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Forget these parts."""
+        """Delete these parts."""
         with self._transaction():
             self._db.executemany("DELETE FROM parts WHERE id = ?", [(part,) for part in ids])
         self.rows -= len(ids)
@@ -134,21 +134,21 @@ class Index:
     # ---- what a killed process left ------------------------------------------------------------------------
 
     def find(self, run: str, number: int) -> Stored | None:
-        """What the index knows of a part, None where it has no row."""
+        """Return what the index records about a part; None if it has no row."""
         query = """SELECT picture_state, picture, overlay, depth, json, bytes FROM parts
             WHERE run_id = (SELECT id FROM runs WHERE name = ?) AND number = ?"""
         row = self._db.execute(query, (run, number)).fetchone()
         return None if row is None else Stored(row[0], Files(*row[1:]))
 
     def interrupt_waiting(self, running: str) -> int:
-        """Pictures that waited when an earlier run ended will not come; how many there were."""
+        """Mark pictures still waiting from earlier runs as interrupted; return their number."""
         query = """UPDATE parts SET picture_state = 'interrupted' WHERE picture_state = 'waiting'
             AND run_id <> ?"""
         with self._transaction():
             return self._db.execute(query, (self._run_id(running),)).rowcount
 
     def kept_after(self, part: int, count: int) -> list[Kept]:
-        """Parts whose pictures should be there, with ids above `part`."""
+        """Return parts with pictures and ids above `part`."""
         return self._kept("AND id > ? ORDER BY id LIMIT ?", part, count)
 
     # ---- inside --------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Index:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            self._runs.clear()  # a run that was entered just now is not there any more
+            self._runs.clear()  # a run inserted by the rolled-back transaction no longer exists
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise

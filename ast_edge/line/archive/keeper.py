@@ -1,4 +1,4 @@
-"""The index's thread: rows go to the disk in batches, and between them limits and leftovers are seen to."""
+"""The index's thread: rows are written in batches; in between, limits and leftovers are processed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from ast_edge.line.archive.schema import INDEX, is_damage, move_aside
 from ast_edge.line.warned import Warnings
 
 _TICK_S = 0.2  # rows wait this long for their batch
-_BUDGET_S = 0.02  # of a tick, for limits and for leftovers
+_BUDGET_S = 0.02  # share of a tick for limits and leftovers
 _SAVE_S = 5.0
 _LOCK = ".lock"
-# What SQLite says about values, and not about the disk: the row is at fault, and only that row.
+# SQLite errors about a value and not about the disk: only that row is at fault.
 _BAD_ROW = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, OverflowError, ValueError)
 
 
 class Run(NamedTuple):
-    """The run that writes: its name, unique for ever, and the station's."""
+    """The current run: its globally unique name, and the station's."""
 
     name: str
     station: str
 
 
 class Keeper:
-    """Owns the index while the station runs. Whatever the disk does, it is tried again; rows wait meanwhile.
+    """Owns the index while the station runs. Disk errors are retried; rows wait meanwhile.
 
-    `note` hears what happened once: an index moved aside, leftovers found.
+    `note` receives one-time events: an index moved aside, leftovers found.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Keeper:
         return self._index is not None
 
     def close(self, end: float) -> None:
-        """Write what waits, trying until `end` of the monotonic clock."""
+        """Write waiting rows, retrying until `end` of the monotonic clock."""
         self._end = end
         self._closing.set()
 
@@ -98,7 +98,7 @@ class Keeper:
         self._let_go()
 
     def _tried(self, work: Callable[[Index], None]) -> bool:
-        """Whether it could be done; what could not leaves the index closed, to be opened anew."""
+        """Run `work` and return whether it succeeded; a failure closes the index, to be opened again."""
         try:
             work(self._open())
         except Exception as exc:  # noqa: BLE001 (whatever it is, the line goes on and so does the thread)
@@ -110,7 +110,7 @@ class Keeper:
 
     def _turn(self, index: Index) -> None:
         if self._path.stat().st_ino != self._inode:
-            raise LineError(f"{self._path}: is another file than it was")
+            raise LineError(f"{self._path}: was replaced by another file")
         self._write_all(index)
         if time.monotonic() >= self._saved_at + _SAVE_S:
             self._save(index, ended=False)
@@ -162,7 +162,7 @@ class Keeper:
         counts = self._queues.counts()
         crowded, lost = counts.pictures.get("crowded", 0), counts.lost
         if crowded > self._crowded:
-            self._warnings.begin("crowded", "pictures are lost: they come faster than they can be written")
+            self._warnings.begin("crowded", "pictures are lost: they arrive faster than they can be written")
         elif not counts.waiting_bytes:
             self._warnings.end("crowded")
         if lost > self._lost:
@@ -187,7 +187,7 @@ class Keeper:
         self._warnings.end("upkeep")
         if self.retention.stopped:
             what = "rejects are protected" if self._options.protect_rejects else "no more can be removed"
-            self._warnings.begin("stopped", f"no pictures are taken: the limits are reached and {what}")
+            self._warnings.begin("stopped", f"no more pictures are stored: the limits are reached and {what}")
         else:
             self._warnings.end("stopped")
 
@@ -214,15 +214,15 @@ class Keeper:
         return self._index
 
     def _tell_killed(self, killed: tuple[str, int] | None) -> None:
-        """Say once that the run before may lack rows: those of its last moment waited in memory."""
+        """Report once that the previous run may lack its last rows, which were still in memory."""
         if killed is not None and not self._told_killed:
             run, rows = killed
             may = f"rows of its last {_TICK_S:g} s may be missing"
-            self._note({"killed_run": run, "rows": rows, "text": f"the run before was killed: {may}"})
+            self._note({"killed_run": run, "rows": rows, "text": f"the previous run was killed: {may}"})
         self._told_killed = True
 
     def _take_lock(self) -> None:
-        """Two stations in one folder would remove each other's files."""
+        """Lock the archive: two stations in one folder would remove each other's files."""
         if self._lock_file is not None:
             return
         try:
@@ -241,14 +241,14 @@ class Keeper:
             self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """The index was found damaged while it was in use."""
+        """Start a new index after damage was found during use."""
         try:
             target = move_aside(self._path)
         except OSError as exc:
             self.last_error = f"{self._path}: is damaged and cannot be moved aside ({reason(exc)})"
             return
         self.sweep = Sweep(self._options.folder, self._run.name)
-        self._note({"index": f"the index was damaged and lies now in {target.name}; a new one was begun"})
+        self._note({"index": f"the index was damaged and was moved to {target.name}; a new one was created"})
 
     def _let_go(self, *, keep_lock: bool = False) -> None:
         index, self._index = self._index, None

@@ -1,8 +1,8 @@
-"""What a killed process left: found at the next start, in small steps, while the line runs already.
+"""Leftovers of a killed process: found after the next start, in small steps, while the line runs.
 
-Of a part that is not in the index or waits for its picture: with a JSON file that tells of files as they are,
-it is adopted; without one its files are removed, for it is not whole. Everything else is left alone: files
-that do not have the size that their JSON file says, and whatever has a name that the archive does not give.
+A part that is not in the index or waits for its picture is adopted if it has a JSON file that matches its
+other files; without a JSON file it is incomplete, and its files are removed. Everything else is left alone:
+files whose size differs from their JSON file, and names that the archive does not create.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH = 100
 
 @dataclass
 class Found:
-    """Parts adopted, files removed, parts whose picture never came, whose files are gone, or are damaged."""
+    """Parts adopted, files removed, and parts whose picture was never written, is gone, or is damaged."""
 
     adopted: int = 0
     removed: int = 0
@@ -36,12 +36,12 @@ class Found:
 
     @property
     def anything(self) -> bool:
-        """Whether there was anything at all."""
+        """Whether anything was found."""
         return any(vars(self).values())
 
 
 class Sweep:
-    """Goes once through the archive's folder and index; `running` is the run that writes meanwhile."""
+    """Processes the archive's folder and index once; `running` is the current run."""
 
     def __init__(self, folder: Path, running: str) -> None:
         self._folder = folder
@@ -52,7 +52,7 @@ class Sweep:
         self.done = False
 
     def step(self, index: Index, budget_s: float) -> None:
-        """Go on for about `budget_s`. Raises OSError or sqlite3.Error; the next call begins anew."""
+        """Continue for about `budget_s`. Raises OSError or sqlite3.Error; the next call starts over."""
         end = time.monotonic() + budget_s
         if self._work is None:
             self._work = self._all(index)
@@ -66,7 +66,7 @@ class Sweep:
             raise
 
     def restart(self) -> None:
-        """The index was opened anew."""
+        """Start over after the index was opened again."""
         self._work = None
         self._adoptions.clear()
 
@@ -138,7 +138,7 @@ class Sweep:
             self._adoptions.clear()
 
     def _check(self, index: Index, part: Kept) -> None:
-        """A part that should be there: are its files as they were written?"""
+        """Check that the files of a part with pictures are as written."""
         try:
             places = [place_of(self._folder, path) for path in part.files.paths]
             sizes = [place.stat().st_size for place in places if place is not None]
@@ -149,7 +149,7 @@ class Sweep:
             return
         json = place_of(self._folder, part.files.json)
         if json is None or not json.exists():
-            remove_files(self._folder, part.files)  # begun by the limits and not ended
+            remove_files(self._folder, part.files)  # a removal by the limits that was interrupted
         index.expire([part], "missing")
         self.found.missing += 1
 

@@ -13,27 +13,27 @@ Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 class ArchiveOptions(Options):
-    """What is kept of the parts, where, and for how long.
+    """What is stored of each part, where, and for how long.
 
     Every part gets a row in `folder`/index.sqlite, within about 0.2 s: a kill or a power failure loses the
-    rows of that last moment, and the next start says so in the log; what a PLC must know of them stands in
-    its own registers. Rejects, faults and every `every_nth_pass`-th pass (the first one is taken; 0: no pass)
-    get their picture too, in `format`: "png" is lossless, with `png_level` 0 (fast, large) to 9; "jpeg" has
+    rows of that last moment, which the next start reports in the log; what a PLC must know of them is in its
+    own registers. Rejects, faults and every `every_nth_pass`-th pass (starting with the first; 0: no pass)
+    also get their picture, in `format`: "png" is lossless, with `png_level` 0 (fast, large) to 9; "jpeg" has
     `jpeg_quality` 1 to 100. `overlay` adds the picture with heat map.
 
-    Pictures go, the oldest passes first, when they are older than `keep_days` days, when there are more than
-    `keep_parts` parts with pictures, or when less than `min_free_gb` GB (10^9 bytes) of the disk are free;
-    rejects and faults only where no pass is left to satisfy the limit, but for `keep_days`, which holds for
-    all. With `protect_rejects` rejects and faults never go: no more pictures are taken then, and a warning
-    says so. Rows stay until there are more than `keep_rows`.
+    Pictures are removed, the oldest passes first, when they are older than `keep_days` days, when more than
+    `keep_parts` parts have pictures, or when less than `min_free_gb` GB (10^9 bytes) of the disk are free;
+    rejects and faults only if no passes are left to remove, except for `keep_days`, which applies to all.
+    With `protect_rejects` rejects and faults are never removed: instead no more pictures are stored, and a
+    warning reports that. Rows are kept until there are more than `keep_rows`.
 
-    Days are counted by a clock of the archive's own: it runs while the station does and adds, at each start,
-    the time that the station was off, but never more than a week. A system clock that is set back or
-    forward therefore deletes nothing, and where the station rests for weeks pictures live longer.
+    Days are counted by the archive's own clock: it runs while the station does and adds, at each start, the
+    time that the station was off, but never more than a week. A system clock that is set back or forward
+    therefore deletes nothing, and pictures live longer if the station is off for weeks.
 
-    `sync` "full" has each picture and each batch of rows on the disk before it goes on; "normal" leaves that
-    to the system: nothing more is lost when the process is killed, some seconds more in a power failure.
-    Pictures that wait to be written fill at most `queue_mb` MB (10^6 bytes) of memory.
+    `sync` "full" syncs each picture and each batch of rows to disk before continuing; "normal" leaves that to
+    the system: a kill loses no more than with "full", a power failure some seconds more. Pictures waiting to
+    be written use at most `queue_mb` MB (10^6 bytes) of memory.
     """
 
     folder: Path

@@ -21,11 +21,11 @@ from ast_edge.line.warned import Warnings
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveCounts:
-    """What the archive did since it was started.
+    """Counts of the archive since it was started.
 
-    `kept` parts have pictures now, `expired` were removed by the limits, and so were `rows_removed` rows;
-    `found` is what an earlier process had left, `swept` whether all of that has been looked for; `failures`
-    pictures could not be drawn.
+    `kept` parts have pictures now, `expired` were removed by the limits, as were `rows_removed` rows; `found`
+    are leftovers of an earlier process, `swept` is whether the search for them is complete; `failures` are
+    pictures that could not be drawn.
     """
 
     queues: Counts
@@ -38,12 +38,12 @@ class ArchiveCounts:
 
 
 class Archive(Output):
-    """Gives every part a row, and rejects, faults and every n-th pass their pictures; see `ArchiveOptions`.
+    """Stores a row for every part, and pictures of rejects, faults and every n-th pass; see `ArchiveOptions`.
 
-    Rows are written within about 0.2 s, by a thread of their own, so that they never wait for a picture;
-    those of that last moment are lost when the process is killed, which the next start tells. A
-    fault without a frame has nothing to be kept but its row. `told` hears "archive" when a warning begins or
-    ends, when a damaged index was moved aside, and what an earlier process had left.
+    Rows are written within about 0.2 s by their own thread, so that they never wait for a picture; those of
+    the last moment are lost when the process is killed, which the next start reports. A fault without a frame
+    has only its row. An event "archive" is reported when a warning begins or ends, when a damaged index is
+    moved aside, and for leftovers of an earlier process.
     """
 
     def __init__(self, options: ArchiveOptions, name: str = "archive") -> None:
@@ -57,7 +57,7 @@ class Archive(Output):
         self._writer: PictureWriter | None = None
 
     def start(self, station: StationView) -> None:
-        """See `Output`; the folder is made, the index opened and the leftovers found on the threads."""
+        """Start the threads, which create the folder, open the index and find leftovers."""
         now = station.status()
         self._keeper = keeper = Keeper(
             self.options, self._queues, self._warnings, Run(now.run, now.name), self._tell
@@ -67,7 +67,7 @@ class Archive(Output):
         self._writer.thread.start()
 
     def put(self, result: PartResult) -> None:
-        """See `Output`; some microseconds."""
+        """Queue the row and the picture of a part; takes some microseconds."""
         self._queues.add(row_of(result.record, self._wanted(result)), result)
 
     def _wanted(self, result: PartResult) -> PictureState:
@@ -86,7 +86,7 @@ class Archive(Output):
 
     @property
     def status(self) -> OutputStatus:
-        """See `Output`: of rows; `connected` while the index can be written and no warning is in force."""
+        """Status of rows; `connected` while the index can be written and no warning is in force."""
         counts, keeper, warnings = self._queues.counts(), self._keeper, self.warnings
         connected = keeper is not None and keeper.connected and not warnings
         error = warnings[0] if warnings else keeper.last_error if keeper is not None else ""
@@ -100,12 +100,12 @@ class Archive(Output):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong now, a sentence each."""
+        """Current problems, a sentence each."""
         return tuple(f"{self.name}: {sentence}" for sentence in self._warnings.now)
 
     @property
     def counts(self) -> ArchiveCounts:
-        """From any thread."""
+        """Return the counts; from any thread."""
         counts, keeper, writer = self._queues.counts(), self._keeper, self._writer
         if keeper is None or writer is None:
             return ArchiveCounts(
@@ -123,7 +123,7 @@ class Archive(Output):
         )
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`: pictures get two thirds of the time, rows the rest."""
+        """Write what waits: pictures get two thirds of the time, rows the rest."""
         self._queues.close()
         keeper, writer = self._keeper, self._writer
         if keeper is None or writer is None:

@@ -1,6 +1,7 @@
-"""The files of a part: the picture as the camera gave it, what the model saw in it, and a JSON file.
+"""The files of a part: the camera's picture, the overlay, and a JSON file.
 
-They lie in pictures/<day>/<part id><suffix>. The JSON file is written last: a part without it is not whole.
+Their paths are pictures/<day>/<part id><suffix>. The JSON file is written last: a part without it is
+incomplete.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _KINDS = {
 }
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PART = re.compile(r"(?P<run>[A-Za-z0-9_.-]{1,200})-(?P<number>[0-9]{7,19})")
-_OVERLAY_SIDE = 1024  # for people; the picture itself is there at its full size
+_OVERLAY_SIDE = 1024  # for people; the picture itself is stored at full size
 _LZW = 5
 
 Picture = NDArray[np.uint8]
 
 
 class PartFile(NamedTuple):
-    """What the name of a file says: of which part it is, and which of its files."""
+    """The information in a file's name: which part it belongs to, and which of its files it is."""
 
     stem: str
     run: str
@@ -52,7 +53,7 @@ class PartFile(NamedTuple):
 
 
 def part_file(name: str) -> PartFile | None:
-    """Whose file this is; None for a name that the archive does not give."""
+    """Parse a file name; None for a name that the archive does not create."""
     suffix = next((suffix for suffix in _KINDS if name.endswith(suffix)), None)
     found = _PART.fullmatch(name.removesuffix(suffix)) if suffix is not None else None
     if suffix is None or found is None:
@@ -61,10 +62,10 @@ def part_file(name: str) -> PartFile | None:
 
 
 def place_of(folder: Path, relative: str | None) -> Path | None:
-    """Where a file lies that the index of the archive `folder` names; None for no place of the archive.
+    """Return the path of a file named by the index of the archive `folder`; None if it is not in there.
 
-    Nothing in an index is trusted: it must be pictures/<day>/<name that the archive gives>, and the day a
-    folder of its own, not a link to another.
+    The index is untrusted: the path must be pictures/<day>/<name that the archive creates>, and the day must
+    be a folder, not a link to another.
     """
     pieces = (relative or "").split("/")
     if len(pieces) != 3 or pieces[0] != PICTURES or not DAY.fullmatch(pieces[1]) or not part_file(pieces[2]):
@@ -74,7 +75,7 @@ def place_of(folder: Path, relative: str | None) -> Path | None:
 
 
 def files_of(folder: Path, day: str, names: dict[str, int]) -> Files | None:
-    """The files `names` of a part in the archive `folder`; None unless all have the size that they should."""
+    """Return the files `names` of a part in the archive `folder`; None unless all have the expected size."""
     paths: dict[str, str] = {}
     total = 0
     for name, size in names.items():
@@ -90,10 +91,10 @@ def files_of(folder: Path, day: str, names: dict[str, int]) -> Files | None:
 def write_part(result: PartResult, options: ArchiveOptions) -> Files:
     """Write the files of one part; all of them or none.
 
-    Raises OSError where the disk refuses, FrameError or ValueError for what cannot be drawn or named.
+    Raises OSError for a disk error, FrameError or ValueError for what cannot be drawn or named.
     """
     if _PART.fullmatch(result.part_id) is None:
-        raise ValueError(f"{result.part_id!r} is no fit name for a file")
+        raise ValueError(f"{result.part_id!r} is not usable as a file name")
     day = _day(result.trigger.wall_s)
     folder = options.folder / PICTURES / day
     written: dict[str, int] = {}
@@ -110,7 +111,7 @@ def write_part(result: PartResult, options: ArchiveOptions) -> Files:
         raise
     files = files_of(options.folder, day, written)
     if files is None:
-        raise OSError(f"{folder}: the files of {result.part_id} are not as they were written")
+        raise OSError(f"{folder}: the files of {result.part_id} differ from what was written")
     return files
 
 
@@ -118,7 +119,7 @@ def _day(wall_s: float) -> str:
     try:
         return datetime.fromtimestamp(wall_s, timezone.utc).strftime("%Y-%m-%d")
     except (OSError, OverflowError, ValueError) as exc:
-        raise ValueError(f"{wall_s} seconds are no time") from exc
+        raise ValueError(f"{wall_s} seconds are not a valid time") from exc
 
 
 def _write(path: Path, data: bytes | memoryview, options: ArchiveOptions) -> None:
@@ -130,7 +131,7 @@ def _write(path: Path, data: bytes | memoryview, options: ArchiveOptions) -> Non
 
 
 def _encoded(result: PartResult, options: ArchiveOptions) -> list[tuple[str, memoryview]]:
-    """Suffix and content of picture, depth and overlay, as far as there are any."""
+    """Return suffix and content of picture, depth and overlay, if present."""
     frame = result.frame
     if frame is None:
         return []
@@ -166,7 +167,7 @@ def _bgr(picture: Picture) -> Picture:
 
 
 def _encode(suffix: str, pixels: NDArray[np.generic], settings: Sequence[int]) -> memoryview:
-    """OpenCV lets other threads run meanwhile."""
+    """Encode with OpenCV, which releases the interpreter lock."""
     import cv2  # noqa: PLC0415
 
     done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels), list(settings))
@@ -187,25 +188,25 @@ def _encode_xyz(z_m: NDArray[np.float32]) -> memoryview:
 def _overlay(
     picture: Picture | None, result: PartResult, inspection: Inspection, spec: ModelSpec
 ) -> Picture | None:
-    """The overlay, with the verdict that the part got; None where there is nothing that it could show."""
+    """Return the overlay with the part's verdict; None if there is nothing to show."""
     from ast_edge.overlay import depth_picture, draw_overlay  # noqa: PLC0415 (loads OpenCV)
 
     if picture is None and result.frame is not None and result.frame.depth_m is not None:
         picture = depth_picture(result.frame.depth_m)
     if picture is None:
         return None
-    # A verdict that came late is a fault, whatever the engine found.
+    # A late verdict is a fault, whatever the engine's result.
     shown = replace(inspection, verdict=result.verdict, reason=result.reason)
     picture, crop = _reduced(picture, spec.preprocessing.crop)
     preprocessing = spec.preprocessing.model_copy(update={"crop": crop})
     try:
         return draw_overlay(picture, shown, spec.model_copy(update={"preprocessing": preprocessing}))
     except FrameError:
-        return None  # a frame that is smaller than the model's crop: the picture alone is kept
+        return None  # the frame is smaller than the model's crop: only the picture is kept
 
 
 def _reduced(picture: Picture, crop: Crop | None) -> tuple[Picture, Crop | None]:
-    """A large picture at the overlay's size, and the crop in its pixels."""
+    """Reduce a large picture to the overlay's size; return it with the crop in its pixels."""
     import cv2  # noqa: PLC0415
 
     height, width = picture.shape[:2]

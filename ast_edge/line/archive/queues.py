@@ -1,4 +1,4 @@
-"""What waits between the line and the archive's threads: bounded in number and bytes, every loss counted."""
+"""Queues between the line and the archive's threads: bounded in number and bytes; every loss is counted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ast_edge.line.part import PartResult
 
 ROOM_ROWS = 20_000
 _BATCH = 2_000
-_OVERHEAD = 4_096  # bytes of a waiting part beside its arrays
+_OVERHEAD = 4_096  # bytes of a waiting part besides its arrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Since the archive was started: parts handed over, rows written, rows lost for good, rows and bytes of
-    pictures that wait now; what became of pictures, by `PictureState`.
+    """Counts since the archive was started: parts handed over, rows written, rows lost, rows and bytes of
+    pictures waiting now; outcomes of pictures, by `PictureState`.
     """
 
     parts: int
@@ -31,7 +31,7 @@ class Counts:
 
 
 def picture_bytes(result: PartResult) -> int:
-    """Memory that a part holds while its picture waits."""
+    """Return the memory that a part uses while its picture waits."""
     arrays = []
     if result.frame is not None:
         arrays += [result.frame.pixels, result.frame.depth_m]
@@ -41,9 +41,9 @@ def picture_bytes(result: PartResult) -> int:
 
 
 class Queues:
-    """Rows for the index's thread, parts for the pictures' thread, and what became of pictures back again.
+    """Queues of rows for the index's thread, parts for the pictures' thread, and outcomes of pictures.
 
-    A pass finds room only while less than half of `room_bytes` is taken, so that rejects find some too.
+    A pass is queued only while less than half of `room_bytes` is used, which reserves room for rejects.
     """
 
     def __init__(self, room_bytes: int, room_rows: int = ROOM_ROWS) -> None:
@@ -62,7 +62,7 @@ class Queues:
     # ---- the line ------------------------------------------------------------------------------------------
 
     def add(self, row: Row, result: PartResult) -> None:
-        """A part's row, and its picture where the row says that it waits."""
+        """Add a part's row, and its picture if the row says that it waits."""
         size = picture_bytes(result) if row.picture_state == "waiting" else 0
         room = self._room_bytes // 2 if row.verdict == "pass" else self._room_bytes
         with self._lock:
@@ -84,19 +84,19 @@ class Queues:
                 self._states[row.picture_state] += 1
 
     def close(self) -> None:
-        """Nothing more comes; whoever waits for a picture is woken."""
+        """Accept no more; wakes a thread that waits for a picture."""
         with self._lock:
             self._closed = True
             self._news.notify_all()
 
     def give_up(self) -> None:
-        """Both threads have ended: rows that wait still are lost."""
+        """Count waiting rows as lost, after both threads have ended."""
         with self._lock:
             self._lost += len(self._rows)
             self._rows.clear()
 
     def counts(self) -> Counts:
-        """From any thread."""
+        """Return the counts; from any thread."""
         with self._lock:
             return Counts(
                 parts=self._parts,
@@ -110,26 +110,26 @@ class Queues:
     # ---- the pictures' thread ------------------------------------------------------------------------------
 
     def next_picture(self, timeout_s: float) -> PartResult | None:
-        """The oldest part whose picture waits; None when there is none within `timeout_s`."""
+        """Return the oldest part with a waiting picture; None if none arrives within `timeout_s`."""
         with self._lock:
             if not self._pictures and not self._closed:
                 self._news.wait(timeout_s)
             return self._pictures.popleft() if self._pictures else None
 
     def settle(self, result: PartResult, outcome: Outcome) -> None:
-        """What became of the picture that `next_picture` gave."""
+        """Record the outcome for a picture of `next_picture`."""
         with self._lock:
             self._bytes -= picture_bytes(result)
             self._states[outcome.state] += 1
             self._outcomes.append(outcome)
-            # Without an index to write to: the files have their JSON and are found again at the next start.
+            # Without an index to write to: the files have their JSON and are found at the next start.
             if len(self._outcomes) > self._room_rows:
                 self._outcomes.popleft()
 
     # ---- the index's thread --------------------------------------------------------------------------------
 
     def take(self) -> tuple[list[Row], list[Outcome]]:
-        """Rows and outcomes for one transaction, oldest first; an outcome never comes before its row."""
+        """Return rows and outcomes for one transaction, oldest first; an outcome never precedes its row."""
         with self._lock:
             rows = [self._rows.popleft() for _ in range(min(len(self._rows), _BATCH))]
             if self._rows:
@@ -137,7 +137,7 @@ class Queues:
             return rows, [self._outcomes.popleft() for _ in range(min(len(self._outcomes), _BATCH))]
 
     def put_back(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-        """What could not be written waits again; the oldest rows are given up where there is no room."""
+        """Queue again what could not be written; without room the oldest rows are dropped."""
         with self._lock:
             self._outcomes.extendleft(reversed(outcomes))
             kept = max(self._room_rows - len(self._rows), 0)
@@ -146,7 +146,7 @@ class Queues:
             self._rows.extendleft(reversed(list(islice(rows, first, None))))
 
     def wrote(self, rows: int, lost: int) -> None:
-        """So many rows are in the index, so many could not be taken by it."""
+        """Record the number of rows in the index, and of rows that it refused."""
         with self._lock:
             self._written += rows
             self._lost += lost

@@ -1,4 +1,4 @@
-"""Reading an archive, read-only, while a station writes it or not."""
+"""Read-only access to an archive, also while a station writes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class Query:
-    """Which parts: every condition that is given holds; times in seconds of `time.time()`, both inclusive."""
+    """Filter for parts: all given conditions must hold; times in seconds of `time.time()`, both inclusive."""
 
     verdicts: tuple[str, ...] = ()
     since_s: float | None = None
@@ -36,7 +36,7 @@ class Query:
     with_picture: bool = False
 
     def where(self) -> tuple[str, list[object]]:
-        """The condition in SQL and its values."""
+        """Return the condition in SQL and its values."""
         conditions, values = ["1"], list[object]()
         if self.verdicts:
             conditions.append(f"verdict IN ({', '.join('?' * len(self.verdicts))})")
@@ -58,13 +58,13 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedPart(Row):
-    """A part as the index has it; `files` are relative to the archive's folder."""
+    """A part in the index; `files` are relative to the archive's folder."""
 
     id: int
     files: Files
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values, in the order in which they are shown."""
+        """Return plain values, in display order."""
         files = self.files._asdict()
         del files["bytes"]
         return {**super().as_dict(), "picture_state": self.picture_state, **files}
@@ -72,9 +72,9 @@ class ArchivedPart(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedRun:
-    """A run of the station; `ended_s` is None while it lasts and for one that was killed.
+    """A run of the station; `ended_s` is None while it lasts and if it was killed.
 
-    `parts` were handed over when it was last noted, `lost` of them have no row; `rows` are there now.
+    `parts` were handed over when last recorded, `lost` of them have no row; `rows` exist now.
     """
 
     name: str
@@ -89,7 +89,7 @@ class ArchivedRun:
 class ArchiveReader:
     """The archive in `folder`; use as a context manager or call `close()`. One thread reads.
 
-    Raises LineError where there is no archive, or its index is damaged or newer than this version.
+    Raises LineError if there is no archive, or its index is damaged or newer than this version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,7 +97,7 @@ class ArchiveReader:
         self._db = open_for_reading(folder)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -109,19 +109,19 @@ class ArchiveReader:
         self.close()
 
     def count(self, query: Query) -> int:
-        """How many parts `query` finds."""
+        """Return how many parts match `query`."""
         where, values = query.where()
         sql = f"SELECT count(*) FROM parts JOIN runs ON runs.id = parts.run_id WHERE {where}"  # noqa: S608
         (row,) = self._rows(sql, values)
         return int(row[0])
 
     def newest(self, query: Query, limit: int) -> list[ArchivedPart]:
-        """The newest parts that `query` finds, the newest first."""
+        """Return the newest parts that match `query`, newest first."""
         where, values = query.where()
         return self._parts(f"WHERE {where} ORDER BY parts.id DESC LIMIT ?", [*values, limit])
 
     def oldest_first(self, query: Query) -> Iterator[ArchivedPart]:
-        """Every part that `query` finds, in pages, so that a station that writes is never held up."""
+        """Yield every part that matches `query`, in pages, so that a writing station is never blocked."""
         where, values = query.where()
         last = 0
         while True:
@@ -134,19 +134,19 @@ class ArchiveReader:
             last = page[-1].id
 
     def get(self, part_id: str) -> ArchivedPart:
-        """One part. Raises LineError where there is none of this id."""
+        """Return one part. Raises LineError for an unknown id."""
         run, _, number = part_id.rpartition("-")
         found = []
         if run and number.isascii() and number.isdigit() and len(number) < 19:
             found = self._parts("WHERE runs.name = ? AND number = ?", [run, int(number)])
         if not found:
             raise LineError(
-                f"{self.folder}: there is no part {part_id!r}; `ast-edge archive list` shows what is there."
+                f"{self.folder}: there is no part {part_id!r}; `ast-edge archive list` lists the parts."
             )
         return found[0]
 
     def runs(self) -> list[ArchivedRun]:
-        """Every run, the oldest first."""
+        """Return every run, oldest first."""
         rows = self._rows(
             """SELECT name, station, started AS started_s, ended AS ended_s, parts, lost,
             (SELECT count(*) FROM parts WHERE run_id = runs.id) AS rows FROM runs ORDER BY id""",

@@ -1,4 +1,4 @@
-"""Which picture goes next: a decision from a few numbers, and the thread's hands that carry it out."""
+"""Which picture to remove next: a decision from a few numbers, and its execution."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.pictures import place_of
 from ast_edge.line.archive.row import Files
 
-# pass, other: the oldest pass, or reject or fault, goes; stop: a limit is exceeded and nothing may go; none:
-# all is well.
+# pass, other: remove the oldest pass, or the oldest reject or fault; stop: a limit is exceeded and nothing
+# may be removed; none: within the limits.
 Step = Literal["pass", "other", "stop", "none"]
 _STEP = 50  # parts per transaction
 _ROWS_STEP = 1000
@@ -24,7 +24,7 @@ _PAUSE_S = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """See `ArchiveOptions`; `min_free_bytes` 0 and None are no limits."""
+    """Limits as in `ArchiveOptions`; `min_free_bytes` 0 and None mean no limit."""
 
     keep_s: float | None
     keep_parts: int | None
@@ -34,9 +34,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Holding:
-    """Parts with pictures, ages in seconds of the archive's clock; None where there is no part.
+    """Parts with pictures, ages in seconds of the archive's clock; None without such parts.
 
-    `refused_bytes` a full disk did not take although enough seemed to be free (a quota, say).
+    `refused_bytes` were refused by a full disk although enough seemed to be free (because of a quota, say).
     """
 
     passes: int
@@ -48,7 +48,7 @@ class Holding:
 
 
 def next_step(holding: Holding, limits: Limits) -> Step:
-    """What must go before another picture is taken."""
+    """Return what must be removed before another picture is stored."""
     count = holding.passes + holding.others
     crowded = limits.keep_parts is not None and count > limits.keep_parts
     short = holding.free_bytes < limits.min_free_bytes or (
@@ -67,10 +67,10 @@ def _old(age_s: float | None, limits: Limits) -> bool:
 
 
 class Retention:
-    """Removes pictures and rows in small steps, each at most about `budget_s` long.
+    """Removes pictures and rows in small steps of at most about `budget_s`.
 
-    `free` gives the bytes that are free on the disk. Some file systems free a file's blocks only seconds
-    after it was removed; there it waits before it removes more, unless a write was refused meanwhile.
+    `free` returns the free bytes of the disk. Some file systems free the blocks of a file only seconds after
+    its removal; the next removal then waits, unless a write was refused meanwhile.
     """
 
     def __init__(self, options: ArchiveOptions, clock: ArchiveClock, free: Callable[[], int]) -> None:
@@ -88,11 +88,11 @@ class Retention:
         self.rows_removed = 0
 
     def refused(self, count: int) -> None:
-        """A full disk did not take so many bytes, 0: it takes them again; from any thread."""
+        """Record how many bytes a full disk refused, 0 once it accepts them again; from any thread."""
         self._refused = count
 
     def step(self, index: Index, budget_s: float) -> None:
-        """Remove what must go, as much as the time allows. Raises OSError or sqlite3.Error."""
+        """Remove what the limits require, within the budget. Raises OSError or sqlite3.Error."""
         gone: list[Kept] = []
         try:
             self._remove_pictures(index, time.monotonic() + budget_s, gone)
@@ -138,10 +138,10 @@ class Retention:
 
 
 def remove_files(folder: Path, files: Files) -> None:
-    """Remove a part's files, the JSON file first: without it the others are no whole part.
+    """Remove a part's files, the JSON file first: without it the others are an incomplete part.
 
-    What lies outside the archive, by what a damaged or forged index says, is left alone. Raises OSError when
-    the disk refuses.
+    Paths outside the archive, from a damaged or forged index, are left alone. Raises OSError for a disk
+    error.
     """
     places = [place for path in files.paths if (place := place_of(folder, path)) is not None]
     for place in places:
@@ -150,4 +150,4 @@ def remove_files(folder: Path, files: Files) -> None:
         try:
             places[0].parent.rmdir()
         except OSError:
-            return  # not empty yet, as a rule
+            return  # usually not empty yet

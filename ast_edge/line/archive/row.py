@@ -1,4 +1,4 @@
-"""What the index says about one part: its record, what became of its picture, and where its files lie."""
+"""A row of the index: the record of a part, the state of its picture, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 from ast_edge.line.part import PartRecord
 
-# none: nothing was to be kept (a pass that was not chosen, or no frame); waiting: on its way to the disk;
-# kept: written; crowded: too many pictures waited; unwritable: the disk refused it, or it cannot be drawn;
-# stopped: the limits are reached and what is there is protected; interrupted: the station ended before it was
+# none: nothing to store (a pass that was not selected, or no frame); waiting: queued for writing; kept:
+# written; crowded: too many pictures waited; unwritable: a disk error, or it cannot be drawn; stopped: the
+# limits are reached and existing pictures are protected; interrupted: the station ended before it was
 # written; expired: removed by the limits; missing: was kept, but its files are gone or changed.
 PictureState = Literal[
     "none", "waiting", "kept", "crowded", "unwritable", "stopped", "interrupted", "expired", "missing"
@@ -18,17 +18,17 @@ PictureState = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Row(PartRecord):
-    """A part as it stands in the index, but for its files."""
+    """A part in the index, without its files."""
 
     picture_state: PictureState
 
 
-# The index's columns by the fields of a row; `run` is in a table of its own.
+# The index's columns by the fields of a row; `run` is in a separate table.
 COLUMNS = {one.name: "time" if one.name == "time_s" else one.name for one in fields(Row) if one.name != "run"}
 
 
 class Files(NamedTuple):
-    """Where a part's files lie, relative to the archive's folder; `bytes` of all of them together."""
+    """Paths of a part's files, relative to the archive's folder; `bytes` is their total size."""
 
     picture: str | None = None
     overlay: str | None = None
@@ -38,12 +38,12 @@ class Files(NamedTuple):
 
     @property
     def paths(self) -> list[str]:
-        """Those that there are; the JSON file, without which the others are worth nothing, first."""
+        """Return the existing files; the JSON file, which the others depend on, first."""
         return [path for path in (self.json, self.picture, self.overlay, self.depth) if path is not None]
 
 
 class Outcome(NamedTuple):
-    """What became of the picture of one part; `passed`: whether its verdict is pass."""
+    """The outcome for the picture of one part; `passed`: whether its verdict is pass."""
 
     run: str
     number: int
@@ -53,5 +53,5 @@ class Outcome(NamedTuple):
 
 
 def row_of(record: PartRecord, state: PictureState) -> Row:
-    """The row of one part."""
+    """Return the row of one part."""
     return Row(**vars(record), picture_state=state)

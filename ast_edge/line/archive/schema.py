@@ -1,4 +1,4 @@
-"""The index on the disk: its tables, its version, and what is done with a file that is none of ours."""
+"""The index on disk: its tables, its version, and the handling of damaged and foreign files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ast_edge.errors import LineError, sentence
 INDEX = "index.sqlite"
 APPLICATION_ID = 0x41535445  # "ASTE"
 VERSION = 1
-_ASIDE = 9  # damaged indices that are kept at most
+_ASIDE = 9  # maximum number of damaged indices kept
 _TABLES = (
-    # One row: how long the archive has run, and what the system's clock said then.
+    # One row: how long the archive has run, and the system time then.
     """CREATE TABLE archive (one INTEGER PRIMARY KEY CHECK (one = 1), archive_s REAL NOT NULL,
     wall_s REAL NOT NULL)""",
-    # `ended` is NULL while the run lasts and for one that was killed; `parts` were handed over, `lost` of
-    # them have no row.
+    # `ended` is NULL while the run lasts and if it was killed; `parts` were handed over, `lost` of them have
+    # no row.
     """CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, station TEXT NOT NULL,
     started REAL NOT NULL, ended REAL, parts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE parts (id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES runs(id),
@@ -37,15 +37,15 @@ Kind = Literal["ours", "empty", "damaged", "foreign", "newer"]
 
 
 def connect(path: Path, sync: Literal["full", "normal"]) -> tuple[sqlite3.Connection, str | None]:
-    """Open the index for writing, made where there is none; a damaged or foreign one is moved aside first.
+    """Open the index for writing; create it if missing, and move a damaged or foreign one aside first.
 
-    The second value says in words what was moved where. Raises sqlite3.Error or OSError while the disk does
-    not let anything be opened.
+    The second value describes what was moved where. Raises sqlite3.Error or OSError while the disk does not
+    allow opening anything.
     """
     moved = None
     kind = look(path)
     if kind not in {"ours", "empty"}:
-        moved = f"the index was {kind} and lies now in {move_aside(path).name}; a new one was begun"
+        moved = f"the index was {kind} and was moved to {move_aside(path).name}; a new one was created"
     connection = sqlite3.connect(path, timeout=1.0, isolation_level=None)
     try:
         _settle(connection, sync)
@@ -56,7 +56,7 @@ def connect(path: Path, sync: Literal["full", "normal"]) -> tuple[sqlite3.Connec
 
 
 def look(path: Path) -> Kind:
-    """What the file is; reads all of it. Raises sqlite3.OperationalError when it cannot be read at all."""
+    """Classify the file, reading all of it. Raises sqlite3.OperationalError when it cannot be read."""
     if not path.exists():
         return "empty"
     try:
@@ -83,12 +83,12 @@ def _kind(connection: sqlite3.Connection) -> Kind:
 
 
 def is_damage(exc: sqlite3.Error) -> bool:
-    """Whether the error says that the file itself is bad: all that may pass by itself has other classes."""
+    """Whether the error means that the file itself is damaged; transient errors have other classes."""
     return type(exc) is sqlite3.DatabaseError
 
 
 def move_aside(path: Path) -> Path:
-    """Rename the index with its log to a name beside it; the oldest goes when there are too many."""
+    """Rename the index and its log to a name beside it; the oldest is removed if there are too many."""
     names = [path.with_name(f"{path.name}.aside-{n}") for n in range(1, _ASIDE + 1)]
     free = [name for name in names if not name.exists()]
     target = free[0] if free else min(names, key=lambda name: name.stat().st_mtime)
@@ -102,7 +102,7 @@ def move_aside(path: Path) -> Path:
 def _settle(connection: sqlite3.Connection, sync: Literal["full", "normal"]) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise sqlite3.OperationalError(f"the file system has no room for SQLite's log (mode {mode})")
+        raise sqlite3.OperationalError(f"the file system supports no write-ahead log (mode {mode})")
     connection.execute(f"PRAGMA synchronous = {sync.upper()}")
     connection.execute("PRAGMA journal_size_limit = 16777216")
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -122,9 +122,9 @@ def _settle(connection: sqlite3.Connection, sync: Literal["full", "normal"]) -> 
 
 
 def open_for_reading(folder: Path) -> sqlite3.Connection:
-    """The index of an archive, read-only, while a station writes it or not.
+    """Open the index of an archive read-only, also while a station writes it.
 
-    Raises LineError when there is none, or it is damaged or newer than this version.
+    Raises LineError when there is no index, or it is damaged or newer than this version.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -133,7 +133,7 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
         return _checked(_connect_read_only(path), path)
     except sqlite3.OperationalError as exc:
         raise LineError(
-            f"{path}: the index cannot be read ({sentence(exc)}); check the rights of the folder."
+            f"{path}: the index cannot be read ({sentence(exc)}); check the permissions of the folder."
         ) from exc
     except sqlite3.DatabaseError as exc:
         raise LineError(
@@ -150,7 +150,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(f"{INDEX}-wal").exists():
             raise
-        # A folder that nobody may write to, and no station does: SQLite cannot make its log, and needs none.
+        # A read-only folder, in which no station writes: SQLite cannot create its log, and needs none.
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, timeout=5.0)
     except BaseException:
         connection.close()
@@ -170,5 +170,5 @@ def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
         return connection
     connection.close()
     if application != APPLICATION_ID:
-        raise LineError(f"{path}: is no index of an archive; give the folder of an archive.")
+        raise LineError(f"{path}: is not the index of an archive; give the folder of an archive.")
     raise LineError(f"{path}: the index has version {version}, expected {VERSION}; update ast-edge.")

@@ -1,4 +1,4 @@
-"""The pictures' thread: encodes and writes, one part after the other, and waits while the disk refuses."""
+"""The pictures' thread: encodes and writes one part at a time, and waits while the disk refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class PictureWriter:
-    """Takes parts from `queues` and settles each; `refused` hears how many bytes a full disk did not take."""
+    """Takes parts from `queues` and settles each; `refused` is called with bytes that a full disk refused."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class PictureWriter:
         self._queues = queues
         self._warnings = warnings
         self._refused = refused
-        self._needed = 0  # bytes that the last refused part takes
+        self._needed = 0  # bytes needed by the last refused part
         self._probed = 0.0
         self._end: float | None = None
         self.failures = 0
         self.thread = threading.Thread(target=self._run, name="ast-edge-archive-pictures", daemon=True)
 
     def close(self, end: float) -> None:
-        """Write what waits until `end` of the monotonic clock, then say of the rest that it was not."""
+        """Write what waits until `end` of the monotonic clock; the rest is recorded as not written."""
         self._end = end
         self._queues.close()
 
@@ -53,7 +53,7 @@ class PictureWriter:
             result = self._queues.next_picture(_PROBE_S)
             if result is not None:
                 self._settle(result)
-                del result  # a picture must not be held while nothing happens
+                del result  # do not hold a picture while idle
             elif self._end is not None:
                 return
             elif self._warnings.holds("pictures"):
@@ -67,7 +67,7 @@ class PictureWriter:
         self._queues.settle(result, Outcome(result.run, result.number, passed, state, files))
 
     def _attempt_state(self) -> PictureState:
-        """Whether a part is worth the attempt: "kept", or why not."""
+        """Return whether a part is worth an attempt: "kept", or the reason why not."""
         if self._end is not None and time.monotonic() >= self._end:
             return "interrupted"
         if self._warnings.holds("pictures"):
@@ -91,7 +91,7 @@ class PictureWriter:
         return Files(), "unwritable"
 
     def _probe(self) -> None:
-        """Whether the disk takes files again; asked once a second at most."""
+        """Check, at most once a second, whether the disk accepts files again."""
         if time.monotonic() - self._probed < _PROBE_S:
             return
         self._probed = time.monotonic()

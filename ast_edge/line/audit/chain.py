@@ -1,13 +1,13 @@
-"""The audit log's format, and its proof.
+"""The format of the audit log, and its verification.
 
 One line is one JSON object in ASCII with the keys `n` (1, 2, 3, ...), `time` (UTC), `run`, `kind`, `details`,
 `previous` and `digest`, in this order and without spaces. `digest` is the SHA-256 of the line up to, and
-without, `,"digest":`; `previous` is the digest of the line before, 64 zeros in the first. Full files are
-renamed to <name>.000001, <name>.000002, ...; the chain goes on from one to the next.
+without, `,"digest":`; `previous` is the digest of the previous line, 64 zeros in the first. Full files are
+renamed to <name>.000001, <name>.000002, ...; the chain continues from one to the next.
 
-What the chain shows by itself: a line that was changed, removed, inserted or moved. What it cannot show: that
-the end was cut off between two lines, or that all was written anew by somebody who knows the format. Both
-show against a digest that was noted down elsewhere: it must still be in the log.
+The chain alone shows that a line was changed, removed, inserted or moved. It cannot show that the end was cut
+off between two lines, or that the whole log was rewritten by an attacker who knows the format. Both show
+against a digest that was recorded elsewhere, which must still be in the log.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Line:
-    """What a line says about its place in the chain, right or wrong; `entry` is None where it says nothing.
+    """The place in the chain that a line claims, right or wrong; `entry` is None for a line that is no entry.
 
-    `link` is what the next line must name as `previous`; `true` whether the line has the digest it says.
+    `link` is what the next line must have as `previous`; `true` is whether the line matches its own digest.
     """
 
     entry: Entry | None
@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was written: in which file and line (from 1), and what."""
+    """A deviation from the log as written: the file, the line (from 1), and a description."""
 
     file: str
     line: int
@@ -69,10 +69,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """What the proof found. `head` is the digest to note down, of entry `last`; 64 zeros without entries.
+    """Result of a verification. `head` is the digest to record, of entry `last`; 64 zeros without entries.
 
-    `torn` entries were cut by a kill or a power failure while they were written, as the log itself says;
-    `missing` could not be written, as it says too. Neither is a finding.
+    `torn` entries were truncated by a kill or a power failure during writing; `missing` ones could not be
+    written. Both are recorded in the log itself and are not findings.
     """
 
     files: tuple[str, ...]
@@ -86,12 +86,12 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it was written, as far as the chain can tell."""
+        """Whether the log is unchanged, as far as the chain can show."""
         return not self.findings
 
 
 def make_line(n: int, wall_s: float, run: str, kind: str, details: str, previous: str) -> tuple[bytes, str]:
-    """One line with its line feed, and its digest; `details` is a JSON object already."""
+    """Return one line with its line feed, and its digest; `details` is already a JSON object."""
     moment = datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")
     head = json.dumps({"n": n, "time": moment, "run": run, "kind": kind}, separators=(",", ":"))
     body = f'{head[:-1]},"details":{details},"previous":"{previous}"'.encode("ascii")
@@ -100,20 +100,20 @@ def make_line(n: int, wall_s: float, run: str, kind: str, details: str, previous
 
 
 def read_line(raw: bytes) -> Line:
-    """A line without its line feed."""
+    """Parse a line without its line feed."""
     seal = _SEAL.fullmatch(raw[-_SEAL_BYTES:])
     body = hashlib.sha256(raw[:-_SEAL_BYTES]).hexdigest()
     entry = None
     with contextlib.suppress(ValidationError):
         entry = Entry.model_validate_json(raw)
     if seal is None or entry is None:
-        # Whatever stands there, the next line can name it.
+        # Even if this line is invalid, the next line can refer to it.
         return Line(None, hashlib.sha256(raw).hexdigest(), true=False)
     return Line(entry, entry.digest, true=seal[1].decode() == entry.digest == body)
 
 
 def segments(path: Path) -> list[Path]:
-    """The files of a log in their order, the one that is written now last; only those that there are."""
+    """Return the existing files of a log in order, the current one last."""
     full = re.compile(re.escape(path.name) + r"\.[0-9]{6,}")
     try:
         names = [name for name in path.parent.iterdir() if full.fullmatch(name.name)]
@@ -124,13 +124,13 @@ def segments(path: Path) -> list[Path]:
 
 
 def verify(path: Path, head: str | None = None) -> AuditReport:
-    """Prove the log at `path` with its full files; `head` is a digest that was noted down earlier.
+    """Verify the log at `path` with its full files; `head` is a digest recorded earlier.
 
     Raises LineError when there is no log or it cannot be read.
     """
     files = segments(path)
     if not files:
-        raise LineError(f"{path}: there is no audit log; give the file that the station writes.")
+        raise LineError(f"{path}: there is no audit log; give the log file of the station.")
     proof = _Proof(head)
     try:
         for file in files:
@@ -138,7 +138,7 @@ def verify(path: Path, head: str | None = None) -> AuditReport:
                 proof.add(file.name, number, raw)
     except OSError as exc:
         where = exc.filename or path
-        raise LineError(f"{where}: cannot be read ({reason(exc)}); check its rights.") from exc
+        raise LineError(f"{where}: cannot be read ({reason(exc)}); check its permissions.") from exc
     return proof.report(files)
 
 
@@ -149,7 +149,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 class _Proof:
-    """Goes along the chain; after a finding it goes on with what the line says, to name each fault once."""
+    """Walks along the chain; after a finding it continues with the line's own claims, to report each once."""
 
     def __init__(self, head: str | None) -> None:
         self._wanted = head
@@ -161,11 +161,11 @@ class _Proof:
 
     def add(self, file: str, number: int, raw: bytes) -> None:
         if not raw.endswith(b"\n"):
-            self._find(file, number, "is not whole: it was cut off, or too long, or being written just now")
+            self._find(file, number, "is incomplete: truncated, too long, or being written right now")
         line = read_line(raw.removesuffix(b"\n"))
         self._entries += 1
         if line.entry is None:
-            self._find(file, number, "is no entry of an audit log")
+            self._find(file, number, "is not an entry of an audit log")
             self._n, self._link = self._n + 1, line.link
             return
         self._check(file, number, line, line.entry)
@@ -176,7 +176,7 @@ class _Proof:
 
     def _check(self, file: str, number: int, line: Line, entry: Entry) -> None:
         if not line.true:
-            self._find(file, number, f"entry {entry.n} was changed: it does not have the digest that it says")
+            self._find(file, number, f"entry {entry.n} was changed: it does not match its own digest")
         if entry.n > self._n + 1:
             last = entry.n - 1
             which = f"entry {last} is" if last == self._n + 1 else f"entries {self._n + 1} to {last} are"
@@ -184,7 +184,7 @@ class _Proof:
         elif entry.n <= self._n:
             self._find(file, number, f"entry {entry.n} comes after entry {self._n}: inserted or moved")
         elif entry.previous != self._link:
-            self._find(file, number, f"entry {entry.n} does not follow the line before it")
+            self._find(file, number, f"entry {entry.n} does not follow the previous line")
 
     def _count(self, entry: Entry) -> None:
         self._torn += entry.kind == "torn"
@@ -198,9 +198,7 @@ class _Proof:
 
     def report(self, files: list[Path]) -> AuditReport:
         if not self._seen:
-            what = (
-                "the digest that was noted down is not in the log: its end was cut off, or it was rewritten"
-            )
+            what = "the recorded digest is not in the log: its end was cut off, or it was rewritten"
             self._findings.insert(0, Finding(files[-1].name, 0, what))
         return AuditReport(
             files=tuple(file.name for file in files),

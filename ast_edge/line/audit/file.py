@@ -1,4 +1,4 @@
-"""The audit log's file: lines appended and synchronised, a torn end put aside, full files renamed."""
+"""The audit log's file: lines are appended and synced, a torn end is moved aside, full files are renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NewEntry = tuple[float, str, str, str]
 
 
 class AuditFile:
-    """Used by one thread; `head`, the digest of the last entry, may be read by any."""
+    """For one thread; `head`, the digest of the last entry, may be read by any."""
 
     def __init__(self, path: Path, rotate_bytes: int, run: str) -> None:
         self._path = path
@@ -33,10 +33,9 @@ class AuditFile:
         self.head = START
 
     def append(self, entries: Sequence[NewEntry]) -> None:
-        """Write the entries and wait until they are on the disk: all of them or none.
+        """Append the entries and sync them to disk: all of them or none.
 
-        Raises OSError, or LineError where another process writes the log; the file is opened anew by the next
-        call.
+        Raises OSError, or LineError if another process writes the log; the next call opens the file again.
         """
         try:
             with named_errors(self._path):
@@ -47,11 +46,11 @@ class AuditFile:
             raise
         self._torn.clear()
         if self._size >= self._rotate_bytes:
-            with contextlib.suppress(OSError):  # then the file grows, until it can be renamed
+            with contextlib.suppress(OSError):  # the file then grows until it can be renamed
                 self._rotate()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
         if self._lock_file is not None:
@@ -71,7 +70,7 @@ class AuditFile:
                 written += os.write(self._file, data[written:])
             os.fsync(self._file)
         except BaseException:
-            # What a full disk took of it is no entry; where not even this works, the next start sees it.
+            # A partial line on a full disk is not an entry; if truncating fails too, the next start finds it.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
             raise
@@ -81,7 +80,7 @@ class AuditFile:
         if self._file is not None:
             if self._same_file():
                 return
-            self.close()  # somebody took the file away: go on with what is there now
+            self.close()  # the file was removed or replaced: continue with the current one
         self._take_lock()
         self._put_aside()
         self._n, self.head = self._last()
@@ -105,7 +104,7 @@ class AuditFile:
             raise LineError(f"{self._path}: another process writes this log; give another file.") from exc
 
     def _put_aside(self) -> None:
-        """Move an end without line feed to a file of its own; an entry will say so."""
+        """Move an end without line feed to a separate file; an entry will record it."""
         tail = _tail(self._path)
         torn = tail[tail.rfind(b"\n") + 1 :]
         if not torn:
@@ -113,7 +112,7 @@ class AuditFile:
         number = 1
         while (aside := self._path.with_name(f"{self._path.name}.torn-{number}")).exists():
             number += 1
-        if len(torn) == len(tail):  # no line feed in all that was looked at: the file holds no entry
+        if len(torn) == len(tail):  # no line feed in the tail: the file has no complete entry
             self._path.rename(aside)
         else:
             write_bytes(aside, torn)
@@ -122,7 +121,7 @@ class AuditFile:
         self._torn.append((time.time(), self._run, "torn", json.dumps(facts, separators=(",", ":"))))
 
     def _last(self) -> tuple[int, str]:
-        """Number and digest that the next entry goes on from."""
+        """Return number and digest of the last entry."""
         for file in reversed(segments(self._path)):
             tail = _tail(file).removesuffix(b"\n")
             if tail:
@@ -138,7 +137,7 @@ class AuditFile:
 
 
 def _numbered(lines: list[bytes]) -> tuple[int, str]:
-    """Of the last line; lines that are no entries count too, so that the proof finds them alone."""
+    """Return those of the last line; invalid lines count too, so that verification reports only them."""
     link = read_line(lines[-1]).link
     for distance, raw in enumerate(reversed(lines)):
         entry = read_line(raw).entry
@@ -148,7 +147,7 @@ def _numbered(lines: list[bytes]) -> tuple[int, str]:
 
 
 def _tail(file: Path) -> bytes:
-    """The end of a file, enough for its last lines; nothing where there is no file."""
+    """Return the end of a file, enough for its last lines; empty if the file does not exist."""
     try:
         with file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)

@@ -1,6 +1,6 @@
-"""The audit log: who and what changed the line and when, each entry chained to the one before.
+"""The audit log: who changed what on the line and when, each entry chained to the previous one.
 
-The format and its proof: `ast_edge.line.audit.chain`.
+For the format and its verification see `ast_edge.line.audit.chain`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ast_edge.line.config.options import Options
 from ast_edge.line.events import EventKind, Told, nobody
 from ast_edge.line.warned import Warnings
 
-# Connections that come and go are for the line's own log.
+# Connection changes are left to the station's log.
 AUDITED: frozenset[EventKind] = frozenset(
     {"start", "stop", "recipe", "operator", "archive", "drift", "alarm", "failure", "invariant"}
 )
-# Of every other kind so many entries a minute: an error that comes with every part must not fill the disk.
+# Limit of entries per minute for every other kind: an error on every part must not fill the disk.
 _UNLIMITED = frozenset({"start", "stop", "recipe", "operator"})
 _PER_MINUTE = 60
 _ROOM = 1000
@@ -39,7 +39,7 @@ _MISSING_EVERY_S = 10.0
 
 
 class AuditOptions(Options):
-    """Where the audit log is written; a file of `rotate_mb` MB (10^6 bytes) is full and the next is begun."""
+    """Path of the audit log; a file of `rotate_mb` MB (10^6 bytes) is full, and a new one is started."""
 
     file: Path
     rotate_mb: Annotated[float, Field(ge=0.001, le=10_000)] = 10.0
@@ -47,7 +47,7 @@ class AuditOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditStatus:
-    """Entries written, waiting, and lost for good since the start; the digest of the last one written."""
+    """Entries written, waiting, and lost since the start; the digest of the last one written."""
 
     written: int
     waiting: int
@@ -63,11 +63,11 @@ class _Waiting(NamedTuple):
 
 
 class AuditLog:
-    """Writes what it is told, by a thread of its own, each entry on the disk before the next batch.
+    """Writes audited events in its own thread; each batch is synced to disk before the next.
 
-    `tell` may be given to whoever tells of events; it never blocks and never raises. While the disk refuses,
-    up to 1000 entries wait; what finds no room is counted, and an entry `missing` says so as soon as there is
-    room. An entry that a kill cut in two is moved to a file beside the log, and an entry `torn` says so.
+    `tell` never blocks and never raises. While the disk refuses, up to 1000 entries wait; entries beyond that
+    are counted, and an entry `missing` records them once there is room. An entry truncated by a kill is moved
+    to a file beside the log, and an entry `torn` records that.
     """
 
     told: Told = staticmethod(nobody)
@@ -90,11 +90,11 @@ class AuditLog:
         self._thread = threading.Thread(target=self._work, name="ast-edge-audit", daemon=True)
 
     def start(self) -> None:
-        """Begin to write; what was told before waits."""
+        """Start writing; earlier events are already queued."""
         self._thread.start()
 
     def tell(self, kind: EventKind, details: Mapping[str, object]) -> None:
-        """Enter one event, if its kind is among `AUDITED`; `details` are plain values without secrets."""
+        """Log one event if its kind is in `AUDITED`; `details` are plain values without secrets."""
         if kind not in AUDITED:
             return
         entry = _Waiting(time.time(), kind, details_text(details))
@@ -111,13 +111,13 @@ class AuditLog:
             self._missing[kind] += 1
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything that was told is on the disk; whether it is."""
+        """Wait until every reported event is on disk; return whether it is."""
         with self._lock:
             return self._news.wait_for(lambda: not self._waiting, timeout_s)
 
     @property
     def status(self) -> AuditStatus:
-        """From any thread."""
+        """Return the status; from any thread."""
         with self._lock:
             return AuditStatus(
                 written=self._written,
@@ -129,11 +129,11 @@ class AuditLog:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong now, a sentence each."""
+        """Current problems, a sentence each."""
         return tuple(f"audit log: {sentence}" for sentence in self._warnings.now)
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for at most this long; a second call does nothing."""
+        """Write waiting entries within the timeout; a second call does nothing."""
         with self._lock:
             if self._end is None:
                 self._end = time.monotonic() + timeout_s
@@ -168,7 +168,7 @@ class AuditLog:
         self._file.close()
 
     def _next(self) -> list[_Waiting]:
-        """What is to be written next; it stays in the queue until it is."""
+        """Return the entries to write next; they stay in the queue until written."""
         with self._lock:
             if not self._waiting and self._end is None:
                 self._news.wait(1.0)
@@ -218,12 +218,12 @@ class AuditLog:
 
 
 def plain_text(text: object) -> str:
-    """As a text of bounded length without lone surrogates."""
+    """Convert to text of bounded length without lone surrogates."""
     return str(text)[:_MOST_TEXT].encode("utf-8", "replace").decode()
 
 
 def details_text(details: Mapping[str, object]) -> str:
-    """As a JSON object in ASCII of at most 8192 characters, whatever is in it."""
+    """Convert to a JSON object in ASCII of at most 8192 characters, whatever it contains."""
     try:
         text = json.dumps(_plain(details, 8), separators=(",", ":"), allow_nan=False)
     except Exception as exc:  # noqa: BLE001 (an object of somebody's that cannot even be shown)

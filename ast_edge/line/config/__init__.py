@@ -1,1 +1,1 @@
-"""How options are declared and read from line.toml."""
+"""Declaration of options and reading of line.toml."""

@@ -1,4 +1,4 @@
-"""What every section of line.toml is: strict, bounded, and with secrets by name only."""
+"""Base of every section of line.toml: strict, bounded, and secrets only by reference."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _SECRET_BYTES = 4096
 
 
 def host_port(host: str, port: int) -> str:
-    """As a URL has it: an IPv6 address stands in brackets."""
+    """Format for a URL: an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Options(BaseModel):
-    """A section: an unknown key is an error, a value is never corrected, nothing changes after reading."""
+    """A section: unknown keys are errors, values are never corrected, and it is immutable."""
 
-    # Inputs are hidden in errors: a URL that is refused may hold a password.
+    # Inputs are hidden in errors: a refused URL may contain a password.
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
     )
 
 
 class Secret(Options):
-    """Where a secret stands: an environment variable or a file (systemd's LoadCredential, say)."""
+    """Reference to a secret: an environment variable or a file (systemd's LoadCredential, for example)."""
 
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     file: Path | None = None
@@ -45,7 +45,7 @@ class Secret(Options):
         return self
 
     def read(self, what: str) -> str:
-        """The secret itself; `what` names it in errors. Raises LineError where it is not."""
+        """Return the secret; `what` names it in errors. Raises LineError if it is missing or empty."""
         if self.env is not None:
             value = os.environ.get(self.env, "")
             where = f"the environment variable {self.env}"
@@ -62,5 +62,5 @@ class Secret(Options):
                 return stream.read(_SECRET_BYTES).decode("utf-8-sig").strip(), f"the file {self.file}"
         except (OSError, UnicodeDecodeError) as exc:
             raise LineError(
-                f"{what}: {self.file} cannot be read ({reason(exc)}); check path and rights."
+                f"{what}: {self.file} cannot be read ({reason(exc)}); check path and permissions."
             ) from exc

@@ -1,4 +1,4 @@
-"""Reading a TOML file so that every error names the key and the line."""
+"""Reading TOML files, with the key and the line in every error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ast_edge.wording import meant, problem
 
 if sys.version_info >= (3, 11):
     import tomllib
-else:  # the same parser under its earlier name
+else:  # the same parser under its former name
     import tomli as tomllib
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ _Key = str | int
 
 
 def read_toml(path: Path, model: type[_Model]) -> _Model:
-    """The file as a `model`. Raises LineError that names file, line and key of up to five problems."""
+    """Read the file as `model`. Raises LineError with file, line and key of up to five problems."""
     text = _text(path)
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise LineError(f"{path}: this is not TOML: {exc}.") from exc
+        raise LineError(f"{path}: not valid TOML: {exc}.") from exc
     try:
         return model.model_validate(content)
     except ValidationError as exc:
@@ -45,9 +45,9 @@ def read_toml(path: Path, model: type[_Model]) -> _Model:
 
 
 def line_of(text: str, keys: Sequence[_Key]) -> int:
-    """The line, counted from 1, on which the value at `keys` begins; `text` is valid TOML that has it.
+    """Return the line, counted from 1, of the value at `keys`; `text` is valid TOML that contains it.
 
-    It is the first line after the longest beginning of the text that is TOML and does not have the value yet.
+    It is the first line after the longest prefix of the text that is valid TOML without the value.
     """
     if not keys:
         return 1
@@ -57,7 +57,7 @@ def line_of(text: str, keys: Sequence[_Key]) -> int:
         try:
             content = tomllib.loads("".join(lines[:count]))
         except tomllib.TOMLDecodeError:
-            continue  # in the middle of a value of several lines
+            continue  # inside a multi-line value
         if _has(content, keys):
             break
         last_without = count
@@ -69,11 +69,11 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as exc:
-        raise LineError(f"{path}: cannot be read ({reason(exc)}); check path and rights.") from exc
+        raise LineError(f"{path}: cannot be read ({reason(exc)}); check path and permissions.") from exc
     if len(data) > MAX_BYTES:
         raise LineError(f"{path}: larger than {MAX_BYTES} bytes; this is not a station's configuration.")
     try:
-        return data.decode("utf-8-sig")  # some editors put a byte-order mark before it
+        return data.decode("utf-8-sig")  # some editors write a byte-order mark
     except UnicodeDecodeError as exc:
         raise LineError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start}).") from exc
 
@@ -89,7 +89,7 @@ def _problem(path: Path, text: str, content: object, error: ErrorDetails, model:
 
 
 def _keys_at(model: type[BaseModel], where: Sequence[_Key]) -> set[str]:
-    """The keys that the section at `where` may have."""
+    """Return the keys allowed in the section at `where`."""
     models = {model}
     for key in where:
         inner = {
@@ -98,9 +98,7 @@ def _keys_at(model: type[BaseModel], where: Sequence[_Key]) -> set[str]:
             if str(key) in one.model_fields
             for found in _models_in(one.model_fields[str(key)].annotation)
         }
-        models = (
-            inner or models
-        )  # pydantic puts the kind of a section, or a place in a list, between the keys
+        models = inner or models  # pydantic puts the kind of a section, or a list index, between the keys
     return {name for one in models for name in one.model_fields}
 
 
@@ -111,7 +109,7 @@ def _models_in(annotation: object) -> set[type[BaseModel]]:
 
 
 def _known(content: object, where: Sequence[_Key]) -> list[_Key]:
-    """The keys of `where` that the file has: pydantic puts the kind of a section between them."""
+    """Return the keys of `where` that the file has: pydantic puts the kind of a section between them."""
     found: list[_Key] = []
     for key in where:
         if isinstance(content, dict):

@@ -1,1 +1,1 @@
-"""The reject gate and the belt it stands at."""
+"""The reject gate and the belt."""

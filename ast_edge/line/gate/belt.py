@@ -1,16 +1,16 @@
-"""Where the conveyor is, from an encoder that wraps around, stands still, and may say nothing or nonsense."""
+"""The position of the conveyor, from an encoder that may wrap around, stand still, be silent or wrong."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-# No encoder that is read over a field bus counts faster; what jumps further was set anew.
+# No encoder read over a field bus counts faster; a larger jump means that it was reset.
 FASTEST_PER_S = 65_536
 UNREADABLE_NS = 1_000_000_000
 STILL_NS = 1_000_000_000
-# Parts in a row with the same count: the parts move and the encoder does not. Two may be one part that
-# bounced before its sensor.
+# Consecutive parts with the same count: the parts move and the encoder does not count. Two may be one part
+# that bounced in front of its sensor.
 _STUCK_PARTS = 3
 
 BeltState = Literal["unknown", "moving", "still", "backwards", "unreadable", "stuck"]
@@ -18,7 +18,7 @@ BeltState = Literal["unknown", "moving", "still", "backwards", "unreadable", "st
 
 @dataclass(frozen=True)
 class EncoderReading:
-    """An encoder's count, 0 or more, and the moment of `time.monotonic_ns()` at which it was so."""
+    """An encoder's count, 0 or more, and its time on `time.monotonic_ns()`."""
 
     count: int
     at_ns: int
@@ -26,19 +26,18 @@ class EncoderReading:
 
 @runtime_checkable
 class EncoderSource(Protocol):
-    """Whoever reads an encoder; from any thread, without waiting."""
+    """Reads an encoder; from any thread, without waiting."""
 
     def position(self) -> EncoderReading | None:
-        """The newest reading; None while the encoder cannot be read."""
+        """Return the newest reading; None while the encoder cannot be read."""
 
 
 class Belt:
-    """Counts without wrap-around; pure, time comes from outside.
+    """Counts without wrap-around; pure, with time passed in.
 
-    `bits` is the width after which the encoder begins at 0 again. A step back of more than `tolerance`
-    between two readings, or of more than `distance` altogether, a step further than any conveyor runs, and a
-    silence in which the counter may have gone half round: each means that positions from before are worth
-    nothing, and counts as one more `break_`.
+    `bits` is the width at which the encoder wraps. A step back of more than `tolerance` between two readings,
+    or of more than `distance` in total, an impossibly large step forward, and a silence during which the
+    counter may have made half a revolution each invalidate earlier positions and count as one more `break_`.
     """
 
     def __init__(self, bits: int, *, tolerance: int, distance: int) -> None:
@@ -55,7 +54,7 @@ class Belt:
         self.why = ""
 
     def read(self, reading: EncoderReading | None) -> None:
-        """Take the encoder's newest reading."""
+        """Process the encoder's newest reading."""
         if reading is None or (self._last is not None and reading.at_ns <= self._last.at_ns):
             return
         count = reading.count % self._size
@@ -69,20 +68,20 @@ class Belt:
         self._last = EncoderReading(count, reading.at_ns)
 
     def part(self, count: int, at_ns: int) -> None:
-        """A part was triggered at this count: a reading, and the proof that the encoder still counts."""
+        """Process the count of a triggered part: a reading, and evidence that the encoder still counts."""
         self.read(EncoderReading(count, at_ns))
         self._alike = self._alike + 1 if count == self._part_count else 1
         self._part_count = count
         if self._alike == _STUCK_PARTS:
-            self._break("parts come and the encoder does not count")
+            self._break("parts arrive but the encoder does not count")
 
     def place(self, count: int) -> int:
-        """The position that belongs to a count near the present one."""
+        """Return the position for a count near the current one."""
         last = self._last.count if self._last is not None else count
         return self.position + self._signed(count - last)
 
     def state(self, now_ns: int) -> BeltState:
-        """What the encoder says now."""
+        """Return the current state of the encoder."""
         if self._last is None:
             return "unknown"
         if now_ns - self._last.at_ns > UNREADABLE_NS:
@@ -94,11 +93,11 @@ class Belt:
         return "still" if now_ns - self._moved_ns > STILL_NS else "moving"
 
     def usable(self, now_ns: int) -> bool:
-        """Whether a part's way to the gate can be measured now."""
+        """Whether a part's distance to the gate can be measured now."""
         return self.state(now_ns) not in {"unknown", "unreadable", "stuck"}
 
     def _signed(self, difference: int) -> int:
-        """The shorter way round."""
+        """Return the signed difference with the smaller magnitude."""
         half = self._size // 2
         return (difference + half) % self._size - half
 
@@ -108,11 +107,11 @@ class Belt:
         if delta:
             self._moved_ns, self._back = at_ns, delta < 0
         if reach >= self._size // 2:
-            self._break(f"the encoder was not read for {gap_ns / 1e9:.1f} s and may have gone round")
+            self._break(f"the encoder was not read for {gap_ns / 1e9:.1f} s and may have wrapped around")
         elif abs(delta) > reach + self._tolerance:
             self._break(f"the encoder jumped by {delta}")
         elif delta < -self._tolerance or self._furthest - self.position > self._distance:
-            self._break(f"the conveyor ran back by {self._furthest - self.position}")
+            self._break(f"the conveyor moved back by {self._furthest - self.position}")
         self._furthest = max(self._furthest, self.position)
 
     def _break(self, why: str) -> None:

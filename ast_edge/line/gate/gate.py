@@ -1,19 +1,19 @@
-"""The reject gate downstream of the camera: which coil state when, so that the right part is taken out.
+"""The reject gate downstream of the camera: when the coil must be on, so that the right part is removed.
 
-Pure: time and encoder come from outside, and whoever owns the coil says when it was written. A reject and a
-fault actuate the gate, a pass never does. Rules:
+Pure: time and encoder readings are passed in, and the owner of the coil reports when it was written. A reject
+and a fault actuate the gate, a pass never does. Rules:
 
-- Without delay the gate fires when the verdict comes; with `delay_ms` that long after the trigger; with
+- Without delay the gate fires on the verdict; with `delay_ms` that long after the trigger; with
   `delay_counts` when the encoder has counted that far since the part's trigger.
-- A pulse lasts `pulse_ms` from the moment at which the coil was seen to be on. A part that is due while it is
-  on is written again and prolongs the pulse: every part that fired is covered by one interval of the coil.
-- A part whose moment is over by more than `late_ms` or `late_counts` is missed: it is counted and told, and
-  never fired, because what lies before the gate by then is another part.
-- A part whose way cannot be measured (no encoder count, a trigger that nobody saw, an encoder that cannot be
+- A pulse lasts `pulse_ms` from the moment at which the coil was seen to be on. A part due while the coil is
+  on writes it again and prolongs the pulse: every part that fired is covered by one interval of the coil.
+- A part that is late by more than `late_ms` or `late_counts` is missed: it is counted, reported and never
+  fired, because another part is in front of the gate by then.
+- A part whose distance cannot be measured (no encoder count, an unseen trigger, an encoder that cannot be
   read or does not count) fires at once, and is counted as untimed.
-- While the conveyor stands or runs back a little, parts wait. When positions lost their meaning (the encoder
-  jumped, ran back further than the gate is away, or was not read for too long) the parts on their way are
-  missed.
+- While the conveyor stands or moves back a little, parts wait. When positions become invalid (the encoder
+  jumped, moved back further than the distance to the gate, or was not read for too long) the parts on their
+  way are missed.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _MOST_WAITING = 1000
 _MOST_FATES = 1000
 _NS = 1_000_000
 _Counts = Annotated[int, Field(ge=1, le=1 << 30)]
-# A part may be anywhere between camera and gate, and a look back must still be told from a look ahead.
+# A part may be anywhere between camera and gate, and differences back and ahead must stay distinguishable.
 _SHARE_OF_RANGE = 4
 
 
 class GateOptions(Options):
-    """How far the gate is and how long it pushes.
+    """Distance to the gate and duration of its pulse.
 
-    `pulse_ms`: at least this long the coil is on. `delay_ms`: from trigger to gate; without it and without
-    `delay_counts` the gate fires when the verdict comes. `delay_counts`: the encoder's counts from trigger to
-    gate, with `encoder_bits` the width after which it begins at 0 again. `late_ms`, `late_counts`: how long
-    or how far after its moment a part can still be hit, half its length for example.
+    `pulse_ms`: the coil is on for at least this long. `delay_ms`: from trigger to gate; without it and
+    without `delay_counts` the gate fires on the verdict. `delay_counts`: encoder counts from trigger to gate,
+    where the encoder wraps at `encoder_bits`. `late_ms`, `late_counts`: by how much a part can be late and
+    still be hit, for example half its length.
     """
 
     pulse_ms: Annotated[float, Field(ge=1, le=60_000)] = 50.0
@@ -67,14 +67,14 @@ class GateOptions(Options):
         reach = (self.delay_counts or 0) + (self.late_counts or 0)
         if reach > (1 << self.encoder_bits) // _SHARE_OF_RANGE:
             raise ValueError(
-                f"delay_counts and late_counts reach over a quarter of the encoder's {self.encoder_bits} bits"
+                f"delay_counts and late_counts exceed a quarter of the encoder's {self.encoder_bits} bits"
             )
         return self
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a part that had to be actuated; `why` it fired at once or never, else empty."""
+    """The outcome for a part that had to be actuated; `why` it fired at once or never, else empty."""
 
     number: int
     fired: bool
@@ -84,7 +84,7 @@ class Fate:
 
 @dataclass(frozen=True)
 class GateCounts:
-    """Parts that fired, that were missed, and that wait; `untimed` of those that fired or wait."""
+    """Parts fired, missed and waiting; `untimed` among those that fired or wait."""
 
     fired: int
     missed: int
@@ -101,7 +101,7 @@ class _Waiting:
 
 
 class Gate:
-    """For one owner of a coil; not for several threads at once. All times are `time.monotonic_ns()`."""
+    """For one owner of a coil; not thread-safe. All times are `time.monotonic_ns()`."""
 
     def __init__(self, options: GateOptions, actuating: Collection[Verdict] = ACTUATING) -> None:
         self._options = options
@@ -120,7 +120,7 @@ class Gate:
     def add(
         self, part: Trigger, verdict: Verdict, now_ns: int, reading: EncoderReading | None = None
     ) -> None:
-        """A verdict is there."""
+        """Process a verdict."""
         if self._options.delay_counts is not None:
             if part.encoder is not None:
                 self._belt.part(part.encoder, part.at_ns)
@@ -135,28 +135,28 @@ class Gate:
         self._expire(now_ns)
 
     def step(self, now_ns: int, reading: EncoderReading | None = None) -> bool | None:
-        """What the coil must be made now; None when it is right as it is."""
+        """Return the state to write to the coil now; None if it is correct."""
         self._look(reading, now_ns)
         self._expire(now_ns)
         self._due = [entry for entry in self._waiting if self._is_due(entry, now_ns)]
         if self._due:
-            # Also while the coil is on: a part has fired when somebody has seen it to be on at its moment.
+            # Also while the coil is on: a part has fired only when the coil was seen to be on at its moment.
             return True
         wanted = now_ns < self._until_ns
         return None if wanted == self._on else wanted
 
     def written(self, at_ns: int, *, on: bool) -> None:
-        """The coil is now seen to be so."""
+        """Record that the coil is in this state."""
         self._on = on
         if on:
             self._cover(at_ns)
 
     def lost(self) -> None:
-        """Nobody knows any more how the coil is: the connection is gone, or a write failed."""
+        """Record that the state of the coil is unknown: the connection is lost, or a write failed."""
         self._on, self._due = None, []
 
     def next_ns(self, now_ns: int) -> int | None:
-        """When `step` must be asked again at the latest; None when only a verdict changes anything."""
+        """Return when `step` must be called again at the latest; None if only a verdict changes anything."""
         if self._on is None:
             return now_ns
         times = [entry.due_ns for entry in self._waiting if entry.due_ns is not None]
@@ -167,32 +167,32 @@ class Gate:
         return min(times, default=None)
 
     def give_up(self, now_ns: int) -> None:
-        """The end: what still waits is missed."""
-        self._miss(list(self._waiting), now_ns, "the station stopped before the part was at the gate")
+        """End: parts still waiting are missed."""
+        self._miss(list(self._waiting), now_ns, "the station stopped before the part reached the gate")
 
     @property
     def is_on(self) -> bool:
-        """Whether the coil was last seen to be on."""
+        """Whether the coil was last seen on."""
         return self._on is True
 
     @property
     def active(self) -> bool:
-        """Whether a part waits or a pulse is not over."""
+        """Whether a part waits or a pulse is active."""
         return bool(self._waiting) or self._on is True
 
     @property
     def counts(self) -> GateCounts:
-        """Since the beginning."""
+        """Return the counts since the start."""
         return GateCounts(self._fired, self._missed, self._untimed, len(self._waiting))
 
     def fates(self) -> list[Fate]:
-        """What became of parts since the last call, at most the newest thousand."""
+        """Return the outcomes since the last call, at most the newest thousand."""
         fates = list(self._fates)
         self._fates.clear()
         return fates
 
     def trouble(self, now_ns: int) -> str:
-        """What is wrong with the encoder; empty when nothing is. Standing still is wrong while parts wait."""
+        """Describe the encoder's problem; empty without one. Standing still is one while parts wait."""
         waiting = any(entry.place is not None for entry in self._waiting)
         state = self._belt.state(now_ns)
         if self._options.delay_counts is None or state == "moving" or (state == "still" and not waiting):
@@ -212,7 +212,7 @@ class Gate:
         return _Waiting(part.number, place=self._belt.place(part.encoder) + options.delay_counts)
 
     def _look(self, reading: EncoderReading | None, now_ns: int) -> None:
-        """Take the encoder's reading; where positions lost their meaning, so have the parts' places."""
+        """Process the encoder's reading; when positions become invalid, so do those of the parts."""
         self._belt.read(reading)
         if self._belt.breaks != self._breaks:
             self._breaks = self._belt.breaks
@@ -226,7 +226,7 @@ class Gate:
 
     def _expire(self, now_ns: int) -> None:
         late = [entry for entry in self._waiting if self._is_late(entry, now_ns)]
-        self._miss(late, now_ns, "its moment at the gate was over")
+        self._miss(late, now_ns, "it had passed the gate already")
 
     def _is_late(self, entry: _Waiting, now_ns: int) -> bool:
         if entry.place is not None:
@@ -234,7 +234,7 @@ class Gate:
         return entry.due_ns is not None and now_ns > entry.due_ns + self._options.late_ms * _NS
 
     def _cover(self, at_ns: int) -> None:
-        """The coil is on at this moment: the parts that are due have fired."""
+        """The coil is on at this moment: parts that are due have fired."""
         if self._due:
             self._until_ns = max(self._until_ns, at_ns + int(self._options.pulse_ms * _NS))
         for entry in self._due:

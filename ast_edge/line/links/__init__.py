@@ -1,1 +1,1 @@
-"""Connections to the outside: GPIO, Modbus, MQTT, OPC UA, HTTP, TLS."""
+"""Connections: GPIO, Modbus, MQTT, OPC UA, HTTP, TLS."""

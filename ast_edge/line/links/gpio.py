@@ -1,4 +1,4 @@
-"""GPIO lines through the kernel's character device (libgpiod 2): what outputs and triggers share."""
+"""GPIO lines through the kernel's character device (libgpiod 2), for outputs and triggers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class GpioLine(Options):
 
 
 class GpioInput(GpioLine):
-    """An input line: `edge` in the logical sense (after `active_low`), `bias` the resistor of the chip.
+    """An input line: `edge` is logical (after `active_low`), `bias` is the chip's pull resistor.
 
-    `debounce_ms`: the level must hold this long; the edge's time is the end of it then. 0 is without.
+    `debounce_ms`: the level must be stable for this long; the edge's time is then the end of that interval. 0
+    disables it.
     """
 
     edge: Edge = "rising"
@@ -40,7 +41,7 @@ class GpioInput(GpioLine):
 
 
 def output_settings(line: GpioLine) -> gpiod.LineSettings:
-    """For `request_lines`: an output, off at first. Raises LineError."""
+    """Return the settings of an output that is initially off, for `request_lines`. Raises LineError."""
     check_gpiod()
     from gpiod import LineSettings  # noqa: PLC0415 (only where GPIO is used)
     from gpiod.line import Direction, Value  # noqa: PLC0415 (only where GPIO is used)
@@ -49,7 +50,7 @@ def output_settings(line: GpioLine) -> gpiod.LineSettings:
 
 
 def input_settings(line: GpioInput) -> gpiod.LineSettings:
-    """For `request_lines`: an input whose edges get the time of CLOCK_MONOTONIC. Raises LineError."""
+    """Return the settings of an input with CLOCK_MONOTONIC times, for `request_lines`. Raises LineError."""
     check_gpiod()
     from gpiod import LineSettings  # noqa: PLC0415 (only where GPIO is used)
     from gpiod import line as words  # noqa: PLC0415 (only where GPIO is used)
@@ -67,7 +68,7 @@ def input_settings(line: GpioInput) -> gpiod.LineSettings:
 def request_lines(
     chip: str, lines: Mapping[LineId, gpiod.LineSettings], *, events: int | None = None
 ) -> gpiod.LineRequest:
-    """Take lines for ourselves; `events` is the room for edges in the kernel. Raises LineError."""
+    """Request lines; `events` is the kernel's buffer size for edges. Raises LineError."""
     import gpiod  # noqa: PLC0415 (only where GPIO is used)
 
     names = ", ".join(str(line) for line in lines)
@@ -76,17 +77,17 @@ def request_lines(
         return gpiod.request_lines(chip, config=config, consumer=CONSUMER, event_buffer_size=events)
     except PermissionError as exc:
         raise LineError(
-            f"GPIO {chip}: no permission; let the user who runs the station belong to the group of {chip}."
+            f"GPIO {chip}: no permission; add the user who runs the station to the group of {chip}."
         ) from exc
     except (OSError, ValueError, NotImplementedError) as exc:
         raise LineError(
-            f"GPIO {chip}: line {names} cannot be had ({sentence(exc)}); gpioinfo lists chips, lines "
+            f"GPIO {chip}: line {names} cannot be requested ({sentence(exc)}); gpioinfo lists chips, lines "
             "and their users."
         ) from exc
 
 
 def check_gpiod() -> None:
-    """Raise LineError where the library is missing, or is the old one of the same name."""
+    """Raise LineError if the library is missing, or is the old one of the same name."""
     try:
         from gpiod import LineSettings, request_lines  # noqa: F401, PLC0415 (only where GPIO is used)
     except ImportError as exc:

@@ -1,7 +1,7 @@
-"""An event loop whose one server takes so many clients and messages so large, whatever is behind it.
+"""An event loop whose server bounds the number of clients and the size of messages.
 
-asyncua has limits for messages, but collects what a client announces before it looks at them, and lets what
-a client does not read grow for ever.
+asyncua limits messages, but buffers what a client announces before it checks them, and its send buffers for a
+client that does not read grow without bound.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class GuardedLoop(asyncio.SelectorEventLoop):
-    """Its servers listen on `listener`, whatever address they are told."""
+    """Its servers listen on `listener`, regardless of the address passed to them."""
 
     def __init__(self, listener: socket.socket) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class GuardedLoop(asyncio.SelectorEventLoop):
         )
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run one piece of work; what runs beside it goes on with the next call."""
+        """Run one coroutine; other tasks continue with the next call."""
         return self.run_until_complete(work)
 
     def end(self) -> None:
-        """Cancel what is left, join the threads, close."""
+        """Cancel remaining tasks, join the threads, close."""
         if self.is_closed():
             return
         try:
@@ -61,13 +61,13 @@ async def _gone(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 class Guard(asyncio.Protocol):
-    """Between a client and the protocol of OPC UA over TCP: a chunk says its kind and its size first."""
+    """Sits between a client and the OPC UA TCP protocol, whose chunks start with their kind and size."""
 
     def __init__(self, inner: asyncio.Protocol, clients: set[Guard]) -> None:
         self._inner, self._clients = inner, clients
         self._transport: asyncio.Transport | None = None
         self._head = b""
-        self._left = 0  # bytes of the chunk that are still to come
+        self._left = 0  # remaining bytes of the chunk
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -89,7 +89,7 @@ class Guard(asyncio.Protocol):
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        """The client reads too little."""
+        """The client reads too slowly."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -101,7 +101,7 @@ class Guard(asyncio.Protocol):
             self._inner.connection_lost(exc)
 
     def _fits(self, data: bytes) -> bool:
-        """Follow the chunks through the stream; False when one is none, or too large."""
+        """Follow the chunks through the stream; return False for an invalid or oversized one."""
         at = 0
         while at < len(data):
             skipped = min(self._left, len(data) - at)

@@ -1,4 +1,4 @@
-"""One HTTP POST that is over in time, whatever the server does: slow, silent, endless or rubbish."""
+"""An HTTP POST with a total time limit, whatever the server does: slow, silent, endless or invalid."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 64 * 1024
 _LOOK_S = 0.1
-_CONNECT_S = 3.0  # for TCP, and for TLS: waits that nothing can end
+_CONNECT_S = 3.0  # for TCP, and for TLS: waits that cannot be interrupted
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When a request must be over (`time.monotonic()`), and whether somebody wants it to be over now."""
+    """The deadline of a request (`time.monotonic()`), and whether the station wants it to end now."""
 
     end_s: float
     stop: Callable[[], bool]
 
     def left_s(self, most_s: float = 3600.0) -> float:
-        """Seconds that are left, at most `most_s`. Raises TimeoutError when none are."""
+        """Return the remaining seconds, at most `most_s`. Raises TimeoutError when none are left."""
         left = self.end_s - time.monotonic()
         if left <= 0:
             raise TimeoutError("it took too long")
@@ -41,9 +41,9 @@ class Limit:
 
 
 class Poster:
-    """Posts to one address. Redirects are not followed; of the answer only the status is of interest.
+    """Posts to one address. Redirects are not followed; only the status of an answer is used.
 
-    `where` names scheme, host and port alone: paths of webhooks are secrets often enough.
+    `where` contains only scheme, host and port, since paths of webhooks are often secret.
     """
 
     def __init__(self, url: str, context: ssl.SSLContext | None) -> None:
@@ -55,7 +55,7 @@ class Poster:
         self.where = f"{parts.scheme}://{host_port(self._host, self._port)}"
 
     def probe(self, limit: Limit) -> None:
-        """Whether somebody is there. Raises LineError if not."""
+        """Check that the server can be reached. Raises LineError if not."""
         connection = self._connection(limit)
         try:
             connection.connect()
@@ -67,7 +67,7 @@ class Poster:
             connection.close()
 
     def post(self, body: bytes, headers: Mapping[str, str], limit: Limit) -> int:
-        """The status of the answer. Raises LineError when there was none that is HTTP in time."""
+        """Return the status of the answer. Raises LineError without a valid HTTP answer in time."""
         connection = self._connection(limit)
         try:
             connection.connect()
@@ -75,9 +75,9 @@ class Poster:
             with connection.getresponse() as answer:
                 return answer.status
         except http.client.HTTPException as exc:
-            raise LineError(f"{self.where}: answers what is not HTTP ({type(exc).__name__}).") from exc
+            raise LineError(f"{self.where}: does not answer with HTTP ({type(exc).__name__}).") from exc
         except (OSError, ValueError) as exc:
-            raise LineError(f"{self.where}: the part could not be handed over ({sentence(exc)}).") from exc
+            raise LineError(f"{self.where}: the part could not be delivered ({sentence(exc)}).") from exc
         finally:
             connection.close()
 
@@ -86,7 +86,7 @@ class Poster:
 
 
 class _Connection(http.client.HTTPConnection):
-    """Every wait is bounded by the limit of the whole request, not one by one."""
+    """Every wait is bounded by the limit of the whole request, not individually."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None, limit: Limit) -> None:
         super().__init__(host, port)
@@ -104,7 +104,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Timed:
-    """As much of a socket as `http.client` uses."""
+    """The subset of a socket that `http.client` uses."""
 
     def __init__(self, sock: socket.socket, limit: Limit) -> None:
         self._sock, self._limit = sock, limit
@@ -121,7 +121,7 @@ class _Timed:
 
 
 class _Reader(io.RawIOBase):
-    """Reads as long as there is time, and not more than an answer may have."""
+    """Reads until the time limit, up to the maximum size of an answer."""
 
     def __init__(self, sock: socket.socket, limit: Limit) -> None:
         self._sock, self._limit, self._read = sock, limit, 0
@@ -131,7 +131,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         if self._read > MAX_ANSWER_BYTES:
-            raise OSError(f"the head of the answer has more than {MAX_ANSWER_BYTES} bytes")
+            raise OSError(f"the header of the answer has more than {MAX_ANSWER_BYTES} bytes")
         while True:
             self._sock.settimeout(self._limit.left_s(_LOOK_S))
             try:

@@ -1,9 +1,9 @@
-"""A Modbus TCP client that waits exactly as long as it is told and believes nothing that it is answered.
+"""A Modbus TCP client with exact deadlines that validates every answer.
 
-pymodbus encodes and decodes; the socket is our own, because the library's reading knows no deadline in some
-of the versions that we allow, takes answers to other questions in others, and connects again by itself, which
-must not happen unseen. What differs between its versions 3.8.2 and 3.16 is looked up once: the
-keyword for the device id (`slave` until 3.9, `device_id` since) and nothing else.
+pymodbus encodes and decodes; the socket is our own, because some supported versions of the library read
+without a deadline, others accept answers to other requests, and it reconnects by itself, which must not go
+unnoticed. The one difference between versions 3.8.2 and 3.16 is handled: the keyword of the device id
+(`slave` until 3.9, `device_id` since).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _EXCEPTIONS = {
 
 
 class ModbusOptions(Options):
-    """The PLC: `host`, `port`, `device_id` (unit), and how many milliseconds one request may take."""
+    """The PLC: `host`, `port`, `device_id` (unit), and the time limit of a request in milliseconds."""
 
     host: Host
     port: Port = 502
@@ -56,8 +56,8 @@ class ModbusOptions(Options):
 class ModbusLink:
     """One connection to a PLC, for one thread.
 
-    Every method raises LineError when the PLC is not there, is late, refuses, or answers rubbish; the
-    connection is closed then and `open()` is needed again.
+    Every method raises LineError when the PLC is unreachable, late, refuses, or answers nonsense; the
+    connection is then closed, and `open()` is required again.
     """
 
     def __init__(self, options: ModbusOptions) -> None:
@@ -67,11 +67,11 @@ class ModbusLink:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection that no error has ended."""
+        """Whether there is a connection that has had no error."""
         return self._client is not None
 
     def open(self) -> None:
-        """Connect; a connection that there was is closed."""
+        """Connect; an existing connection is closed."""
         self.close()
         timeout_s = self._options.timeout_ms / 1000
         client_class, _ = _library()
@@ -87,14 +87,14 @@ class ModbusLink:
         self._client = client
 
     def close(self) -> None:
-        """Let go of the connection, if there is one."""
+        """Close the connection, if any."""
         client, self._client = self._client, None
         if client is not None and client.socket is not None:
             client.socket.close()
             client.socket = None
 
     def read_registers(self, table: Table, address: int, count: int) -> list[int]:
-        """`count` registers, each 0 to 65535."""
+        """Return `count` registers, each 0 to 65535."""
         name = "read_holding_registers" if table == "holding" else "read_input_registers"
         answer = self._ask(name, address, count=count)
         values: list[int] = list(getattr(answer, "registers", []))
@@ -103,7 +103,7 @@ class ModbusLink:
         return values
 
     def read_bit(self, table: BitTable, address: int) -> bool:
-        """One coil or discrete input."""
+        """Return one coil or discrete input."""
         answer = self._ask("read_coils" if table == "coil" else "read_discrete_inputs", address, count=1)
         bits = list(getattr(answer, "bits", []))
         if not bits:
@@ -121,7 +121,7 @@ class ModbusLink:
     def _ask(self, name: str, *arguments: object, **keywords: object) -> ModbusPDU:
         client = self._client
         if client is None:
-            raise LineError(f"PLC {self.where}: there is no connection.")
+            raise LineError(f"PLC {self.where}: not connected.")
         _, device = _library()
         method: Callable[..., ModbusPDU] = getattr(client, name)
         try:
@@ -131,11 +131,11 @@ class ModbusLink:
             raise LineError(f"PLC {self.where}: {exc}") from exc
         except OSError as exc:
             self.close()
-            raise LineError(f"PLC {self.where}: the connection broke ({sentence(exc)}).") from exc
+            raise LineError(f"PLC {self.where}: the connection was lost ({sentence(exc)}).") from exc
         except Exception as exc:
-            # Whatever rubbish does inside the library's decoder.
+            # Any exception of the library's decoder on invalid data.
             self.close()
-            raise LineError(f"PLC {self.where}: it answered rubbish ({sentence(exc)}).") from exc
+            raise LineError(f"PLC {self.where}: invalid answer ({sentence(exc)}).") from exc
         self._check(name, arguments[0], answer)
         return answer
 
@@ -150,17 +150,17 @@ class ModbusLink:
 
     def _rubbish(self, what: str) -> None:
         self.close()
-        raise LineError(f"PLC {self.where}: it answered rubbish ({what}).")
+        raise LineError(f"PLC {self.where}: invalid answer ({what}).")
 
 
 def to_words(value: int, order: WordOrder) -> list[int]:
-    """A value as two registers, modulo 2^32; `order` "big" puts the high word first."""
+    """Split a value into two registers, modulo 2^32; `order` "big" puts the high word first."""
     high, low = value >> 16 & 0xFFFF, value & 0xFFFF
     return [high, low] if order == "big" else [low, high]
 
 
 def from_words(words: Sequence[int], order: WordOrder) -> int:
-    """What one register, or two, hold: never negative."""
+    """Combine one or two registers into a value; never negative."""
     if len(words) == 1:
         return words[0]
     high, low = words if order == "big" else reversed(words)
@@ -169,7 +169,7 @@ def from_words(words: Sequence[int], order: WordOrder) -> int:
 
 @lru_cache(maxsize=1)
 def _library() -> tuple[Any, str]:
-    """The client class on our own socket handling, and the keyword for the device id. Raises LineError."""
+    """Return the client class with our own socket handling, and the device id's keyword. Raises LineError."""
     try:
         from pymodbus.client import ModbusTcpClient  # noqa: PLC0415 (only where Modbus is used)
     except ImportError as exc:
@@ -178,11 +178,11 @@ def _library() -> tuple[Any, str]:
         ) from exc
     logger = logging.getLogger("pymodbus")
     if logger.level == logging.NOTSET:
-        # It logs each failure itself, in several lines; ours is raised, counted and told once.
+        # The library logs each failure in several lines; ours is raised, counted and reported once.
         logger.setLevel(logging.CRITICAL)
 
     class Client(ModbusTcpClient):
-        """Sends and reads with a deadline for the whole answer, and checks the header byte by byte."""
+        """Sends and reads with a deadline for the whole answer, and validates the header as it arrives."""
 
         def send(self, request: bytes, addr: object = None) -> int:  # noqa: ARG002 (the library's signature)
             self._asked, self._got = bytes(request), b""
@@ -213,28 +213,28 @@ def _library() -> tuple[Any, str]:
 def _socket(client: Any) -> socket.socket:
     plug = client.socket
     if not isinstance(plug, socket.socket):
-        raise LineError("there is no connection")
+        raise LineError("not connected")
     return plug
 
 
 def check_answer(asked: bytes, got: bytes) -> None:
-    """Raise LineError when the bytes `got` so far cannot be the answer to the request `asked`."""
+    """Raise LineError if the bytes `got` so far cannot be the answer to the request `asked`."""
     if got[:4] != asked[: min(len(got), 4)]:
-        raise LineError("it answered another question (transaction or protocol id)")
+        raise LineError("it answered a different request (transaction or protocol id)")
     length = int.from_bytes(got[4:6], "big")
     if len(got) >= _HEADER and not 3 <= length <= _LONGEST:
-        raise LineError(f"it answered rubbish (a length of {length})")
+        raise LineError(f"invalid answer (a length of {length})")
     if len(got) >= _HEADER and got[6] != asked[6]:
         raise LineError(
-            f"it answered as device (unit) {got[6]}, asked was {asked[6]}: set device_id = {got[6]}, or the "
+            f"it answered as device (unit) {got[6]}, not {asked[6]}: set device_id = {got[6]}, or the "
             "unit id in the PLC"
         )
     if len(got) >= _HEADER and len(got) > 6 + length:
-        raise LineError("it answered more than it was asked")
+        raise LineError("it answered more than was requested")
     if len(got) > _HEADER:
         function = got[_HEADER]
         if function & 0x7F != asked[_HEADER]:
-            raise LineError("it answered rubbish (another function)")
+            raise LineError("invalid answer (another function)")
         # An acknowledged write repeats its address and its value or count.
         if function in _WRITES and got[8:12] != asked[8 : min(len(got), 12)]:
-            raise LineError("it answered rubbish (it wrote something else)")
+            raise LineError("invalid answer (it wrote something else)")

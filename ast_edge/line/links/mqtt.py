@@ -1,7 +1,6 @@
-"""One connection to an MQTT broker, spoken by paho-mqtt on the thread that owns it, and on no other.
+"""One connection to an MQTT broker; paho-mqtt runs only on the thread that owns it.
 
-Everything that arrives lies in `Link.inbox` in the order of its arrival, and is acknowledged only when the
-owner says so.
+Received messages are in `Link.inbox` in order of arrival, and are acknowledged only on request of the owner.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _FINAL = (0x87, 0x90, 0x99)  # not authorized, topic name invalid, payload forma
 
 
 class MqttConnection(Options):
-    """How to reach the broker.
+    """Connection to the broker.
 
-    `port`: default 1883, with a section `tls` 8883. `username` with `password`: the broker's account;
-    without `tls` both cross the network readable. `client_id`: unique at the broker, by default made from the
-    station's name. `protocol`: "5" or "3.1.1". `keepalive_s`: a broker that is silent for so long is asked
-    whether it lives, and given up after as long again. `connect_timeout_s`: for TCP, TLS and the broker's
-    answer, each. All in seconds.
+    `port`: default 1883, with a section `tls` 8883. `username` with `password`: the broker's account; without
+    `tls` both are sent unencrypted. `client_id`: unique at the broker, by default derived from the station's
+    name. `protocol`: "5" or "3.1.1". `keepalive_s`: a broker silent for this long is pinged, and given up
+    after the same time again. `connect_timeout_s`: for TCP, TLS and the broker's answer, each. All in
+    seconds.
     """
 
     host: Host
@@ -60,7 +59,7 @@ class MqttConnection(Options):
 
 
 class Broker:
-    """A connection's options, secrets read, certificates loaded. Raises LineError where that fails."""
+    """A connection's options, with secrets and certificates loaded. Raises LineError if that fails."""
 
     def __init__(self, options: MqttConnection, what: str) -> None:
         self.options = options
@@ -74,10 +73,10 @@ class Broker:
 
 @dataclass(frozen=True)
 class Session:
-    """Who we are to the broker.
+    """The client's session at the broker.
 
-    When the connection dies the broker publishes `will` on `will_topic`, retained, and keeps what it has for
-    this client for `kept_s` seconds; `fresh` forgets what was kept before.
+    When the connection dies the broker publishes `will` on `will_topic`, retained, and keeps messages for
+    this client for `kept_s` seconds; `fresh` discards what was kept before.
     """
 
     client_id: str
@@ -89,7 +88,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Message:
-    """A message as it arrived; `again` says that the broker may have sent it before."""
+    """A received message; `again` means that the broker may have sent it before."""
 
     payload: bytes
     retained: bool
@@ -100,9 +99,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the broker said about the publication or subscription `mid`; `refused` is empty if it was taken.
+    """The broker's answer to the publication or subscription `mid`; `refused` is empty if it was accepted.
 
-    `final`: asking again is no use.
+    `final`: retrying is pointless.
     """
 
     kind: Literal["published", "subscribed"]
@@ -112,9 +111,10 @@ class Answer:
 
 
 class Link:
-    """One connection: `open`, then `turn` again and again, then `close`; all from one thread.
+    """One connection: `open`, then `turn` repeatedly, then `close`; all from one thread.
 
-    `window` is how many messages may be unacknowledged at once, `resumed` whether the broker still knew us.
+    `window` is the number of messages that may be unacknowledged, `resumed` whether the broker kept the
+    session.
     """
 
     def __init__(self, broker: Broker, session: Session, waker: Waker) -> None:
@@ -122,14 +122,14 @@ class Link:
         self.inbox: deque[Message | Answer] = deque()
         self.resumed = False
         self.window = 20
-        self._answer = ""  # of the broker to CONNECT: "ok", or why not
-        self._why = ""  # the connection ended
+        self._answer = ""  # of the broker to CONNECT: "ok", or the reason
+        self._why = ""  # reason why the connection ended
         self._client = self._make()
 
     # ---- for the owner -------------------------------------------------------------------------------------
 
     def open(self, stop: Callable[[], bool]) -> None:
-        """Connect, giving up when `stop()` says so. Raises LineError."""
+        """Connect; gives up when `stop()` returns True. Raises LineError."""
         options, paho = self._broker.options, _paho()
         extra: dict[str, Any] = {}
         if options.protocol == "5":
@@ -141,7 +141,7 @@ class Link:
             self._client.connect(options.host, self._broker.port, options.keepalive_s, **extra)
         except (OSError, ValueError) as exc:
             raise self._error(
-                f"cannot be reached ({sentence(exc)}); is the broker running, and do we trust it?"
+                f"cannot be reached ({sentence(exc)}); is the broker running, and is its certificate trusted?"
             ) from exc
         end = time.monotonic() + options.connect_timeout_s
         while not self._answer:
@@ -150,9 +150,9 @@ class Link:
             self.turn(0.05)
 
     def turn(self, timeout_s: float) -> None:
-        """Send and receive; return when something arrived, `wake` was called, or the time is up.
+        """Send and receive; return when something arrived, `wake` was called, or the timeout elapsed.
 
-        Raises LineError when the connection is dead, or what comes is not MQTT.
+        Raises LineError when the connection is dead, or the data is not MQTT.
         """
         sock = self._client.socket()
         if sock is None:
@@ -163,21 +163,21 @@ class Link:
             code = code or (self._client.loop_write() if self._client.want_write() else 0)
             code = code or self._client.loop_misc()
         except Exception as exc:
-            # paho answers rubbish with whatever its parser stumbles over.
-            raise self._error(f"sends what is not MQTT ({sentence(exc)}).") from exc
+            # On invalid data, paho raises arbitrary exceptions from its parser.
+            raise self._error(f"sends data that is not MQTT ({sentence(exc)}).") from exc
         if code or self._client.socket() is None:
             raise self._dead()
         self._check_bounds()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Send with QoS 1; the number that its acknowledgement will have. Raises LineError when dead."""
+        """Send with QoS 1; return the number of its acknowledgement. Raises LineError if disconnected."""
         sent = self._client.publish(topic, payload, qos=1, retain=retain)
         if sent.rc:
             raise self._dead()
         return sent.mid
 
     def subscribe(self, topic: str) -> int:
-        """Ask for a topic with QoS 1, without what is retained; the number that the answer will have."""
+        """Subscribe with QoS 1, without retained messages; return the number of the answer."""
         options = _paho().subscribeoptions.SubscribeOptions(qos=1, retainHandling=2)
         how: dict[str, Any] = {"options": options} if self._broker.options.protocol == "5" else {"qos": 1}
         code, mid = self._client.subscribe(topic, **how)
@@ -186,15 +186,15 @@ class Link:
         return mid
 
     def unsubscribe(self, topic: str) -> None:
-        """Ask for no more of a topic."""
+        """Unsubscribe from a topic."""
         self._client.unsubscribe(topic)
 
     def accept(self, message: Message) -> None:
-        """Tell the broker that this message need not be sent again."""
+        """Acknowledge a message, so that the broker does not send it again."""
         self._client.ack(message.mid, message.qos)
 
     def close(self) -> None:
-        """Say goodbye, so that no will is published and nothing is kept, and let go."""
+        """Disconnect cleanly, so that no will is published and nothing is kept, and close."""
         client = self._client
         if client.socket() is not None and self._answer == "ok":
             client.disconnect(properties=self._forgetting())
@@ -202,7 +202,7 @@ class Link:
         self.drop()
 
     def drop(self) -> None:
-        """Let go without a goodbye."""
+        """Close without disconnecting cleanly."""
         sock = self._client.socket()
         if sock is not None:
             sock.close()
@@ -236,7 +236,7 @@ class Link:
         return client
 
     def _wait(self, sock: Any, timeout_s: float) -> bool:
-        """Whether something arrived within the time; less when `wake` is called, or there is room to send."""
+        """Whether something arrived in time; ends early on `wake` or when there is room to send."""
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
         poll = select.poll()
@@ -248,13 +248,13 @@ class Link:
         return bool(ready.get(sock.fileno(), 0) & ~select.POLLOUT)
 
     def _check_bounds(self) -> None:
-        """A broker that says a packet of 256 MB is coming, or sends what nobody asked for, is left alone.
+        """Refuse a broker that announces a packet of 256 MB, or sends what was not requested.
 
-        paho has no limit of its own and no public way to see what it has of a packet.
+        paho has no limit of its own and no public access to a partial packet.
         """
         client = self._client
         if client._in_packet["remaining_length"] > MAX_PACKET_BYTES:
-            raise OversizeError(f"{self._broker.where}: a packet of more than {MAX_PACKET_BYTES} bytes came.")
+            raise OversizeError(f"{self._broker.where}: a packet has more than {MAX_PACKET_BYTES} bytes.")
         if client._in_messages:
             raise self._error("sends with QoS 2, which was not asked for.")
 
@@ -275,7 +275,7 @@ class Link:
         other = "3.1.1" if self._broker.options.protocol == "5" else "5"
         if not self._answer:
             return self._error(
-                f"did not take the connection ({why}); is it an MQTT broker, and does it speak MQTT "
+                f"did not accept the connection ({why}); is it an MQTT broker, and does it speak MQTT "
                 f'{self._broker.options.protocol}? Else set protocol = "{other}".'
             )
         if "protocol version" in self._answer.lower():
@@ -295,7 +295,7 @@ class Link:
         properties: Properties | None,
     ) -> None:
         self.resumed = flags.session_present
-        # paho sends more at once than the broker allows.
+        # paho would send more at once than the broker allows.
         self.window = min(self.window, getattr(properties, "ReceiveMaximum", self.window))
         self._answer = str(code) if code.is_failure else "ok"
 
@@ -310,7 +310,7 @@ class Link:
     def _on_subscribe(
         self, _client: Client, _data: object, mid: int, codes: list[ReasonCode], _more: object
     ) -> None:
-        # The code of a subscription that was taken is the QoS that was granted.
+        # The code of an accepted subscription is the granted QoS.
         refused = ", ".join(str(code) for code in codes if code.value != 1)
         self.inbox.append(Answer("subscribed", mid, refused))
 
@@ -321,11 +321,11 @@ class Link:
 
 
 class OversizeError(LineError):
-    """A packet that nobody will read announced itself; asking for it again would bring it again."""
+    """A packet too large to be read was announced; retrying would bring it again."""
 
 
 def _paho() -> Any:
-    """The library, imported where it is needed. Raises LineError when it is not there."""
+    """Import the library. Raises LineError if it is missing."""
     try:
         import paho.mqtt.client  # noqa: PLC0415 (optional, see the package)
         import paho.mqtt.enums  # noqa: PLC0415
@@ -333,5 +333,5 @@ def _paho() -> Any:
         import paho.mqtt.properties  # noqa: PLC0415
         import paho.mqtt.subscribeoptions  # noqa: PLC0415
     except ImportError as exc:
-        raise LineError('MQTT needs paho-mqtt 2, which is not here: pip install "ast-edge[line]"') from exc
+        raise LineError('MQTT needs paho-mqtt 2, which is missing: pip install "ast-edge[line]"') from exc
     return paho.mqtt

@@ -1,4 +1,4 @@
-"""An OPC UA server that shows one station, and lets nobody change anything; asyncua speaks."""
+"""A read-only OPC UA server that shows one station, on asyncua."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asyncua.common.node import Node
     from asyncua.server.server import Server
 
-# The variables by their names: type, and what they show of `StationStatus.as_dict` and `PartResult.as_dict`.
+# The variables by name: type, and field of `StationStatus.as_dict` or `PartResult.as_dict`.
 _STATION = {
     "State": ("String", "state"),
     "Ready": ("Boolean", "ready"),
@@ -52,10 +52,10 @@ _EMPTY: dict[str, object] = {"String": "", "Boolean": False, "Double": math.nan,
 
 
 class StationServer:
-    """One object per station with its state, counters and last result; every call from the loop's thread.
+    """One object per station with its state, counters and last result; call from the loop's thread.
 
-    The variables of a result are written together, with one source timestamp; who must be sure to have one
-    part's values reads `Json`, which holds all of them.
+    The variables of a result are written together, with one source timestamp; clients that need a consistent
+    set of one part's values read `Json`, which contains all of them.
     """
 
     def __init__(self, station: str, namespace: str, access: Access) -> None:
@@ -85,19 +85,19 @@ class StationServer:
         self._server = server
 
     async def stop(self) -> None:
-        """Disconnect everybody; a second call does nothing."""
+        """Disconnect all clients; a second call does nothing."""
         server, self._server = self._server, None
         if server is not None:
             await server.stop()
 
     async def show_result(self, result: PartResult) -> None:
-        """The part becomes the last result."""
+        """Show the part as the last result."""
         taken = datetime.fromtimestamp(result.record.time_s, timezone.utc)
         facts = {**vars(result.record), "part_id": result.part_id, "time": taken, "json": result.as_json()}
         await self._write("LastResult.", _RESULT, facts, datetime.now(timezone.utc))
 
     async def show_station(self, station: StationStatus) -> None:
-        """State, counters and warnings, where they changed; `Time` always."""
+        """Update state, counters and warnings that changed; `Time` always."""
         at = datetime.now(timezone.utc)
         facts = {**station.as_dict(), "time": at}
         changed = {name: how for name, how in _STATION.items() if self._shown.get(name) != facts[how[1]]}
@@ -149,7 +149,7 @@ def _variant(kind: str, value: object) -> Any:
 
 
 def _quiet() -> None:
-    """asyncua logs, with a trace, whatever anybody sends to the port; who wants that sets its level."""
+    """Silence asyncua, which logs, with a trace, whatever is sent to the port, unless its level was set."""
     logger = logging.getLogger("asyncua")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL + 1)

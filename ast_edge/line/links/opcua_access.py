@@ -1,4 +1,4 @@
-"""Who may look at the OPC UA server, and what they may ask for."""
+"""Access to the OPC UA server: clients and the requests allowed to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from asyncua.server.server import Server
 
 _MESSAGE_BYTES = 1 << 20
-# What asyncua 2 limits per server, far above what a few clients need.
+# Limits of asyncua 2 per server, far above what a few clients need.
 _LIMITS: dict[str, object] = {
     "max_session_timeout_ms": 120_000.0,
     "max_connections": 64,
@@ -24,7 +24,7 @@ _LIMITS: dict[str, object] = {
     "max_monitored_item_queue_size": 1000,
     "max_unacked_messages_per_subscription": 100,
 }
-# What a client may ask for once it has a session: nothing that writes, calls, or keeps things here.
+# Requests allowed within a session: none that writes, calls, or stores anything here.
 _ALLOWED = (
     "Read",
     "Browse",
@@ -48,7 +48,7 @@ _ALLOWED = (
 
 @dataclass(frozen=True, repr=False)
 class Identity:
-    """Who the server is: certificate and key as DER, and the URI that stands in the certificate, if any."""
+    """The server's identity: certificate and key as DER, and the URI in the certificate, if any."""
 
     certificate: bytes
     key: bytes
@@ -57,8 +57,8 @@ class Identity:
 
 @dataclass(frozen=True, repr=False)
 class Access:
-    """Who may come in. Without `identity` anybody, unencrypted; with it only by Basic256Sha256, signed and
-    encrypted, and with `username` only who knows the password.
+    """Who may connect. Without `identity` anyone, unencrypted; with it only with Basic256Sha256, signed and
+    encrypted, and with `username` only with the password.
     """
 
     identity: Identity | None = None
@@ -67,7 +67,7 @@ class Access:
 
 
 def load_identity(certificate: Path, key: Path, password: str, what: str) -> Identity:
-    """Read PEM files. Raises LineError for what cannot be read or does not belong together."""
+    """Read PEM files. Raises LineError if they are unreadable or do not match."""
     try:
         from cryptography import x509  # noqa: PLC0415 (comes with asyncua, which is optional)
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
@@ -83,7 +83,7 @@ def load_identity(certificate: Path, key: Path, password: str, what: str) -> Ide
             "as PEM, and key_password if the key is encrypted."
         ) from exc
     if not isinstance(secret, rsa.RSAPrivateKey) or secret.key_size < 2048:
-        raise LineError(f"{what}: {key} is no RSA key of 2048 bits or more, which OPC UA's policy needs.")
+        raise LineError(f"{what}: {key} is not an RSA key of 2048 bits or more, as OPC UA requires.")
     if secret.public_key() != found.public_key():
         raise LineError(f"{what}: {key} is not the key of certificate {certificate}.")
     try:
@@ -100,12 +100,12 @@ def load_identity(certificate: Path, key: Path, password: str, what: str) -> Ide
 
 
 def missing() -> LineError:
-    """What to say where asyncua is not installed."""
-    return LineError('OPC UA needs asyncua, which is not here: pip install "ast-edge[line]"')
+    """Return the error if asyncua is not installed."""
+    return LineError('OPC UA needs asyncua, which is not installed: pip install "ast-edge[line]"')
 
 
 def types() -> Any:
-    """asyncua's module of types, imported where it is needed. Raises LineError where it is not there."""
+    """Import asyncua's module of types. Raises LineError if it is missing."""
     try:
         from asyncua import ua  # noqa: PLC0415 (optional, and slow to import)
     except ImportError as exc:
@@ -114,11 +114,11 @@ def types() -> Any:
 
 
 def bound(server: Server) -> None:
-    """Limits, and nothing that a stranger can do without having come in.
+    """Set limits, and disable what strangers could do without a session.
 
-    - No directory of other servers, into which anybody could write.
-    - No session is taken over by another connection: asyncua hands it over, to whoever guesses its token,
-      before it looks whether they may have it. A client whose connection died makes a new session.
+    - No directory of other servers, which anyone could modify.
+    - No session moves to another connection: asyncua moves it, for any client that guesses its token,
+      before it checks permissions. A client whose connection died creates a new session.
     """
     from asyncua.common.utils import ServiceError  # noqa: PLC0415 (optional)
 
@@ -141,9 +141,9 @@ def bound(server: Server) -> None:
 
 
 class Users:
-    """Lets in whoever `access` says, never as administrator.
+    """Accepts users as `access` allows, never as administrator.
 
-    asyncua opens a channel without security even where no such endpoint is offered, for clients that look for
+    asyncua opens an unsecured channel even if no such endpoint is offered, for clients that look for
     endpoints; a session over it has no client certificate and is refused here.
     """
 
@@ -157,7 +157,7 @@ class Users:
         password: str | None = None,
         certificate: object = None,
     ) -> User | None:
-        """The user, or None for nobody."""
+        """Return the user, or None to refuse."""
         from asyncua.crypto.permission_rules import User, UserRole  # noqa: PLC0415
 
         access = self._access
@@ -173,7 +173,7 @@ def _equal(given: object, expected: str) -> bool:
 
 
 class ReadOnly:
-    """Refuses every request that is not among those that only look."""
+    """Refuses every request that is not read-only."""
 
     def __init__(self) -> None:
         ua = types()

@@ -1,4 +1,4 @@
-"""What every thread that holds a connection does: open it, use it until it breaks, and open it again."""
+"""Base of every thread that holds a connection: opens it, uses it until it breaks, and opens it again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TOLD_AGAIN_S, _MOST_SILENT_S = 60.0, 3600.0
 
 
 class Reconnecting(ABC):
-    """Subclasses say how to connect, serve and disconnect; all of it runs on one thread, which never ends by
-    an error. The thread is a daemon: a library that hangs must not keep the process from ending.
+    """Subclasses define how to connect, serve and disconnect, all on one thread that never ends by an error.
+    The thread is a daemon: a library that hangs must not keep the process from ending.
 
-    `told` hears as an event of `kind` when the counterpart comes and goes, also where it never was there: the
-    first failure, and then again at growing intervals while it stays away.
+    An event of `kind` is reported through `told` when the connection is made or lost, also if it never was
+    made: on the first failure, and then at growing intervals while it is down.
     """
 
     name: str
@@ -44,18 +44,18 @@ class Reconnecting(ABC):
 
     @abstractmethod
     def _connect(self) -> None:
-        """Reach the counterpart; any exception means that it is not there."""
+        """Connect; any exception means that the counterpart is unreachable."""
 
     @abstractmethod
     def _serve(self) -> None:
-        """Use the connection until it is over; any exception means that the connection is dead.
+        """Use the connection until it ends; any exception means that the connection is dead.
 
-        Calls `_set_connected` as soon as the counterpart is known to be there.
+        Calls `_set_connected` as soon as the counterpart is known to be reachable.
         """
 
     @abstractmethod
     def _disconnect(self) -> None:
-        """Let go of the counterpart; also after an error, and more than once."""
+        """Release the connection; also called after an error, and more than once."""
 
     @abstractmethod
     def _over(self) -> bool:
@@ -63,10 +63,10 @@ class Reconnecting(ABC):
 
     @abstractmethod
     def _pause(self, seconds: float) -> None:
-        """Sleep, or less when `_over` becomes true."""
+        """Sleep, ending early when `_over` becomes True."""
 
     def _about(self, *, connected: bool) -> Mapping[str, object]:  # noqa: ARG002 (for subclasses)
-        """What else the event about a change says."""
+        """Return further details of the event about a change."""
         return {}
 
     # ---- the thread ----------------------------------------------------------------------------------------
@@ -91,10 +91,10 @@ class Reconnecting(ABC):
             self._note_error(exc)
 
     def _set_connected(self, *, connected: bool) -> None:
-        """The counterpart is there or not; a change is told."""
+        """Record the state of the connection; a change is reported."""
         before, self._was_connected = self._was_connected, connected
         if before is None and not connected and self._over():
-            return  # it ended before it could be tried
+            return  # stopped before the first attempt
         about: dict[str, object] = {self._kind: self.name, "connected": connected, "error": self._last_error}
         now = time.monotonic()
         if connected != before:

@@ -1,4 +1,4 @@
-"""Encryption of a connection: whom to trust and who we are; never without checking the certificate."""
+"""TLS of a connection: trusted authorities and our own certificate; certificates are always verified."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ast_edge.line.config.options import Options, Secret
 
 
 class TlsOptions(Options):
-    """`ca`: PEM file of the authorities that may have signed the counterpart's certificate, default: the
-    system's. `certificate`, `key`: PEM files that say who we are, `key_password` if the key is encrypted.
+    """`ca`: PEM file of the authorities trusted to sign the counterpart's certificate, default: those of the
+    system. `certificate`, `key`: PEM files that identify this station, `key_password` if the key is
+    encrypted.
     """
 
     ca: Path | None = None
@@ -30,7 +31,7 @@ class TlsOptions(Options):
         return self
 
     def context(self, what: str) -> ssl.SSLContext:
-        """Ready for a client; `what` names the connection in errors. Raises LineError for unusable files."""
+        """Return a client context; `what` is the connection's name in errors. LineError for bad files."""
         context = self._trusting(what)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _ClosedAfterFailure
@@ -38,7 +39,7 @@ class TlsOptions(Options):
             return context
         password = "" if self.key_password is None else self.key_password.read(f"{what}: key_password")
         try:
-            # Without a password function OpenSSL would ask the terminal for the password of the key.
+            # Without a password function OpenSSL would prompt for the password of the key on the terminal.
             context.load_cert_chain(self.certificate, self.key, lambda: password)
         except (OSError, ValueError) as exc:
             raise LineError(
@@ -57,7 +58,7 @@ class TlsOptions(Options):
 
 
 class _ClosedAfterFailure(ssl.SSLSocket):
-    """Libraries forget to close the socket of a handshake that failed."""
+    """Closes the socket of a failed handshake, which libraries forget."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the signature of ssl)
         """See `ssl.SSLSocket`."""

@@ -1,4 +1,4 @@
-"""What ends the wait of a thread that waits for a socket."""
+"""Wakes a thread that waits for a socket."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Waker:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def wake(self) -> None:
-        """End the wait that is on, or the next one."""
+        """End the current wait, or the next one."""
         with self._lock:
             if self._open:
                 os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
-        """From here on wait again."""
+        """Reset, so that waits block again."""
         try:
             os.eventfd_read(self.fd)
         except BlockingIOError:
             return
 
     def close(self) -> None:
-        """Let go; a second call does nothing."""
+        """Close; a second call does nothing."""
         with self._lock:
             if self._open:
                 self._open = False

@@ -1,4 +1,4 @@
-"""From line.toml to a station with everything around it."""
+"""Builds a station with all its components from line.toml."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from ast_edge.line.triggers.timer import TimerTrigger, TimerTriggerOptions
 
 
 def new_run() -> str:
-    """A name for this run of the station that no other has, whatever the clock says."""
+    """Return a unique name for this run of the station, independent of the clock."""
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def open_recipes(config: LineConfig, told: Told) -> Recipes:
-    """Open and prove the first recipe; errors as of `open_recipe`."""
+    """Open and prove the first recipe; errors as in `open_recipe`."""
     section = config.recipes
     threads, backend = section.threads, section.backend
     first = open_recipe(section.first, section.models[section.first], threads=threads, backend=backend)
@@ -41,7 +41,7 @@ def open_recipes(config: LineConfig, told: Told) -> Recipes:
 
 
 def watched_camera(config: LineConfig, told: Told) -> Supervised:
-    """The camera behind its supervisor; one that is not there yet is waited for."""
+    """Return the camera behind its supervisor, which waits for one that is not available yet."""
     camera, public = config.camera.uri, config.camera.parsed.public
 
     def changed(state: State, why: str) -> None:
@@ -51,14 +51,14 @@ def watched_camera(config: LineConfig, told: Told) -> Supervised:
 
 
 def triggering(options: AnyTrigger) -> Triggering:
-    """Who says that a part is there."""
+    """Return the kind of triggering."""
     if options.kind in ("free", "camera"):
         return options.kind
     return "external"
 
 
 def trigger_source(options: AnyTrigger) -> TriggerSource | None:
-    """The source of triggers; None where frames or the web interface are the triggers."""
+    """Return the source of triggers; None if frames or the web interface are the triggers."""
     if isinstance(options, TimerTriggerOptions):
         return TimerTrigger(options)
     if isinstance(options, ModbusTriggerOptions):
@@ -69,12 +69,12 @@ def trigger_source(options: AnyTrigger) -> TriggerSource | None:
 
 
 def encoder_of(source: TriggerSource | None) -> EncoderSource | None:
-    """The trigger's encoder, where it has one."""
+    """Return the trigger's encoder, if it has one."""
     return source if isinstance(source, EncoderSource) else None
 
 
 def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
-    """One output; nothing is opened yet."""
+    """Create one output; nothing is opened yet."""
     if isinstance(options, ModbusOutputOptions):
         return ModbusOutput(options, encoder)
     if isinstance(options, GpioOutputOptions):
@@ -85,6 +85,6 @@ def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
 
 
 def outputs(config: LineConfig, encoder: EncoderSource | None) -> list[Output]:
-    """All outputs; those that move something come first, so that they hear of a part first."""
+    """Create all outputs; actuators come first, so that they receive a part first."""
     made = [output(options, encoder) for options in config.output]
     return sorted(made, key=lambda each: not isinstance(each, GatedOutput))

@@ -1,4 +1,4 @@
-"""`ast-edge run --check`: open all that a line needs, inspect one frame, and say what is the matter."""
+"""`ast-edge run --check`: open everything that a line needs, inspect one frame, and report problems."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _CONNECT_S = 5.0
 _FRAME_S = 10.0
 _POLL_S = 0.05
 _ANSWERS, _ANSWERS_S = 50, 5.0
-_GAP_MARGIN = 1.5  # a busy machine looks later than it should
+_GAP_MARGIN = 1.5  # a busy machine polls late
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: whether it went well, what it was, and what was found, in words."""
+    """The result of one check: whether it succeeded, what was checked, and what was found."""
 
     ok: bool
     what: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def check(config: LineConfig) -> Iterator[Finding]:
-    """Try recipes, camera, triggers and outputs, one after the other; nothing is left open."""
+    """Check recipes, camera, triggers and outputs, one after the other; nothing is left open."""
     recipes: dict[str, Recipe] = {}
     try:
         for name in config.recipes.models:
@@ -83,7 +83,7 @@ def _one_frame(config: LineConfig, recipe: Recipe | None) -> str:
             if frame is NoFrame.END or time.monotonic() > end:
                 raise CameraError(
                     f"no frame within {_FRAME_S:g} s; "
-                    + ("give it a trigger while this runs" if config.trigger.kind != "free" else "is it on?")
+                    + ("trigger the camera while this runs" if config.trigger.kind != "free" else "is it on?")
                 )
     seen = frame.pixels if frame.pixels is not None else frame.depth_m
     shape = "" if seen is None else "x".join(str(size) for size in seen.shape[1::-1])
@@ -93,7 +93,7 @@ def _one_frame(config: LineConfig, recipe: Recipe | None) -> str:
 
 
 def _judged(config: LineConfig, recipe: Recipe, frame: Frame) -> str:
-    """The second of two inspections: the first one warms the engine up."""
+    """Run two inspections, since the first one warms the engine up; return the second."""
     inspect_frame(recipe, frame)
     started = time.monotonic()
     found = inspect_frame(recipe, frame)
@@ -107,7 +107,7 @@ def _judged(config: LineConfig, recipe: Recipe, frame: Frame) -> str:
 
 
 def _counterparts(config: LineConfig, first: Recipe | None) -> Iterator[Finding]:
-    """Whoever gives triggers and takes results."""
+    """Check the sources of triggers and the outputs."""
     bench = _NotRunning(config, first.inspector.spec.threshold.value if first is not None else 0.0)
     yield _attempt(f"trigger {config.trigger.kind}", lambda: _trigger(config, bench))
     yield from _own_places(config)
@@ -130,16 +130,16 @@ def _trigger(config: LineConfig, bench: _NotRunning) -> str:
 
 
 def _answers(config: LineConfig, options: ModbusTriggerOptions, source: ModbusTrigger) -> str:
-    """How long the PLC takes to answer, and what follows for the times in line.toml. Raises LineError."""
+    """Return the PLC's response time, and its consequence for the times in line.toml. Raises LineError."""
     end = time.monotonic() + _ANSWERS_S
     while len(source.answers_ms) < _ANSWERS and time.monotonic() < end:
         time.sleep(_POLL_S)
     answers = list(source.answers_ms)
     longest_ms = max(answers)
-    # A part that comes just after one poll was read is seen by the next, when that is answered.
+    # A part that arrives just after one poll was read is seen by the next, when that is answered.
     unknown_ms = max(options.poll_ms, longest_ms) + longest_ms
     found = f"it answers in {median(answers):.1f} ms, in {longest_ms:.1f} ms at most of {len(answers)} polls"
-    found += f": a part is seen up to {unknown_ms:.0f} ms after it came"
+    found += f": a part is seen up to {unknown_ms:.0f} ms after it arrived"
     if (needed_ms := unknown_ms * _GAP_MARGIN) > options.gap_ms:
         raise LineError(
             f"{found}, and trigger.max_gap_ms is {options.gap_ms:g}, so that parts would be missed; set it "
@@ -163,7 +163,7 @@ def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:
 
 
 def _own_places(config: LineConfig) -> Iterator[Finding]:
-    """Where archive and audit log are written, and where the page listens."""
+    """Check the paths of archive and audit log, and the address of the page."""
     folders = [config.archive.folder] if config.archive is not None else []
     folders += [config.audit.file.parent] if config.audit is not None else []
     for folder in folders:
@@ -178,7 +178,7 @@ def _writable(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder):
             return "can be written"
     except OSError as exc:
-        raise LineError(f"cannot be written ({reason(exc)}); check path and rights") from exc
+        raise LineError(f"cannot be written ({reason(exc)}); check path and permissions") from exc
 
 
 def _listening(options: WebOptions) -> str:
@@ -196,16 +196,16 @@ def _connected(counterpart: TriggerSource | Output) -> str:
     end = time.monotonic() + _CONNECT_S
     while not (now := counterpart.status).connected:
         if time.monotonic() > end:
-            raise LineError(f"not there within {_CONNECT_S:g} s: {now.last_error or 'no answer'}")
+            raise LineError(f"not connected within {_CONNECT_S:g} s: {now.last_error or 'no answer'}")
         time.sleep(_POLL_S)
     return "connected"
 
 
 class _NotRunning:
-    """A station that only wants to know whether its counterparts are there; it takes no trigger."""
+    """A station that only tests whether its counterparts are reachable; it accepts no trigger."""
 
     def __init__(self, config: LineConfig, threshold: float) -> None:
-        books = Balance(0, {}, 0)
+        balance = Balance(0, {}, 0)
         name, recipe = config.station.name, config.recipes.first
         self._status = StationStatus(
             name=name,
@@ -215,7 +215,7 @@ class _NotRunning:
             threshold=threshold,
             camera="connecting",
             frame_age_s=None,
-            balance=books,
+            balance=balance,
             waiting=0,
             failures=0,
             last_failure="",

@@ -1,4 +1,4 @@
-"""line.toml as a whole: which sections there are and what each may say."""
+"""The sections of line.toml and their options."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from ast_edge.line.watching.drift import DriftOptions
 from ast_edge.line.watching.logs import LogOptions
 from ast_edge.line.web.server import WebOptions
 
-# Cameras that number every frame they took, those that were lost on the way included.
+# Cameras whose frame numbers include frames lost in transit.
 _COUNTING = ("gige", "dir", "file", "synthetic")
-# Cameras that do not tell how long their frames are under way.
+# Cameras that do not report exposure or transit times.
 _UNTOLD = ("rtsp", "csi", "gst")
-# Pictures that are there already: no part lies before a lens when one is given.
+# Recorded pictures: no part lies in front of a lens.
 _RECORDED = ("dir", "file", "synthetic")
 # Cameras whose place is a path.
 _FILES = ("dir", "file")
@@ -49,9 +49,9 @@ class StationSection(Options):
 
 
 class CameraSection(Options):
-    """`uri` as of `ast_edge.cameras.opening`; without a frame for `stall_s` the camera counts as stalled, for
-    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection. `delay_ms` is how
-    long a frame is under way from exposure to arrival, at most, for a camera that cannot tell it.
+    """`uri` as in `ast_edge.cameras.opening`; without a frame for `stall_s` the camera counts as stalled, for
+    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection. `delay_ms` is the
+    maximum time from exposure to arrival, for a camera that does not report it.
     """
 
     uri: Annotated[str, Field(min_length=4, max_length=4096)]
@@ -77,17 +77,17 @@ class CameraSection(Options):
 
     @property
     def software_trigger(self) -> bool:
-        """Whether the camera waits for the station to ask for each frame."""
+        """Whether the station triggers each frame of the camera."""
         return self.parsed.options.get("trigger") == "software"
 
     @property
     def triggered(self) -> bool:
-        """Whether the camera waits for anybody's trigger."""
+        """Whether the camera waits for a trigger from any source."""
         return self.parsed.options.get("trigger", "off") != "off"
 
 
 class RecipesSection(Options):
-    """`models` gives each recipe its model or engine; the line begins with `first`.
+    """`models` maps each recipe to its model or engine; the line starts with `first`.
 
     `threads` of the engine on a CPU, by default one per core; `backend` is the library that runs models
     there, ONNX Runtime unless it is `openvino`.
@@ -112,16 +112,16 @@ class FreeTrigger(Options):
 
 
 class CameraTrigger(Options):
-    """`camera`: the camera's own trigger input says when a part is there; every frame is a part."""
+    """`camera`: the camera's own trigger input signals parts; every frame is a part."""
 
     kind: Literal["camera"]
 
 
 class SoftwareTrigger(Options):
-    """`software`: a part is there when the caller of the station's web interface says so.
+    """`software`: the client of the station's web interface signals parts.
 
-    The request carries `sent_ms`, UNIX time in milliseconds; what is older than `max_age_ms` when it is
-    handled is a missed part. Caller and station must have synchronised clocks.
+    The request contains `sent_ms`, UNIX time in milliseconds; one older than `max_age_ms` when it is handled
+    is a missed part. Client and station must have synchronised clocks.
     """
 
     kind: Literal["software"]
@@ -135,7 +135,7 @@ class SoftwareTrigger(Options):
 
     @property
     def age_ms(self) -> float:
-        """`max_age_ms`, which is always given."""
+        """`max_age_ms`, which is required."""
         return self.max_age_ms or 0.0
 
 
@@ -156,10 +156,10 @@ AnyOutput = Annotated[
 
 
 class TimingSection(Options):
-    """As `ast_edge.line.station.timing.Timing`.
+    """Timing as in `ast_edge.line.station.timing.Timing`.
 
-    `settle_ms` is needed where a camera runs freely and parts are triggered from outside. `picture_within_ms`
-    is 100 by default where the station asks the camera for frames.
+    `settle_ms` is required if the camera is free-running and parts are triggered externally.
+    `picture_within_ms` is 100 by default if the station triggers the camera.
     """
 
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 200.0
@@ -190,11 +190,11 @@ class LineConfig(Options):
     @model_validator(mode="after")
     def _somebody_can_trigger(self) -> LineConfig:
         if self.trigger.kind == "software" and (self.web is None or self.web.token is None):
-            raise ValueError("trigger.kind = 'software' needs [web] with a token: triggers come through it")
+            raise ValueError("trigger.kind = 'software' needs [web] with a token: triggers arrive there")
         if self.camera.software_trigger and self.trigger.kind in ("free", "camera"):
             raise ValueError(
-                f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} asks for no frame: "
-                "the camera would wait for ever"
+                f"camera.uri says trigger=software, trigger.kind = {self.trigger.kind!r} requests no frame: "
+                "the camera would wait forever"
             )
         return self
 
@@ -205,15 +205,15 @@ class LineConfig(Options):
             return self
         if self.timing.settle_ms is None:
             raise ValueError(
-                "timing.settle_ms is needed: the camera runs freely, and a part is there when trigger.kind = "
-                f"{self.trigger.kind!r} says so. Give the milliseconds from then until the part is wholly in "
-                "view, 0 where it is at once; `ast-edge run --check` measures the trigger's own delay"
+                "timing.settle_ms is required: the camera is free-running, and trigger.kind = "
+                f"{self.trigger.kind!r} signals parts. Give the milliseconds until the part is completely in "
+                "view, 0 if it is at once; `ast-edge run --check` measures the trigger's own delay"
             )
         if scheme in _UNTOLD and self.camera.delay_ms is None:
             raise ValueError(
-                f"camera.delay_ms is needed: {scheme}:// does not tell when a picture was taken. Give the "
-                "milliseconds that a frame is under way at most, exposure, encoding, network and buffers "
-                "together: film a running clock beside this machine's own to measure it"
+                f"camera.delay_ms is required: {scheme}:// does not report exposure times. Give the "
+                "maximum milliseconds until a frame arrives, with exposure, encoding, network and buffers: "
+                "film a running clock beside this machine's own to measure it"
             )
         return self
 
@@ -222,8 +222,8 @@ class LineConfig(Options):
         scheme = self.camera.parsed.scheme
         if self.trigger.kind == "camera" and scheme not in _COUNTING:
             raise ValueError(
-                f"trigger.kind = 'camera' needs a camera that counts the frames it took, so that a lost one "
-                f"is known; {scheme}:// does not: take 'free', or a trigger of its own"
+                f"trigger.kind = 'camera' needs a camera that counts its exposures, so that a lost frame "
+                f"is known; {scheme}:// does not: use 'free', or an external trigger"
             )
         return self
 
@@ -253,7 +253,7 @@ class LineConfig(Options):
         if trigger.judged_register not in wanted:
             raise ValueError(
                 f"trigger.judged_register = {trigger.judged_register} is no output's registers + {JUDGED_AT} "
-                f"({', '.join(map(str, wanted)) or 'there is none'}): nobody would write it"
+                f"({', '.join(map(str, wanted)) or 'there is none'}): nothing would write it"
             )
         return self
 
@@ -266,7 +266,7 @@ class LineConfig(Options):
         return self
 
     def station_timing(self) -> Timing:
-        """For the station, with what follows from the camera."""
+        """Return the station's timing, with the camera's consequences."""
         given = self.timing.model_dump()
         within_ms = self.timing.picture_within_ms
         if within_ms is None and self.camera.software_trigger:
@@ -281,7 +281,7 @@ class LineConfig(Options):
         )
 
     def watch(self) -> Watch:
-        """How the camera is watched."""
+        """Return how the camera is watched."""
         camera = self.camera
         policy: Policy = "latest" if self.trigger.kind == "free" else "every"
         return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered)

@@ -1,4 +1,4 @@
-"""The process around a station: signals, systemd, and what makes Python punctual."""
+"""The process around a station: signals, systemd, and interpreter settings for low latency."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ast_edge.line.service.service import Service
 from ast_edge.line.status import Balance
 
 _LOOK_S = 0.1
-# How long a thread may keep the interpreter while another waits; Python's own 5 ms is a whole budget.
+# How long a thread may keep the interpreter while another waits; Python's default of 5 ms is a whole budget.
 _SWITCH_S = 0.0005
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run_until_told(config: LineConfig, parts: int | None = None) -> Balance:
-    """Run the line until a signal, the end of the camera's frames, or `parts` verdicts; the books at the end.
+def run_until_stopped(config: LineConfig, parts: int | None = None) -> Balance:
+    """Run the line until a signal, the end of the camera's frames, or `parts` verdicts; return the balance.
 
-    Raises what opening the recipe raises. A camera or counterpart that is absent is waited for. While
-    something hangs for good, systemd's watchdog is not fed, so that the service is started anew.
+    Raises the errors of opening the recipe. An absent camera or counterpart is waited for. While something
+    hangs for good, systemd's watchdog is not triggered, so that the service is restarted.
     """
     stop = threading.Event()
     with _signals(stop), punctual():
@@ -36,15 +36,15 @@ def run_until_told(config: LineConfig, parts: int | None = None) -> Balance:
             _watch(service, stop, parts)
         finally:
             systemd.notify("STOPPING=1")
-            books = service.stop()
-    return books
+            balance = service.stop()
+    return balance
 
 
 def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
     look_s = min(_LOOK_S, systemd.watchdog_interval_s() or _LOOK_S)
     while not stop.wait(look_s):
-        books = service.station.balance()
-        if service.station.ended or (parts is not None and books.given >= parts):
+        balance = service.station.balance()
+        if service.station.ended or (parts is not None and balance.given >= parts):
             return
         if service.hung() is None:
             systemd.notify(f"WATCHDOG=1\nSTATUS={service.station.status().as_sentence()}")
@@ -52,9 +52,9 @@ def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
 
 @contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP set `stop`; the earlier handlers come back at the end.
+    """SIGTERM, SIGINT and SIGHUP set `stop`; previous handlers are restored.
 
-    One that is ignored from the start, as `nohup` ignores SIGHUP, stays ignored.
+    A signal ignored from the start, as SIGHUP is under `nohup`, stays ignored.
     """
 
     def asked(_number: int, _frame: FrameType | None) -> None:
@@ -71,7 +71,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def punctual() -> Iterator[None]:
-    """Short turns between threads, and what is loaded by now is never searched for garbage again."""
+    """Short turns between threads, and objects loaded so far are exempt from garbage collection."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()

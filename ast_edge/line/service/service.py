@@ -1,4 +1,4 @@
-"""A station with cameras, triggers, outputs, archive and page around it, started and stopped as one."""
+"""A station with cameras, triggers, outputs, archive and page, started and stopped as one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ast_edge.line.web.board import Board
 from ast_edge.line.web.server import WebServer
 from ast_edge.line.web.view import WebView
 
-# Longer than any inspection takes; after this the engine or a driver hangs for good.
+# Longer than any inspection takes; after this the engine or a driver is considered hung.
 _HUNG_S = 5.0
 _HUNG_DEADLINES = 10
 _CAMERA_HUNG_S = 90.0
 _EVENTS_S = 2.0
-# What people at an output should hear of.
+# Events that are also sent to outputs.
 _NOTED: frozenset[EventKind] = frozenset(
     {"recipe", "camera", "trigger", "archive", "drift", "alarm", "failure", "invariant"}
 )
 
 
 class Service:
-    """Everything that line.toml asks for. `start`, then `stop`; errors of opening as of their modules."""
+    """Everything configured in line.toml. `start`, then `stop`; errors of opening as in the modules."""
 
     def __init__(self, config: LineConfig) -> None:
         self.config = config
@@ -107,7 +107,7 @@ class Service:
         return station
 
     def start(self) -> None:
-        """Start everything; who is absent is waited for. Raises LineError where the page cannot listen."""
+        """Start everything; absent counterparts are waited for. LineError if the page cannot listen."""
         for each in (*self.outputs, self.source, self.audit):
             if each is not None:
                 each.told = self.events.tell
@@ -125,24 +125,24 @@ class Service:
             self.source.start(self.station)
 
     def stop(self) -> Balance:
-        """No more triggers; the last parts are judged and told; the books at the end."""
+        """Stop triggers, judge and report the last parts; return the final balance."""
         if self.source is not None:
             self.source.close()
-        books = self.station.stop()
+        balance = self.station.stop()
         head = self.audit.status.head if self.audit is not None else None
-        self.events.tell("stop", {"parts": books.triggers, **books.verdicts, "audit_head": head})
+        self.events.tell("stop", {"parts": balance.triggers, **balance.verdicts, "audit_head": head})
         self.events.close(_EVENTS_S)
         if self.audit is not None:
             self.audit.close(_EVENTS_S)
         if self.web is not None:
             self.web.close()
         self.log.end()
-        return books
+        return balance
 
     # ---- what can be asked ---------------------------------------------------------------------------------
 
     def hung(self) -> str | None:
-        """In words what hangs for good; None while all is well."""
+        """Describe what hangs for good; None if all is well."""
         limit_s = max(_HUNG_S, _HUNG_DEADLINES * self.config.timing.deadline_ms / 1e3)
         if self.station.busy_s > limit_s:
             return f"the inspection has not moved for {self.station.busy_s:.0f} s"
@@ -152,17 +152,17 @@ class Service:
         return f"threads have ended: {', '.join(dead)}" if dead else None
 
     def health(self) -> tuple[str, ...]:
-        """Why the station is not alive; nothing when it is."""
+        """Reasons why the station is not alive; empty if it is."""
         hung = self.hung()
         reasons = [] if hung is None else [hung]
         if not self.station.balance().balanced:
-            reasons.append("the books do not balance: a part has no verdict or two")
+            reasons.append("the ledger does not balance: a part has no verdict or two")
         if self.web is not None and not self.web.alive:
             reasons.append("the page's server has ended")
         return tuple(reasons)
 
     def readiness(self) -> tuple[str, ...]:
-        """Why the next part may not be judged or told; nothing when it will be."""
+        """Reasons why the next part may not be judged or reported; empty if it will be."""
         reasons = dict(self.station.status().obstacles)
         if "camera" in reasons:
             reasons["camera"] = f"{reasons['camera']}: {self.camera.last_error}".rstrip(": ")
@@ -171,7 +171,7 @@ class Service:
         return (*reasons.values(), *missing)
 
     def _surroundings(self) -> Surroundings:
-        """What the station itself does not see."""
+        """Return the state outside the station itself."""
         source, trigger = self.source, ""
         if source is not None and not (now := source.status).connected:
             trigger = f"trigger {source.name} is away: {now.last_error}".rstrip(": ")
@@ -180,7 +180,7 @@ class Service:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """What people should look at, besides alarms; the line goes on."""
+        """Warnings for people, besides alarms; the line continues."""
         found: list[str] = []
         for each in (self.archive, self.drift, self.audit, *self.counterparts):
             if each is not None:
@@ -188,7 +188,7 @@ class Service:
         return tuple(found)
 
     def status(self) -> Mapping[str, object]:
-        """For the page and for machines: plain values."""
+        """Return the status as plain values, for the page and for machines."""
         now, why_not = self.station.status(), self.readiness()
         return {
             **now.as_dict(),
@@ -206,7 +206,7 @@ class Service:
         }
 
     def _shown(self) -> Mapping[str, object]:
-        """What the operator's page shows."""
+        """Return the data of the operator's page."""
         now, why_not = self.station.status(), self.readiness()
         web = self.config.web
         return {
@@ -251,11 +251,11 @@ class Service:
     def _trigger(
         self, external_id: str | None, encoder: int | None, sent_ms: float | None
     ) -> Mapping[str, object]:
-        """A part by HTTP. Raises UsageError on a line with other triggers, LineError for a stale one."""
+        """Enter a part by HTTP. UsageError on a line with other triggers, LineError for a stale one."""
         options = self.config.trigger
         if not isinstance(options, SoftwareTrigger):
             raise UsageError(
-                f"trigger.kind is {options.kind!r}: parts come from there; only 'software' takes them here."
+                f"trigger.kind is {options.kind!r}: parts come from there; only 'software' accepts them here."
             )
         try:
             moment = message_moment(sent_ms, options.age_ms)
@@ -278,15 +278,15 @@ class Service:
         return {"recipe": name, "state": "taken at the next part"}
 
     def _pause(self, operator: str) -> Mapping[str, object]:
-        """Parts are faults from now on. Raises LineError where they are already."""
+        """Make parts faults from now on. Raises LineError if already paused."""
         if self.station.paused.is_set():
-            raise LineError("the station is paused already.")
+            raise LineError("the station is already paused.")
         self.station.paused.set()
         self.events.tell("operator", {"operator": operator, "asked": "pause"})
         return {"state": "paused"}
 
     def _resume(self, operator: str) -> Mapping[str, object]:
-        """Parts are judged again. Raises LineError where the station is not paused."""
+        """Judge parts again. Raises LineError if the station is not paused."""
         if not self.station.paused.is_set():
             raise LineError("the station is not paused.")
         self.station.paused.clear()
@@ -294,7 +294,7 @@ class Service:
         return {"state": "running"}
 
     def _acknowledge(self, operator: str) -> Mapping[str, object]:
-        """An operator has seen the rejects and faults until now."""
+        """Record that an operator has seen the rejects and faults so far."""
         seen = self.board.acknowledge()
         self.events.tell("operator", {"operator": operator, "asked": "acknowledge", "parts": seen})
         return {"acknowledged": seen}

@@ -1,4 +1,4 @@
-"""What systemd wants to hear from a service: sd_notify(3)'s datagrams, and how often its watchdog looks."""
+"""Notifications to systemd: datagrams of sd_notify(3), and the interval of its watchdog."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def notify(message: str) -> bool:
-    """Send `READY=1`, `WATCHDOG=1`, `STATUS=...`; false where no service manager listens."""
+    """Send `READY=1`, `WATCHDOG=1`, `STATUS=...`; return False without a service manager."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -23,7 +23,7 @@ def notify(message: str) -> bool:
 
 
 def watchdog_interval_s() -> float | None:
-    """Half of the time after which systemd takes a silent service for dead; None where it does not look."""
+    """Half of systemd's watchdog timeout in seconds; None without a watchdog."""
     limit, owner = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not limit.isdigit() or int(limit) == 0 or (owner and owner != str(os.getpid())):
         return None

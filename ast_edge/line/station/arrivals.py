@@ -1,8 +1,8 @@
-"""Parts of a camera that is triggered by the line itself: every frame is one, entered when it arrives.
+"""Parts of a camera triggered by the line itself: every frame is a part, entered when it arrives.
 
-Not when the inspection has time for it: while an engine hangs, the parts behind it are late too, and the
-clock must know of them. A part's time is that of its exposure where the camera tells it, so that what lay in
-a buffer while this process stood still is late.
+Not when the inspection gets to it: while an engine hangs, the parts behind it are late too, and the clock
+must know of them. A part's time is that of its exposure if the camera provides it, so that frames buffered
+while this process was stalled count as late.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ast_edge.errors import CameraError
 from ast_edge.line.part import Trigger
 
 _POLL_S = 0.02
-# More frames than this are not lost at once: the camera has begun a new count, and how many were lost is
+# A larger gap cannot be lost frames: the camera restarted its count, and the number of lost frames is
 # unknown.
 MOST_LOST = 1000
 
 
 class Arrivals:
-    """Frames of `camera` as parts, in `queue`; `enter` makes a part of a moment, `fault` decides one at once,
-    `uncounted` hears from where, and why, an unknown number of parts went by.
+    """Turns frames of `camera` into parts, in `queue`; `enter` creates a part for a moment, `fault` decides
+    one at once, `uncounted` is called when an unknown number of parts passed, with source and reason.
 
-    A frame that was lost on the way is a part too. It is known, and decided, when the next one arrives: a
-    gate cannot hit it.
+    A frame lost in transit is a part too. It is known, and decided, when the next one arrives: a gate cannot
+    hit it.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Arrivals:
     ) -> None:
         self._camera, self._enter, self._fault, self._uncounted = camera, enter, fault, uncounted
         self.queue: Queue[tuple[Trigger, Frame]] = Queue(room)
-        self.drained = threading.Event()  # no frame is left in the camera, and none is wanted any more
+        self.drained = threading.Event()  # the camera has no more frames, and none are wanted
         self._last_number: int | None = None
 
     def take(self, stopping: threading.Event) -> None:
-        """One frame, or a short wait for it; when the station stops, those that are there already."""
+        """Take one frame, waiting briefly; when the station stops, only frames that have already arrived."""
         if self.drained.is_set():
             time.sleep(_POLL_S)
             return
@@ -74,6 +74,6 @@ class Arrivals:
 
     def _add_lost(self, count: int, at_ns: int) -> None:
         if count > MOST_LOST:
-            self._uncounted("camera", f"its frame count leapt by {count}")
+            self._uncounted("camera", f"its frame count jumped by {count}")
         for _ in range(min(count, MOST_LOST)):
             self._fault(self._enter(at_ns), "the camera's frame was lost on the way")

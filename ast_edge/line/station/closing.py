@@ -1,4 +1,4 @@
-"""The end of a station: everything is closed at once, so that what hangs delays nothing else."""
+"""Closes everything at once at the end, so that one hang does not delay the rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def close_all(
     within_s: float,
     note: Callable[[str, Exception], None],
 ) -> None:
-    """Call every closer on a thread of its own, and wait for all of them together for `within_s` at most.
+    """Call every closer in its own thread, and wait for all of them for at most `within_s` in total.
 
-    `note` hears which one raised, or took longer and is left to the end of the process.
+    `note` is called for a closer that raised, or that took longer and is abandoned until the process ends.
     """
 
     def closed(name: str, close: Callable[[], None]) -> None:

@@ -1,7 +1,6 @@
-"""The books: every trigger is entered once and gets exactly one result, whoever is first to decide.
+"""The ledger: every trigger is entered once and gets exactly one result, from the first to decide.
 
-A part that is late is decided by the clock, not by the engine that hangs over it; what the engine says after
-that is worth nothing any more.
+A late part is decided by the clock, not by a hanging engine, whose later result is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ast_edge.line.status import Balance
 class Ledger:
     """Open parts in the order of their triggers; from any thread.
 
-    `deliver` gets every result once, in the order of the decisions, and must not block or raise.
+    `deliver` receives every result once, in the order of the decisions, and must not block or raise.
     """
 
     def __init__(self, deliver: Callable[[PartResult], None]) -> None:
@@ -38,7 +37,7 @@ class Ledger:
         external_id: str | None = None,
         until_ns: int | None = None,
     ) -> Trigger:
-        """A part is there: give it the next number."""
+        """Enter a part and give it the next number."""
         with self._lock:
             self._entered += 1
             trigger = Trigger(self._entered, at_ns, wall_s, encoder, source, external_id, until_ns)
@@ -46,7 +45,7 @@ class Ledger:
             return trigger
 
     def decide(self, result: PartResult) -> bool:
-        """Close the part with `result` and deliver it, unless it was decided before; whether it was this one.
+        """Close the part with `result` and deliver it, unless already decided; return whether it did.
 
         Raises LineError for a part that was never entered.
         """
@@ -67,16 +66,16 @@ class Ledger:
             return number in self._open
 
     def overdue(self, before_ns: int) -> list[Trigger]:
-        """Open parts that were triggered before this moment of the monotonic clock, oldest first."""
+        """Return open parts triggered before this moment of the monotonic clock, oldest first."""
         with self._lock:
             return [trigger for trigger in self._open.values() if trigger.at_ns < before_ns]
 
     def balance(self) -> Balance:
-        """The books as they are now."""
+        """Return the current balance."""
         with self._lock:
             return Balance(self._entered, dict(self._verdicts), len(self._open))
 
     def wait_until_settled(self, timeout_s: float) -> bool:
-        """Wait until no part is open; False when some still are."""
+        """Wait until no part is open; return False if some still are."""
         with self._lock:
             return self._changed.wait_for(lambda: not self._open, timeout_s)

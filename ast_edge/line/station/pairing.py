@@ -1,4 +1,4 @@
-"""Which frame shows which part: better no verdict than another part's."""
+"""Matches frames with parts: better no verdict than another part's."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ast_edge.line.station.timing import Timing
 from ast_edge.model.manifest import Mode
 
 _POLL_S = 0.02
-_LOST = "a frame was lost on the way: the one that came may show another part"
+_LOST = "a frame was lost in transit: the one that arrived may show another part"
 _NO_CLOCK = (
-    "the camera does not tell when its pictures are taken: set camera.delay_ms to the time from exposure to "
-    "arrival, at most"
+    "the camera does not report exposure times: set camera.delay_ms to the maximum time from exposure "
+    "to arrival"
 )
 
 
 class Pairing:
-    """Frames of `camera` for triggers, on the inspecting thread.
+    """Matches frames of `camera` with triggers, on the inspecting thread.
 
-    `following` gives the part that waits next; `given_up` whether there is no use in waiting for a part's
-    frame any longer. With `one_each` the camera waits for triggers and gives one frame for each. With a
-    `shutter` frames are asked for: a part's frame is the one with the number that was announced to its own
-    request, or where a camera announces none, one that came after it. Without, it is the first frame whose
-    exposure began when the part was there.
+    `following` returns the part that waits next; `given_up` whether waiting for a part's frame is pointless.
+    With `one_each` the camera waits for triggers and delivers one frame for each. With a `shutter` frames are
+    requested: a part's frame is the one with the number announced for its request or, if a camera announces
+    none, one that arrived after it. Without, it is the first frame whose exposure began when the part was in
+    place.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class Pairing:
         self._one_each, self._shutter = one_each, shutter
         self._camera, self._timing = camera, timing
         self._following, self._given_up = following, given_up
-        self.ended = False  # whether the camera has shown its last frame
+        self.ended = False  # whether the camera has delivered its last frame
         self._held: Frame | None = None
         self._last_number: int | None = None
         self._last_digests: dict[str, int] = {}
 
     def frame_for(self, trigger: Trigger) -> Frame | str:
-        """The first frame that shows the part, or in words why there is none. Raises CameraError.
+        """Return the first frame that shows the part, or the reason why there is none. Raises CameraError.
 
-        Frames before it are let go; a frame that may already show the next part is kept for that one.
+        Earlier frames are discarded; a frame that may already show the next part is kept for that one.
         """
         if self._shutter is None:
             return self._first(trigger, partial(self._shown, trigger))
         request = self._shutter.request(trigger, partial(self._over, trigger))
         if request is None:
-            return "the camera was not asked for its picture in time"
+            return "its picture was not requested from the camera in time"
         return self._first(trigger, partial(self._answered, trigger, request))
 
     def _first(self, trigger: Trigger, fits: Callable[[Frame], bool | str]) -> Frame | str:
-        """The first frame that fits; the words of `fits` where a frame proves that none will come."""
+        """Return the first frame that fits, or the reason of `fits` if a frame proves that none will."""
         while True:
             frame = self._read(trigger)
             if isinstance(frame, str):
@@ -74,7 +74,7 @@ class Pairing:
                 return frame
 
     def _shown(self, trigger: Trigger, frame: Frame) -> bool | str:
-        """Whether a frame that was not asked for shows the part."""
+        """Whether an unrequested frame shows the part."""
         timing, exposed_ns, lost = self._timing, self._timing.exposed_ns(frame), self._lost_before(frame)
         if exposed_ns is None:
             return _NO_CLOCK
@@ -83,43 +83,44 @@ class Pairing:
         following = self._following()
         if following is not None and exposed_ns >= timing.earliest_ns(following):
             self._held = frame
-            return "its frame is missing: the one that came may show the next part"
+            return "its frame is missing: the one that arrived may show the next part"
         if why := timing.too_late(trigger, frame.latest_ns):
             return f"its picture was taken {why}"
         return _LOST if lost else True
 
     def _answered(self, trigger: Trigger, request: Request, frame: Frame) -> bool | str:
-        """Whether a frame is the one that was asked for this part."""
+        """Whether a frame is the one requested for this part."""
         lost = self._lost_before(frame)
         if request.number is not None:
             if frame.number > request.number:
                 self._held = frame
                 return _LOST
-            # Where it has the number and was exposed before the request, the camera was triggered by another.
+            # If it has the number but was exposed before the request, the camera was triggered by another
+            # source.
             if frame.number < request.number or frame.latest_ns < request.asked_ns:
                 return False
-            # A camera that answered promptly in its fastest answer may have been slow in this one.
+            # A camera's fastest answer bounds the transit time; this answer may have been slow.
             exposed_ns = request.asked_ns if frame.exposed_from_ns is None else frame.exposed_from_ns
             why = self._timing.too_late(trigger, exposed_ns)
             return f"its picture was taken {why}" if why else True
         following = self._following()
         if following is not None and frame.host_ns >= self._timing.earliest_ns(following):
             self._held = frame
-            return "its frame is missing: the one that came may show the next part"
+            return "its frame is missing: the one that arrived may show the next part"
         if frame.latest_ns < max(request.asked_ns, self._timing.earliest_ns(trigger)):
             return False
         return _LOST if lost else True
 
     def _lost_before(self, frame: Frame) -> bool:
-        """Whether a camera that gives one frame a trigger has lost some since the one before."""
+        """Whether a camera that delivers one frame per trigger has lost some since the previous one."""
         last, self._last_number = self._last_number, frame.number
         return self._one_each and last is not None and frame.number > last + 1
 
     def repeated(self, frame: Frame, mode: Mode) -> str:
-        """In words what of the frame equals the one before, by every eighth row; empty where nothing does.
+        """Describe what of the frame equals the previous one, by every eighth row; empty if nothing does.
 
-        Picture and depth map come from two sensors, each of which may freeze alone; what a recipe of this
-        `mode` does not look at does not count.
+        Picture and depth map come from two sensors, each of which may freeze alone; inputs not used by the
+        recipe's `mode` are ignored.
         """
         seen = {
             "frame": frame.pixels if mode != "depth" else None,
@@ -149,4 +150,4 @@ class Pairing:
                 return "the camera has no more frames"
             if self._given_up(trigger):
                 break
-        return f"no frame came in time (camera {self._camera.state})"
+        return f"no frame arrived in time (camera {self._camera.state})"

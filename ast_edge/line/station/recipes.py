@@ -1,4 +1,4 @@
-"""What is inspected: a recipe is a name and a model; the next one is opened and proven before it is taken."""
+"""Recipes: a name and a model; the next one is opened and proven before it is taken."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Recipe:
 
 
 def describe(recipe: Recipe) -> dict[str, object]:
-    """What decides with this recipe: model, threshold and its revision, engine."""
+    """Describe what determines verdicts with this recipe: model, threshold and its revision, engine."""
     spec = recipe.inspector.spec
     return {
         "recipe": recipe.name,
@@ -40,7 +40,7 @@ def describe(recipe: Recipe) -> dict[str, object]:
 
 
 def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
-    """What the recipe says about a camera's frame; errors as of `Inspector.inspect`."""
+    """Inspect a camera's frame with the recipe; errors as in `Inspector.inspect`."""
     mode = recipe.inspector.spec.mode
     depth = frame.depth_m if mode != "rgb" else None
     pixels = frame.pixels if mode != "depth" else None
@@ -52,7 +52,8 @@ def open_recipe(
 ) -> Recipe:
     """Open a model or engine and prove it on its reference vectors.
 
-    Raises ModelError or BackendError when it cannot be opened, ParityError when it does not give its scores.
+    Raises ModelError or BackendError when it cannot be opened, ParityError when it does not reproduce its
+    scores.
     """
     file, engine = open_backend(model, threads=threads, backend=backend)
     try:
@@ -72,10 +73,10 @@ def open_recipe(
 
 
 class Recipes:
-    """The recipe in force, the one before it, and the change between two parts.
+    """The recipe in force, the previous one, and changes between two parts.
 
-    `take()` is called by the inspecting thread between parts; everything else may come from any thread.
-    `told` hears of every change: what happened, and details.
+    `take()` is called by the inspecting thread between parts; other methods may be called from any thread.
+    `told` is called with every change and its details.
     """
 
     def __init__(
@@ -95,12 +96,12 @@ class Recipes:
         self._before: Recipe | None = None
         self._next: Recipe | None = None
         self._opening: threading.Thread | None = None
-        self._asked = 0  # changes asked for; an older one that is ready late is let go
+        self._asked = 0  # requested changes; an older one that is ready late is closed
         self.last_error = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every recipe that can be asked for."""
+        """The names of all recipes."""
         return tuple(sorted(self._models))
 
     @property
@@ -112,14 +113,14 @@ class Recipes:
     def request(self, name: str) -> None:
         """Open and prove recipe `name` in the background; it is taken at the next part boundary after that.
 
-        The file is read again, also where the recipe is in force already: a model that was calibrated anew.
-        Raises UsageError for a name that there is not, LineError while another change is under way.
+        The file is read again, even if the recipe is already in force, to pick up a recalibrated model.
+        Raises UsageError for an unknown name, LineError while another change is in progress.
         """
         if name not in self._models:
-            raise UsageError(f"recipe {name!r}: there is none; known: {', '.join(sorted(self._models))}.")
+            raise UsageError(f"recipe {name!r}: unknown; known: {', '.join(sorted(self._models))}.")
         with self._lock:
             if self._opening is not None and self._opening.is_alive():
-                raise LineError(f"recipe {name!r}: another change is under way; ask again when it is done.")
+                raise LineError(f"recipe {name!r}: another change is in progress; try again when it is done.")
             self._asked += 1
             self._opening = threading.Thread(
                 target=self._open, args=(name, self._asked), name="ast-edge-recipe", daemon=True
@@ -127,14 +128,14 @@ class Recipes:
             self._opening.start()
 
     def rollback(self) -> str:
-        """Take the recipe before the one in force again, which is still open; its name.
+        """Take the previous recipe again, which is still open; return its name.
 
-        Raises LineError where there is none.
+        Raises LineError if there is none.
         """
         with self._lock:
             if self._before is None:
-                raise LineError("there is no recipe before this one to go back to; ask for one by its name.")
-            self._asked += 1  # what is being opened now is not wanted any more
+                raise LineError("there is no previous recipe to go back to; request one by name.")
+            self._asked += 1  # a recipe being opened now is no longer wanted
             replaced, self._next, self._before = self._next, self._before, None
             name = self._next.name
         if replaced is not None:
@@ -142,7 +143,7 @@ class Recipes:
         return name
 
     def take(self) -> Recipe:
-        """The recipe for the next part; the change happens here."""
+        """Return the recipe for the next part; the change happens here."""
         with self._lock:
             taken, replaced = self._next, None
             if taken is not None:
@@ -150,7 +151,7 @@ class Recipes:
                 self._current, self._next = taken, None
             current = self._current
         if replaced is not None:
-            # Letting go of an engine may take long; the next part does not wait for it.
+            # Closing an engine may take long; the next part does not wait for it.
             threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
         if taken is not None:
             self._told("recipe", {"what": "taken", **describe(current)})
@@ -164,7 +165,7 @@ class Recipes:
         return opening is None or not opening.is_alive()
 
     def close(self) -> None:
-        """Close every model that is open; one that is still being opened is let go when it is ready."""
+        """Close every open model; one still being opened is closed when it is ready."""
         if self._opening is not None:
             self._opening.join(_CLOSE_S)
         with self._lock:

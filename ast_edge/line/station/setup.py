@@ -1,4 +1,4 @@
-"""What a station is made of."""
+"""The components of a station."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ PAUSED = "the station is paused by an operator"
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A station's pieces. `software_trigger`: every trigger asks the camera for a frame; `one_frame_each`:
-    the camera waits for triggers, its own or others', and gives one frame for each.
+    """Components of a station. `software_trigger`: every trigger requests a frame from the camera;
+    `one_frame_each`: the camera waits for triggers, from this station or others, and delivers one frame for
+    each.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Asks the camera for every part's picture as soon as the part is there, however busy the inspection is."""
+"""Requests every part's picture as soon as the part is in place, however busy the inspection is."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from ast_edge.line.station.timing import Timing
 
 _POLL_S = 0.02
 _HUNG_S = 1.0
-# Threads that never came back from the camera's library; with so many no further one is risked.
+# Limit of threads that never returned from the camera's library; beyond it no further thread is started.
 _MOST_HUNG = 3
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for a part: when, and which number the frame will have, None where that is unknown."""
+    """A request for a part: its time, and the number that the frame will have, None if unknown."""
 
     asked_ns: int
     number: int | None
 
 
 class Shutter:
-    """`ask` from any thread; `work` on a thread of the station's; `look_after` now and then from another.
+    """`ask` from any thread; `work` on a thread of the station; `look_after` periodically from another.
 
-    A part whose picture can no longer be asked for in time is a fault by `fault`, and the camera is not
-    asked: its picture would show another part. `is_open` says whether a part still waits for its verdict.
+    A part whose picture cannot be requested in time becomes a fault by `fault`, and the camera is not
+    triggered: its picture would show another part. `is_open` returns whether a part still waits for its
+    verdict.
     """
 
     def __init__(
@@ -48,26 +49,26 @@ class Shutter:
         self._requests: dict[int, Request] = {}
         self._news = threading.Condition()
         self._asking_since: float | None = None
-        self.life = 0  # how often the thread that asks was replaced
+        self.life = 0  # how often the requesting thread was replaced
         self.hung = 0
 
     def ask(self, trigger: Trigger) -> None:
-        """A part is there; never blocks."""
+        """Queue a part; never blocks."""
         try:
             self._queue.put_nowait(trigger)
         except Full:
             self._fault(trigger, f"more than {self._queue.maxsize} parts wait for the camera")
 
     def work(self, stopped: threading.Event, life: int) -> None:
-        """Ask for pictures until the station stops, or a thread of another `life` has taken over."""
+        """Request pictures until the station stops, or a thread of another `life` has taken over."""
         while not stopped.is_set() and life == self.life:
             with contextlib.suppress(Empty):
                 self._take(self._queue.get(timeout=_POLL_S), stopped, life)
 
     def request(self, trigger: Trigger, until: Callable[[], bool]) -> Request | None:
-        """What was asked for this part, once it was; None when `until` says that there is no use in waiting.
+        """Return the request for this part once it was made; None when `until` says to stop waiting.
 
-        Parts come in order: what was asked for those before is forgotten.
+        Parts come in order: requests for earlier ones are forgotten.
         """
         with self._news:
             while trigger.number not in self._requests and not until():
@@ -77,7 +78,7 @@ class Shutter:
             return self._requests.pop(trigger.number, None)
 
     def look_after(self, replace: Callable[[], None]) -> None:
-        """Where the camera's library has not come back for long, `replace` must start another thread."""
+        """If the camera's library has not returned for long, call `replace` to start another thread."""
         with self._news:
             since = self._asking_since
             if since is None or time.monotonic() - since < _HUNG_S or self.hung >= _MOST_HUNG:
@@ -90,13 +91,13 @@ class Shutter:
     # ---- on the asking thread ------------------------------------------------------------------------------
 
     def _take(self, trigger: Trigger, stopped: threading.Event, life: int) -> None:
-        """One part: wait until it has settled, then ask."""
+        """Process one part: wait until it has settled, then request its picture."""
         from_ns = trigger.there_ns + int(self._timing.settle_ms * 1e6)
         stopped.wait(max(from_ns - time.monotonic_ns(), 0) / 1e9)
         if stopped.is_set() or not self._is_open(trigger.number):
             return
         if why := self._timing.too_late(trigger, time.monotonic_ns()):
-            self._fault(trigger, f"its picture would be asked for {why}")
+            self._fault(trigger, f"its picture would be requested {why}")
             return
         with self._news:
             self._asking_since = time.monotonic()
@@ -117,7 +118,7 @@ class Shutter:
             self._news.notify_all()
 
     def _back(self, life: int) -> bool:
-        """The library has come back; whether this thread is still the one that asks."""
+        """The library has returned; return whether this thread is still the one in charge."""
         with self._news:
             if life != self.life:
                 self.hung -= 1
@@ -126,6 +127,6 @@ class Shutter:
             return True
 
     def _late(self, trigger: Trigger) -> str:
-        """A camera that took long to be asked may have exposed as late as now."""
+        """Return why the exposure may be too late: a slow request may have been executed as late as now."""
         why = self._timing.too_late(trigger, time.monotonic_ns())
-        return f"the camera took its request {why}" if why else ""
+        return f"the camera accepted its request {why}" if why else ""

@@ -1,9 +1,9 @@
-"""The station: triggers in, one verdict each out, in time, whatever happens to camera, engine and outputs.
+"""The station: turns each trigger into one verdict, in time, whatever happens to camera, engine and outputs.
 
-Threads: the camera's capture; the inspection, which is the only one to touch the engine; the shutter, which
-asks the camera for a frame as soon as a part is there, however busy the inspection is, and is replaced when
-the camera's library does not return; and the clock, which decides what the inspection did not decide in time.
-Outputs have threads of their own.
+Threads: the camera's capture; the inspection, the only one that uses the engine; the shutter, which requests
+a frame as soon as a part is in place, however busy the inspection is, and is replaced if the camera's library
+does not return; and the clock, which decides parts that the inspection did not decide in time. Outputs have
+their own threads.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from ast_edge.verdict.scoring import Verdict
 
 _POLL_S = 0.02
 _CLOCK_S = 0.002
-_GRACE_S = 1.0  # for what is closed, beyond the time that it is given
+_GRACE_S = 1.0  # extra time for components to close, beyond their own limit
 
 
 class Station:
     """Runs until `stop()`; `trigger()` may be called from any thread.
 
-    In triggering "free" every frame that the inspection takes is a part (the camera's ring drops the others);
-    in "camera" every frame is a part, and every frame that was lost on the way is one too, a fault; in
-    "external" `trigger()` makes parts. While `paused` is set every part is a fault; in "free" there are none.
+    With triggering "free" every frame that the inspection takes is a part (the camera's ring drops the
+    others); with "camera" every frame is a part, and every frame lost in transit is one too, a fault; with
+    "external" `trigger()` creates parts. While `paused` is set every part is a fault; with "free" there are
+    none.
     """
 
     def __init__(self, setup: Setup, told: Told = nobody) -> None:
@@ -51,7 +52,7 @@ class Station:
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self.paused = threading.Event()
-        # Daemons: an engine or a driver that hangs for ever must not keep the process from ending.
+        # Daemons: an engine or a driver that hangs forever must not keep the process from ending.
         self._shutter = Shutter(setup.camera, setup.timing, self.ledger.is_open, self._fault)
         inspect, clock = self._thread("inspect", self._inspect), self._thread("clock", self._clock)
         self._threads = [inspect, clock, self._shutter_thread()]
@@ -81,7 +82,7 @@ class Station:
             thread.start()
 
     def status(self) -> StationStatus:
-        """How the station is; from any thread."""
+        """Return the status; from any thread."""
         setup, recipe = self.setup, self.setup.recipes.current
         return StationStatus(
             name=setup.name,
@@ -118,9 +119,9 @@ class Station:
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
-        """A part is there (triggering "external"): it came at `at_ns`, or from then until `until_ns`.
+        """Enter a part (triggering "external") that arrived at `at_ns`, or between then and `until_ns`.
 
-        Never blocks: where too many parts wait already, this one is a fault at once.
+        Never blocks: if too many parts wait already, this one becomes a fault at once.
         """
         now = time.monotonic_ns()
         at_ns = now if at_ns is None else at_ns
@@ -130,7 +131,8 @@ class Station:
             self._fault(trigger, "the station is stopping" if self._stopping.is_set() else PAUSED)
             return trigger
         try:
-            # First in the queue, then to the camera: whoever pairs a frame must know of the part.
+            # First into the queue, then to the camera: pairing must know of the part before its frame
+            # arrives.
             self._waiting.put_nowait(trigger)
         except Full:
             self._fault(trigger, f"more than {self.setup.timing.max_waiting} parts are waiting")
@@ -140,46 +142,46 @@ class Station:
         return trigger
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
-        """Parts that went by unseen, or were seen too late, by what their source knows."""
+        """Enter parts that passed unseen, or were seen too late, according to their source."""
         for at in range(count):
             external_id = external_ids[at] if at < len(external_ids) else None
             trigger = self.ledger.enter(time.monotonic_ns(), time.time(), None, source, external_id)
-            self._fault(trigger, why or "the trigger was lost on the way")
+            self._fault(trigger, why or "the trigger was lost in transit")
 
     def uncounted(self, source: str, why: str) -> None:
-        """An unknown number of parts went by: counters and `judged` are not whole from now on."""
+        """Record that an unknown number of parts passed: counters and `judged` are incomplete from now on."""
         self._gaps, self._last_gap = self._gaps + 1, f"{source}: {why}"
         self._told("trigger", {"trigger": source, "uncounted": why})
 
     def balance(self) -> Balance:
-        """The ledger's balance."""
+        """Return the ledger's balance."""
         return self.ledger.balance()
 
     @property
     def busy_s(self) -> float:
-        """Seconds since the inspection last looked for a part: long where the engine or a driver hangs."""
+        """Seconds since the inspection last looked for a part: large if the engine or a driver hangs."""
         return (time.monotonic_ns() - self._turned_ns) / 1e9
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
-        """Its own, all of which live while it runs."""
+        """The station's own threads, all of which run while it does."""
         return tuple(self._threads)
 
     @property
     def ended(self) -> bool:
-        """Whether the camera has shown its last frame."""
+        """Whether the camera has delivered its last frame."""
         return self._stopping.is_set()
 
     @property
     def waiting(self) -> int:
-        """Parts in the queue."""
+        """Number of parts in the queue."""
         return self._waiting.qsize()
 
     def stop(self) -> Balance:
-        """Judge the parts that are open, flush the outputs, let go of everything; the balance at the end.
+        """Judge open parts, flush the outputs, release everything; return the final balance.
 
-        Takes at most about twice `drain_s` and a second, also when engine, camera or an output hang: these
-        are left to the end of the process then.
+        Takes at most about twice `drain_s` plus a second, even if engine, camera or an output hang: these are
+        then abandoned until the process ends.
         """
         self._stopping.set()
         if self.setup.triggering == "camera" and self._threads[0].ident is not None:
@@ -200,7 +202,7 @@ class Station:
         return self.balance()
 
     def _join(self) -> bool:
-        """Wait for the threads; whether one of them hangs."""
+        """Wait for the threads; return whether one of them hangs."""
         end = time.monotonic() + max(self.setup.timing.drain_s, 1.0)
         for thread in self._threads:
             if thread.ident is not None:
@@ -218,7 +220,7 @@ class Station:
         )
 
     def _guarded(self, work: Callable[[], None], name: str, wanted: Callable[[], bool]) -> None:
-        """A thread of the line never ends by an error: it is counted and told, and goes on while wanted."""
+        """Run a thread of the line: errors are counted and reported, and it continues while wanted."""
         while not self._stopped.is_set() and wanted():
             try:
                 work()
@@ -231,7 +233,7 @@ class Station:
         self._told("failure", {"where": where, "error": self.last_failure})
 
     def _shutter_thread(self) -> threading.Thread:
-        """Asks the camera for a frame for every part, at once; or takes what it shows by itself."""
+        """Create the thread that requests a frame for every part, or takes those the camera sends."""
         shutter, life = self._shutter, self._shutter.life
 
         def work() -> None:
@@ -242,7 +244,7 @@ class Station:
         return self._thread("shutter", work, lambda: shutter.life == life)
 
     def _replace_shutter(self) -> None:
-        """The camera's library does not come back from a request: parts that come now need another thread."""
+        """Replace the shutter's thread, since the camera's library does not return from a request."""
         self._note_failure("shutter", TimeoutError("the camera's trigger does not return"))
         self._threads[-1] = replacing = self._shutter_thread()
         replacing.start()
@@ -255,10 +257,10 @@ class Station:
             for trigger in self.ledger.overdue(time.monotonic_ns() - limit_ns):
                 self._fault(trigger, f"no verdict within {self.setup.timing.deadline_ms:g} ms")
             self._shutter.look_after(self._replace_shutter)
-            books = self.ledger.balance()
-            if balanced and not books.balanced:
-                self._told("invariant", vars(books))
-            balanced = books.balanced
+            balance = self.ledger.balance()
+            if balanced and not balance.balanced:
+                self._told("invariant", vars(balance))
+            balanced = balance.balanced
 
     def _inspect(self) -> None:
         steps = {"external": self._next_external, "camera": self._next_arrived, "free": self._next_frame}
@@ -268,7 +270,7 @@ class Station:
             step()
 
     def _next_external(self) -> None:
-        """One trigger from the queue, its frame, its verdict."""
+        """Process one trigger from the queue: find its frame and judge it."""
         try:
             trigger = self._waiting.get(timeout=_POLL_S)
         except Empty:
@@ -289,7 +291,7 @@ class Station:
             self._judge(trigger, frame, recipe)
 
     def _next_frame(self) -> None:
-        """One frame of a camera that decides itself when a part is there."""
+        """Process one frame of a camera that itself decides when a part is in place."""
         if self._stopping.is_set() or self.paused.is_set():
             self._stopped.wait(_POLL_S)
             return
@@ -305,7 +307,7 @@ class Station:
         self._judge(self._enter_frame(frame.latest_ns), frame, self.setup.recipes.take())
 
     def _next_arrived(self) -> None:
-        """One part that the camera showed by itself."""
+        """Process one part that the camera delivered by itself."""
         try:
             trigger, frame = self._arrivals.queue.get(timeout=_POLL_S)
         except Empty:
@@ -319,7 +321,7 @@ class Station:
         return self.ledger.enter(at_ns, time.time() - age_s, None, "camera")
 
     def _following(self) -> Trigger | None:
-        """The part that waits next."""
+        """Return the part that waits next."""
         with self._waiting.mutex:
             return self._waiting.queue[0] if self._waiting.queue else None
 
@@ -365,7 +367,7 @@ class Station:
         frame: Frame | None,
         inspection: Inspection | None,
     ) -> None:
-        """The part has its verdict and the reason for it, unless it was decided before."""
+        """Close the part with its verdict and reason, unless it was decided before."""
         self.ledger.decide(
             PartResult(
                 run=self.setup.run,

@@ -1,4 +1,4 @@
-"""What must happen when."""
+"""Time limits of the station."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ast_edge.line.part import Trigger
 
 @dataclass(frozen=True)
 class Timing:
-    """What must happen when, in milliseconds.
+    """Time limits, in milliseconds unless stated otherwise.
 
-    `deadline_ms` from trigger to verdict; a part that is not decided by then is a fault. A picture shows a
-    part when its exposure began after the part was there for certain (`Trigger.there_ns`), and `settle_ms`
-    later where it must come to rest first; with `max_frame_age_ms` it may have begun so much earlier, for a
-    camera that a sensor before the trigger exposes. It does not show the part any more `picture_within_ms`
-    after the earliest moment at which it may be taken; None sets no bound but the deadline. `delay_ms` is how
-    long a camera that cannot tell has its frames under way, from exposure to arrival, at most; None: unknown,
-    and no picture of such a camera can be trusted. `drain_s` seconds are given to open parts and to outputs
-    when the station stops; `max_waiting` parts may wait. With `refuse_repeated` a frame that equals the one
-    before it is a fault: no real camera gives the same noise twice, a frozen one does.
+    `deadline_ms` from trigger to verdict; a part not decided by then is a fault. A picture shows a part if
+    its exposure began after the part was certainly in place (`Trigger.there_ns`), plus `settle_ms` if it must
+    come to rest first; with `max_frame_age_ms` it may have begun that much earlier, for a camera exposed by a
+    sensor before the trigger. It no longer shows the part `picture_within_ms` after the earliest possible
+    moment; None leaves only the deadline. `delay_ms` is the maximum time from exposure to arrival for a
+    camera that does not report it; None: unknown, and no picture of such a camera can be trusted. `drain_s`
+    seconds are given to open parts and to outputs when the station stops; up to `max_waiting` parts may wait.
+    With `refuse_repeated` a frame equal to the previous one is a fault: a real camera never produces the same
+    noise twice, a frozen one does.
     """
 
     deadline_ms: float = 200.0
@@ -33,24 +33,24 @@ class Timing:
     refuse_repeated: bool = True
 
     def earliest_ns(self, trigger: Trigger) -> int:
-        """When the exposure of a frame that shows this part begins at the earliest."""
+        """Return the earliest time at which the exposure of a frame that shows this part can begin."""
         return trigger.there_ns + int((self.settle_ms - self.max_frame_age_ms) * 1e6)
 
     def exposed_ns(self, frame: Frame) -> int | None:
-        """When the frame's exposure began at the earliest; None where nothing tells."""
+        """Return the earliest time at which the frame's exposure can have begun; None if unknown."""
         if frame.exposed_from_ns is not None:
             return frame.exposed_from_ns
         return None if self.delay_ms is None else frame.latest_ns - int(self.delay_ms * 1e6)
 
     def too_late(self, trigger: Trigger, at_ns: int) -> str:
-        """In words, as "80 ms after ...", why a picture of that moment may show another part; else empty."""
+        """Return why a picture taken then may show another part ("80 ms after ..."); empty if it cannot."""
         if self.picture_within_ms is None:
             return ""
         after_ms = (at_ns - trigger.there_ns) / 1e6 - self.settle_ms
         if after_ms <= self.picture_within_ms:
             return ""
-        return f"{after_ms:.0f} ms after the part was there, picture_within_ms is {self.picture_within_ms:g}"
+        return f"{after_ms:.0f} ms after the part arrived, picture_within_ms is {self.picture_within_ms:g}"
 
     def deadline_ns(self, trigger: Trigger) -> int:
-        """When its verdict must be there."""
+        """Return when its verdict is due."""
         return trigger.at_ns + int(self.deadline_ms * 1e6)

@@ -1,1 +1,1 @@
-"""What says that a part is there: each library is imported only inside its own module."""
+"""Sources of triggers; each library is imported only inside its own module."""

@@ -1,4 +1,4 @@
-"""What every source of triggers is to the line."""
+"""The interface of sources of triggers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSE_S = 1.0  # how long `close` waits for a thread
 
 
 class TriggerSink(Protocol):
-    """Who takes triggers: the station. From any thread; neither call blocks."""
+    """Receives triggers: the station. From any thread; no call blocks."""
 
     def trigger(
         self,
@@ -25,25 +25,26 @@ class TriggerSink(Protocol):
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
-        """A part is there, at this moment of `time.monotonic_ns()`, now by default.
+        """Enter a part at this moment of `time.monotonic_ns()`, by default now.
 
-        Where it may have come later, until `until_ns`, a picture must be taken after that.
+        If it may have arrived later, until `until_ns`, its picture must be taken after that.
         """
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
-        """So many parts went by without a trigger that could be seen in time: each becomes a fault.
+        """Enter parts whose triggers were not seen in time: each becomes a fault.
 
-        `external_ids` are what the source calls them, oldest first, where it knows; `why` is told with them.
+        `external_ids` are the source's own names of them, oldest first, if known; `why` is reported with
+        them.
         """
 
     def uncounted(self, source: str, why: str) -> None:
-        """An unknown number of parts went by unseen: what the line counts is not whole from now on."""
+        """Record that an unknown number of parts passed unseen: counts are incomplete from now on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerStatus:
-    """How a source is doing: triggers given, triggers it knows to have missed, messages that were no parts
-    (sent again, retained), the last error in words.
+    """Status of a source: triggers reported, triggers known to be missed, messages that were not parts
+    (repeated, retained), the last error.
     """
 
     connected: bool
@@ -54,9 +55,9 @@ class TriggerStatus:
 
 
 class TriggerSource(ABC):
-    """Gives triggers from a thread of its own; `told` hears when the connection comes and goes.
+    """Reports triggers from its own thread; `told` is called when the connection is made or lost.
 
-    `start` does not raise for a counterpart that is absent: it is tried again, with backoff, for ever.
+    `start` does not raise if the counterpart is absent: connecting is retried, with backoff, without limit.
     """
 
     name: str
@@ -64,16 +65,16 @@ class TriggerSource(ABC):
 
     @abstractmethod
     def start(self, sink: TriggerSink) -> None:
-        """Begin to give triggers."""
+        """Start to report triggers."""
 
     @property
     @abstractmethod
     def status(self) -> TriggerStatus:
-        """From any thread."""
+        """Return the status; from any thread."""
 
     @abstractmethod
     def close(self) -> None:
-        """No trigger comes after this returns, within about a second; a second call does nothing.
+        """Stop: no trigger is reported after this returns, within about a second; a second call does nothing.
 
-        A thread that hangs in a library is left to the end of the process.
+        A thread that hangs in a library is abandoned until the process ends.
         """

@@ -1,15 +1,15 @@
-"""When a part was there, as far as its trigger can say, and whether that is recent enough to photograph it.
+"""When a part was in place, as far as its trigger shows, and whether that is recent enough for a picture.
 
-A trigger is never a point in time: a counter that is polled moved somewhere between two looks, a message
-travelled for an unknown while. Each kind of source bounds that span, and what exceeds its bound is a missed
-part, which is a fault: by then the camera may see an empty belt, or the part behind.
+A trigger is never a point in time: a polled counter moved at some time between two polls, a message was in
+transit for an unknown time. Each kind of source bounds that interval, and a part outside the bound is missed,
+which is a fault: by then the camera may see an empty belt, or the next part.
 
-- Looks (`modbus`): between sending one request and the answer to the next at most `max_gap_ms` may pass.
-- Clocks (`timer`): a moment that is noticed more than `max_gap_ms` after it was due is missed.
-- Messages (`mqtt`, and `software` over HTTP): they carry `sent_ms`, the sender's clock, and may be
-  `max_age_ms` old when the station handles them. Both clocks must be synchronised, by NTP or PTP.
+- Polls (`modbus`): at most `max_gap_ms` may pass between sending one request and the answer to the next.
+- Clocks (`timer`): a moment noticed more than `max_gap_ms` after it was due is missed.
+- Messages (`mqtt`, and `software` over HTTP): they carry `sent_ms`, the sender's clock, and may be up to
+`max_age_ms` old when the station handles them. Both clocks must be synchronised, by NTP or PTP.
 - Edges (`gpio`) carry the kernel's own time and need no bound here; how late a picture may be taken is
-  `ast_edge.line.station.timing.Timing`'s to decide.
+  decided by `ast_edge.line.station.timing.Timing`.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ from pydantic import Field
 GapMs = Annotated[float, Field(gt=0, le=60_000)]
 USUAL_GAP_MS = 100.0
 NEEDS_AGE = (
-    "max_age_ms is needed: a message can be under way for long, and a part that is gone would be judged by "
-    "another one's picture; set it, with timing.picture_within_ms, to less than a part stays before the "
+    "max_age_ms is required: a message can take long to arrive, and a part that has left would be judged by "
+    "another part's picture; set it, with timing.picture_within_ms, to less than a part stays before the "
     "camera, synchronise the clocks, and send sent_ms"
 )
 _GAP_IN_POLLS = 3
-# How far ahead of ours a sender's clock may be, as a share of the age that is allowed: clocks that are
-# synchronised still differ, and one that runs ahead makes every message look younger than it is.
+# How far ahead of ours a sender's clock may be, as a fraction of the allowed age: synchronised clocks still
+# differ, and one that runs ahead makes every message look younger than it is.
 _AHEAD_SHARE = 0.5
 
 
 class StaleError(Exception):
-    """A trigger from which nobody can tell that its part is still there; says why in words."""
+    """A trigger that does not prove that its part is still in place; the message says why."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The part came from `at_ns` to `until_ns` of `time.monotonic_ns()`; its deadline counts from `at_ns`."""
+    """The part arrived between `at_ns` and `until_ns` (monotonic); its deadline counts from `at_ns`."""
 
     at_ns: int
     until_ns: int
 
 
 def gap_allowed(given_ms: float | None, poll_ms: float = 0.0) -> float:
-    """The longest gap between two looks in milliseconds: what was configured, else 100 or three polls."""
+    """Return the longest gap between two polls in milliseconds: as configured, else 100 or three polls."""
     return max(USUAL_GAP_MS, _GAP_IN_POLLS * poll_ms) if given_ms is None else given_ms
 
 
 def too_long(from_ns: int, to_ns: int, max_gap_ms: float) -> str:
-    """In words why a part that came in this span of time is missed; empty where the span is short enough."""
+    """Return why a part that arrived in this interval is missed; empty if the interval is short enough."""
     gap_ms = (to_ns - from_ns) / 1e6
     if gap_ms <= max_gap_ms:
         return ""
-    return f"seen up to {gap_ms:.0f} ms after it came, max_gap_ms is {max_gap_ms:g}: the part may be gone"
+    return f"seen up to {gap_ms:.0f} ms after it arrived, max_gap_ms is {max_gap_ms:g}: the part may be gone"
 
 
 def message_moment(sent_ms: float | None, max_age_ms: float) -> Moment:
-    """When the part of a message came that is handled now; `sent_ms` is UNIX time in milliseconds.
+    """Return when the part of a message handled now arrived; `sent_ms` is UNIX time in milliseconds.
 
-    Raises StaleError for a message without a time, one older than `max_age_ms`, and one from the future.
+    Raises StaleError for a message without a time, older than `max_age_ms`, or from the future.
     """
     now_ns, wall_ms = time.monotonic_ns(), time.time() * 1e3
     if sent_ms is None:

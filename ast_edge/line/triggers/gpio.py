@@ -1,13 +1,13 @@
-"""Triggers from a GPIO line: each edge is a part, with the kernel's own time of it; and an encoder's line.
+"""Triggers from a GPIO line: each edge is a part, with the kernel's time stamp; and an encoder's line.
 
-The kernel numbers the edges of a line. Where numbers are missing, more edges came than its buffer holds
-before we read them: these parts are missed, and are faults. Two things nobody counts: edges that come while
-nobody has the line (before the start, or when a chip on USB was pulled), and edges that follow each other
-faster than the kernel's own thread takes them, which are one edge to it.
+The kernel numbers the edges of a line. If numbers are missing, more edges came than its buffer holds: these
+parts are missed, and are faults. Two kinds of edges are not counted by anything: those that come while no
+process holds the line (before the start, or while a USB chip is unplugged), and those that follow each other
+faster than the kernel's thread handles them, which it sees as one.
 
-An encoder on another line of the chip is counted by the same numbers, so that edges that did not fit into the
-buffer are counted too. One line has no direction: a conveyor that runs back counts on. A part's count is that
-at the time of its edge, and unknown where edges around it were not kept.
+An encoder on another line of the chip is counted by the same numbers, so that edges beyond the buffer are
+counted too. One line has no direction: a conveyor that moves back counts up. A part's count is that at the
+time of its edge, and unknown if edges around it were not kept.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ast_edge.line.triggers.watched import WatchedTrigger
 if TYPE_CHECKING:
     import gpiod
 
-ROOM = 1024  # edges of a line that the kernel keeps, its most
+ROOM = 1024  # edges per line that the kernel keeps, its maximum
 _SEQUENCE = 1 << 32
 _WAIT_S = 0.1
-_ENCODER_S = 0.002  # how old an encoder's position may be
+_ENCODER_S = 0.002  # maximum age of an encoder's position
 _KEPT = 4 * ROOM
-# What the conveyor ran while nobody had the line is unknown. No conveyor jumps so far: the gate sees that
-# and forgets the parts on their way.
+# The distance moved while no process held the line is unknown. No conveyor jumps this far: the gate detects
+# it and drops the parts on their way.
 _BREAK = (1 << 30) + 30_000
-_MOST_READS = 8  # at once: an encoder that is too fast for us must not keep us from the sensor
+_MOST_READS = 8  # at once: too fast an encoder must not starve the sensor
 
 
 class GpioTriggerOptions(Options):
-    """A sensor on a line of `chip` (/dev/gpiochip0), and an `encoder` on another where there is one."""
+    """A sensor on a line of `chip` (/dev/gpiochip0), and optionally an `encoder` on another."""
 
     kind: Literal["gpio"]
     name: Name = "gpio"
@@ -55,7 +55,7 @@ class GpioTriggerOptions(Options):
 
 
 class _Encoder:
-    """Counts the edges of a line; remembers when the newest of them were."""
+    """Counts the edges of a line; remembers the times of the newest ones."""
 
     def __init__(self) -> None:
         self._request: gpiod.LineRequest | None = None
@@ -65,7 +65,7 @@ class _Encoder:
         self._counts: deque[int] = deque(maxlen=_KEPT)
 
     def open(self, chip: str, line: GpioInput) -> None:
-        """Begin to count; on from where it was, by a jump."""
+        """Start to count; continues from the previous count, plus a jump."""
         self.close()
         if self._opened:
             self._base = (self._base + self._last + _BREAK) % _SEQUENCE
@@ -75,7 +75,7 @@ class _Encoder:
         self._request = request_lines(chip, {line.line: input_settings(line)}, events=ROOM)
 
     def read(self) -> EncoderReading | None:
-        """The count now, with all edges that came until now."""
+        """Return the current count, including all edges so far."""
         if self._request is None:
             return None
         now = time.monotonic_ns()
@@ -90,7 +90,7 @@ class _Encoder:
         return EncoderReading((self._base + self._last) % _SEQUENCE, now)
 
     def at(self, moment_ns: int) -> int | None:
-        """The count at a moment that is not long ago; None where edges around it were not kept."""
+        """Return the count at a recent moment; None if edges around it were not kept."""
         place = bisect_right(self._times, moment_ns)
         before = self._counts[place - 1] if place else self._base
         after = self._counts[place] if place < len(self._counts) else None
@@ -99,14 +99,14 @@ class _Encoder:
         return before
 
     def close(self) -> None:
-        """Give the line back."""
+        """Release the line."""
         request, self._request = self._request, None
         if request is not None:
             request.release()
 
 
 class GpioTrigger(WatchedTrigger):
-    """Waits for edges on a thread of its own; also the encoder for a reject gate (`position`)."""
+    """Waits for edges on its own thread; also the encoder for a reject gate (`position`)."""
 
     def __init__(self, options: GpioTriggerOptions) -> None:
         super().__init__(options.name)
@@ -125,17 +125,17 @@ class GpioTrigger(WatchedTrigger):
             self._encoder.open(self._options.chip, self._options.encoder)
 
     def _rest(self) -> None:
-        """Nothing: `_look` waits for edges."""
+        """Return at once: `_look` waits for edges."""
 
     def _unknown(self) -> str:
-        return "what came before: nobody had the line"
+        return "parts before this: no process held the line"
 
     def _look(self) -> None:
         assert self._request is not None  # noqa: S101 (opened before)
         wait_s = 0.0 if self._fresh else _WAIT_S if self._options.encoder is None else _ENCODER_S
         waiting = self._request.wait_edge_events(wait_s)
         events = self._request.read_edge_events(ROOM) if waiting else []
-        # After the sensor's edges: the encoder's until then are all there.
+        # After the sensor's edges: those of the encoder up to then are all available.
         self._reading = self._encoder.read()
         for event in events:
             self._edge(event.timestamp_ns, event.line_seqno)

@@ -1,21 +1,21 @@
-"""Triggers from a PLC over Modbus TCP: a part counter or a sensor's bit, polled; and its encoder.
+"""Triggers from a PLC over Modbus TCP: a polled part counter or sensor bit; and its encoder.
 
-A counter is the better source. It says how many parts came, also when two came between two polls or the
-connection was gone: all but the newest are faults then (nobody saw when they were there), and after a lost
-connection all of them. With a bit, what comes and goes between two polls or while the connection is gone
-cannot be known; the bit must be on for at least two polls.
+Prefer a counter. It shows how many parts arrived, even if two arrived between two polls or the connection was
+lost: all but the newest are then faults (when they were in place is unknown), and after a lost connection all
+of them. With a bit, parts between two polls or while the connection is lost cannot be known; the bit must be
+on for at least two polls.
 
-A trigger's span begins when the poll that showed it was sent, from which its deadline counts, and ends when
-that poll was answered, after which its picture must be taken. The part may have come earlier, since the poll
-before was sent: that is at most `max_gap_ms` before the answer, or the part is missed, because nobody knows
-whether it is still there. The encoder is read in the same poll, in the same request where its register lies
-within 125 of the counter's.
+A trigger's interval begins when the poll that showed it was sent, from which its deadline counts, and ends
+when that poll was answered, after which its picture must be taken. The part may have arrived as early as the
+previous poll was sent: at most `max_gap_ms` before the answer, or the part is missed, because it may have
+left. The encoder is read in the same poll, in the same request if its register lies within 125 of the
+counter's.
 
-`judged_register` is where the station's own output tells the PLC up to which part everything is judged (`+12`
-of its block, see `ast_edge.line.outputs.modbus`). At the start the parts between it and the counter are
-faults: those that were under way when the station was killed, and those that came while it was not there. So
-the PLC's count of parts is its count of verdicts, whatever happened to the station. Parts that were judged
-and on their way to the gate then are not among them: the PLC must guard its gate by the heartbeat.
+`judged_register` is where the station's own output reports to the PLC up to which part everything is judged
+(`+12` of its block, see `ast_edge.line.outputs.modbus`). At the start the parts between it and the counter
+are faults: those in progress when the station was killed, and those that arrived while it was down. So the
+PLC's count of parts equals its count of verdicts, whatever happened to the station. Parts that were judged
+and on their way to the gate at that time are not among them: the PLC must guard its gate by the heartbeat.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _ANSWERS = 200
 class ModbusTriggerOptions(ModbusOptions):
     """A PLC that counts parts, or has a bit for them: one of `counter_register`, `coil`, `discrete_input`.
 
-    `counter_bits` and `encoder_bits`: one register or two. `table` is where counter and encoder are;
-    `judged_register`, a holding register always, needs a counter. `word_order`: which half of a 32-bit value
-    comes first. `poll_ms`: how often to look. `most_missed`: a counter that goes on by more than this was set
-    anew. `max_gap_ms`: from sending one poll to the answer of the next at most, by default 100 or three
-    polls; with `timing.picture_within_ms` less than a part stays before the camera. `ast-edge run --check`
-    measures what the PLC needs.
+    `counter_bits` and `encoder_bits`: one register or two. `table` contains counter and encoder;
+    `judged_register`, always a holding register, requires a counter. `word_order`: which half of a 32-bit
+    value comes first. `poll_ms`: the interval between polls. `most_missed`: a counter that advances by more
+    than this was reset. `max_gap_ms`: maximum time from sending one poll to the answer of the next, by
+    default 100 or three polls; together with `timing.picture_within_ms` it must be less than a part stays in
+    front of the camera. `ast-edge run --check` measures the response time of the PLC.
     """
 
     kind: Literal["modbus"]
@@ -77,7 +77,7 @@ class ModbusTriggerOptions(ModbusOptions):
         if sum(found is not None for found in given) != 1:
             raise ValueError("give one of counter_register, coil, discrete_input")
         if self.judged_register is not None and self.counter_register is None:
-            raise ValueError("judged_register needs counter_register: without a counter nothing is missing")
+            raise ValueError("judged_register requires counter_register: only a counter shows missing parts")
         if self.gap_ms <= self.poll_ms:
             raise ValueError(
                 f"max_gap_ms = {self.gap_ms:g} is not above poll_ms = {self.poll_ms:g}: no part would be seen"
@@ -86,12 +86,12 @@ class ModbusTriggerOptions(ModbusOptions):
 
     @property
     def gap_ms(self) -> float:
-        """The longest gap between two looks, in milliseconds."""
+        """The longest gap between two polls, in milliseconds."""
         return gap_allowed(self.max_gap_ms, self.poll_ms)
 
 
 class _Poll:
-    """One look at the PLC, in as few requests as the addresses allow."""
+    """One poll of the PLC, in as few requests as the addresses allow."""
 
     def __init__(self, options: ModbusTriggerOptions, link: ModbusLink) -> None:
         self._options, self._link = options, link
@@ -110,7 +110,7 @@ class _Poll:
         return self._link.read_bit("discrete", options.discrete_input or 0)
 
     def registers(self) -> dict[str, int]:
-        """Counter and encoder, those of them that there are."""
+        """Return counter and encoder, if configured."""
         if not self._places:
             return {}
         table, order = self._options.table, self._options.word_order
@@ -128,7 +128,7 @@ class _Poll:
 
 
 class ModbusTrigger(WatchedTrigger):
-    """Polls the PLC on a thread of its own; also the encoder for a reject gate (`position`)."""
+    """Polls the PLC on its own thread; also the encoder for a reject gate (`position`)."""
 
     def __init__(self, options: ModbusTriggerOptions) -> None:
         super().__init__(options.name)
@@ -140,7 +140,7 @@ class ModbusTrigger(WatchedTrigger):
         self._due = 0.0
         self.answers_ms: deque[float] = deque(maxlen=_ANSWERS)  # how long the last polls took
         self._sent_ns = 0  # when the last poll was sent
-        self._late = ""  # why what this poll shows was seen too late; empty while it was not
+        self._late = ""  # why parts of this poll were seen too late; empty if they were not
 
     # ---- on the trigger's own thread -----------------------------------------------------------------------
 
@@ -152,16 +152,16 @@ class ModbusTrigger(WatchedTrigger):
         self._link.close()
 
     def _rest(self) -> None:
-        # No poll is made up for: what matters is the next one.
+        # Skipped polls are not made up for: only the next one matters.
         self._due = max(self._due + self._options.poll_ms / 1000, time.monotonic())
         self._closing.wait(self._due - time.monotonic())
 
     def _unknown(self) -> str:
         counts = self._options.counter_register is not None
-        return "" if counts else "what came before this connection: a bit does not count"
+        return "" if counts else "parts before this connection: a bit does not count"
 
     def _look(self) -> None:
-        """One poll and the triggers that it shows."""
+        """Poll once and report the triggers found."""
         before_ns, sent_ns = self._sent_ns, time.monotonic_ns()
         self._sent_ns = sent_ns
         bit = None if self._options.counter_register is not None else self._poll.bit()
@@ -194,7 +194,7 @@ class ModbusTrigger(WatchedTrigger):
             self._give(moment.at_ns, until_ns=moment.until_ns, encoder=encoder, external_id=ids[-1])
 
     def _judged(self) -> int | None:
-        """The counter's value up to which parts have their verdicts; None where no register says it."""
+        """Return the counter's value up to which parts have verdicts; None without such a register."""
         register = self._options.judged_register
         if register is None:
             return None
@@ -205,14 +205,14 @@ class ModbusTrigger(WatchedTrigger):
         before, self._bit = self._bit, now
         arrived = before is False and now
         if self._late:
-            # What came and went meanwhile is unknown; that the bit went on is a part for certain.
+            # Parts in between are unknown; that the bit went on is certainly a part.
             self._miss(int(arrived), why=self._late)
-            self._uncounted(f"{self._late}; a bit does not say how many came")
+            self._uncounted(f"{self._late}; a bit does not show how many parts arrived")
             return
         if not arrived:
             return
         if self._fresh:
-            # It was off before the connection broke and is on now: at least one part came unseen.
+            # It was off before the connection broke and is on now: at least one part passed unseen.
             self._miss(1, why="the sensor's bit went on while there was no connection")
         else:
             self._give(moment.at_ns, until_ns=moment.until_ns, encoder=encoder)

@@ -1,4 +1,4 @@
-"""Triggers from an MQTT broker: every message on a topic is a part, and none of them two."""
+"""Triggers from an MQTT broker: every message on a topic is exactly one part."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class MqttTriggerOptions(MqttConnection):
     """Every message on `topic` is a part.
 
     The message is a JSON object of at most 1024 bytes with `sent_ms` (UNIX time in milliseconds at which the
-    part was there), and optionally `id` (a number or up to 64 printable characters) and `encoder` (a whole
-    number, the conveyor's count). Publish with QoS 1. `max_age_ms`: a message that is older when it arrives,
-    or does not say when it was sent, is a missed part; with `timing.picture_within_ms` less than a part stays
-    before the camera. Sender and station must have synchronised clocks (NTP, PTP).
+    part was in place), and optionally `id` (a number or up to 64 printable characters) and `encoder` (a whole
+    number, the conveyor's count). Publish with QoS 1. `max_age_ms`: a message that is older on arrival, or
+    has no time, is a missed part; together with `timing.picture_within_ms` it must be less than a part stays
+    in front of the camera. Sender and station must have synchronised clocks (NTP, PTP).
     """
 
     kind: Literal["mqtt"]
@@ -54,7 +54,7 @@ class MqttTriggerOptions(MqttConnection):
 
 @dataclass(frozen=True)
 class TriggerMessage:
-    """What a message says about its part."""
+    """The content of a message about its part."""
 
     id: str | None = None
     encoder: int | None = None
@@ -62,17 +62,17 @@ class TriggerMessage:
 
 
 def read_trigger(payload: bytes) -> TriggerMessage:
-    """Read a message. Raises LineError for anything but an empty message or the object that is described."""
+    """Parse a message. Raises LineError for anything but an empty message or the documented object."""
     if not payload.strip():
         return TriggerMessage()
     if len(payload) > MAX_PAYLOAD_BYTES:
-        raise LineError(f"the message has {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} are read.")
+        raise LineError(f"the message has {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are accepted.")
     try:
         told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
-        raise LineError(f"the message is no JSON ({exc}).") from exc
+        raise LineError(f"the message is not JSON ({exc}).") from exc
     if not isinstance(told, dict) or not told.keys() <= {"id", "encoder", "sent_ms"}:
-        raise LineError('the message is no JSON object with "id", "encoder" and "sent_ms" alone.')
+        raise LineError('the message is not a JSON object with only "id", "encoder" and "sent_ms".')
     return TriggerMessage(
         _read_id(told.get("id")), _read_encoder(told.get("encoder")), _read_sent(told.get("sent_ms"))
     )
@@ -83,7 +83,7 @@ def _read_id(value: object) -> str | None:
         return None
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
     if not 0 < len(text) <= _MAX_ID_CHARS or not text.isprintable():
-        raise LineError(f"id is no whole number and no text of 1 to {_MAX_ID_CHARS} printable characters.")
+        raise LineError(f"id must be a whole number or a text of 1 to {_MAX_ID_CHARS} printable characters.")
     return text
 
 
@@ -91,7 +91,7 @@ def _read_encoder(value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not -_ENCODER_LIMIT <= value < _ENCODER_LIMIT:
-        raise LineError("encoder is no whole number of 64 bits.")
+        raise LineError("encoder is not a 64-bit whole number.")
     return value
 
 
@@ -99,41 +99,41 @@ def _read_sent(value: object) -> float | None:
     if value is None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < _SENT_LIMIT_MS:
-        raise LineError("sent_ms is no UNIX time in milliseconds.")
+        raise LineError("sent_ms is not a UNIX time in milliseconds.")
     return float(value)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     told = dict(pairs)
     if len(told) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return told
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 class MqttTrigger(Reconnecting, TriggerSource):
-    """A trigger is a trigger: a message that cannot be read is a part that was there, and becomes a fault.
+    """Every message is a trigger: an unreadable one is a part too, and becomes a fault.
 
     - Retained messages are never triggers.
-    - The broker keeps what comes while the connection is down (for an hour, if it was published with QoS 1).
-      Those parts went by unseen: when the connection is back each becomes a fault (`missed`). What was
-      there before the station started is no part of this run.
-    - QoS 1 may bring a message twice. One that the broker marks as sent again, and that equals one of the
-      last 64 with its id, is the same part: it is counted in `ignored`. Every other message is a part of its
-      own, also where ids repeat; without an id a message that is sent again is one part more, a fault.
+    - The broker keeps messages while the connection is down (for an hour, if published with QoS 1). Those
+      parts passed unseen: after reconnecting each becomes a fault (`missed`). Messages from before the
+      station started are not parts of this run.
+    - QoS 1 may deliver a message twice. One that the broker marks as a duplicate, and that equals one of the
+      last 64 with its id, is the same part: it is counted in `ignored`. Every other message is a separate
+      part, even if ids repeat; without an id a redelivered message is one more part, a fault.
     """
 
     def __init__(self, options: MqttTriggerOptions) -> None:
-        """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
+        """Raises LineError for an unreadable secret or certificate, or if paho-mqtt is missing."""
         super().__init__("trigger", options.name, f"ast-edge-trigger-{options.name}", Backoff(0.1, 5.0))
         self._options = options
-        self._max_age_ms = options.max_age_ms or 0.0  # the options refuse to be without
+        self._max_age_ms = options.max_age_ms or 0.0  # required by the options
         self._broker = Broker(options, f"trigger {options.name}")
-        # Known again after a new connection; two stations that wait for the same topic on one machine need
-        # a client_id of their own.
+        # Recognised after reconnecting; two stations on one machine that wait for the same topic need their
+        # own client_id.
         own = hashlib.sha256(f"{platform.node()}\n{options.topic}".encode()).hexdigest()[:12]
         self._client_id = options.client_id or f"ast-edge-trigger-{own}"
         self._tap = Tap()
@@ -166,7 +166,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
             )
 
     def close(self) -> None:
-        """See `TriggerSource`; tells the broker to keep nothing for us."""
+        """Stop; asks the broker to keep nothing for this client."""
         self._closing.set()
         self._waker.wake()
         if self._thread.ident is not None:
@@ -190,7 +190,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._link = Link(self._broker, session, self._waker)
         self._link.open(self._over)
         if not self._link.resumed and self._triggers + self._missed:
-            self._last_error = f"{self._broker.where}: the broker has forgotten us; triggers may be lost."
+            self._last_error = f"{self._broker.where}: the broker has lost our session; triggers may be lost."
             self._tap.uncounted(self.name, self._last_error)
 
     def _serve(self) -> None:
@@ -202,7 +202,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
             link.close()
         except OversizeError as exc:
             self._lose(str(exc))
-            self._forgotten = False  # else the broker sends it again
+            self._forgotten = False  # otherwise the broker sends it again
             raise
 
     def _disconnect(self) -> None:
@@ -211,7 +211,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
             link.drop()
 
     def _forget(self) -> None:
-        """Have the broker throw away what it kept for us before this run."""
+        """Discard what the broker kept for this client before this run."""
         link = Link(self._broker, Session(self._client_id), self._waker)
         try:
             link.open(self._closing.is_set)
@@ -221,10 +221,10 @@ class MqttTrigger(Reconnecting, TriggerSource):
         self._forgotten = True
 
     def _listen(self, link: Link) -> None:
-        """Take messages; those that the broker kept for us come before an answer to a subscription does.
+        """Receive messages; those kept by the broker arrive before the answer to a subscription.
 
-        The broker sends them as fast as we acknowledge them, so the last has come when nothing came between
-        a subscription and its answer.
+        The broker sends them as fast as they are acknowledged, so the last one has arrived when nothing came
+        between a subscription and its answer.
         """
         self._kept, self._quiet = link.resumed, True
         link.subscribe(self._options.topic)
@@ -232,14 +232,14 @@ class MqttTrigger(Reconnecting, TriggerSource):
             try:
                 link.turn(1.0)
             finally:
-                # Also what came together with the end: it was there.
+                # Also those that arrived together with the end of the connection.
                 self._hear(link)
 
     def _hear(self, link: Link) -> None:
         while link.inbox:
             found = link.inbox.popleft()
             if isinstance(found, Message):
-                self._quiet = self._quiet and found.retained  # these come with every subscription
+                self._quiet = self._quiet and found.retained  # these are sent on every subscription
                 self._take(found)
                 link.accept(found)
                 continue
@@ -262,7 +262,7 @@ class MqttTrigger(Reconnecting, TriggerSource):
     # ---- messages ------------------------------------------------------------------------------------------
 
     def _take(self, message: Message) -> None:
-        """One message: a trigger, a part that was missed, or nothing new."""
+        """Process one message: a trigger, a missed part, or a duplicate."""
         if message.retained:
             self._ignore("it is retained")
             return

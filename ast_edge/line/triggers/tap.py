@@ -1,4 +1,4 @@
-"""Between a source of triggers and the station: what is shut stays shut, whatever a thread still does."""
+"""A valve between a source of triggers and the station: once shut, no thread gets a trigger through."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ast_edge.line.triggers.base import TriggerSink
 
 
 class Tap:
-    """Hands triggers on to a sink; after `shut` has returned nothing comes through. From any thread.
+    """Forwards triggers to a sink; nothing is forwarded after `shut` has returned. From any thread.
 
-    Every call says whether it came through.
+    Every call returns whether it was forwarded.
     """
 
     def __init__(self) -> None:
@@ -19,11 +19,11 @@ class Tap:
         self._sink: TriggerSink | None = None
 
     def open(self, sink: TriggerSink) -> None:
-        """From now on triggers go to `sink`."""
+        """Forward triggers to `sink` from now on."""
         self._sink = sink
 
     def shut(self) -> None:
-        """Nothing more goes through."""
+        """Forward nothing more."""
         with self._lock:
             self._sink = None
 

@@ -1,4 +1,4 @@
-"""Triggers by the clock: for demos, for tests, and for conveyors that move in steps of fixed length."""
+"""Triggers by time: for demos, for tests, and for conveyors that move in fixed steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ast_edge.line.triggers.tap import Tap
 
 
 class TimerTriggerOptions(Options):
-    """`timer`: `per_s` parts a second; one that is noticed over `max_gap_ms` after it was due is missed."""
+    """`timer`: `per_s` parts per second; one noticed over `max_gap_ms` after it was due is missed."""
 
     kind: Literal["timer"]
     per_s: Annotated[float, Field(gt=0, le=1000)] = 1.0
@@ -58,7 +58,7 @@ class TimerTrigger(TriggerSource):
             due += self._period_ns
 
     def _tell(self, due_ns: int) -> None:
-        """The part that was due at this moment, or why it was missed."""
+        """Report the part due at this moment, or why it was missed."""
         if why := too_long(due_ns, time.monotonic_ns(), self._gap_ms):
             self._missed += self._tap.missed(1, self.name, why=why)
             self.told("trigger", {"trigger": self.name, "missed": 1, "why": why})

@@ -1,4 +1,4 @@
-"""A source of triggers that is watched by a thread of its own, and opened anew when it dies."""
+"""A source of triggers polled by its own thread, and opened again after errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ast_edge.line.links.reconnecting import Reconnecting
 from ast_edge.line.triggers.base import CLOSE_S, TriggerSink, TriggerSource, TriggerStatus
 from ast_edge.line.triggers.tap import Tap
 
-_UNSEEN = "they came between two looks or while there was no connection"
+_UNSEEN = "they arrived between two polls or while there was no connection"
 
 
 class WatchedTrigger(Reconnecting, TriggerSource):
-    """Subclasses say how to connect, look and disconnect; see `Reconnecting`.
+    """Subclasses define how to connect, poll and disconnect; see `Reconnecting`.
 
-    It is an encoder too (`position`), where the subclass sets `_reading`.
+    It is an encoder too (`position`), if the subclass sets `_reading`.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,21 +27,21 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         self._triggers = self._missed = 0
         self._reading: EncoderReading | None = None
         self._connected_before = False
-        self._fresh = True  # whether the next look is the first of its connection
+        self._fresh = True  # whether the next poll is the first of its connection
         self._tap = Tap()
 
     # ---- what a subclass does, on the trigger's own thread -------------------------------------------------
 
     @abstractmethod
     def _look(self) -> None:
-        """Give the triggers that there are."""
+        """Report the triggers found."""
 
     @abstractmethod
     def _rest(self) -> None:
-        """Wait for the next look, shortly: `close` waits for it."""
+        """Wait briefly for the next poll; `close` waits for it."""
 
     def _unknown(self) -> str:
-        """In words what cannot be known about the time before a connection; empty where everything can."""
+        """Describe what is unknown about the time before a connection; empty if nothing is."""
         return ""
 
     # ---- TriggerSource -------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         )
 
     def position(self) -> EncoderReading | None:
-        """See `EncoderSource`: as of the last look, None without connection or encoder."""
+        """Return the reading of the last poll; None without connection or encoder."""
         return self._reading
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         self._closing.wait(seconds)
 
     def _serve(self) -> None:
-        """Look until it is over."""
+        """Poll until the connection ends or the source is closed."""
         self._fresh = True
         while not self._closing.is_set():
             self._look()
@@ -110,17 +110,17 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         encoder: int | None,
         external_id: str | None = None,
     ) -> None:
-        """A part was seen."""
+        """Report a part."""
         self._triggers += self._tap.trigger(
             at_ns, until_ns=until_ns, encoder=encoder, source=self.name, external_id=external_id
         )
 
     def _uncounted(self, why: str) -> None:
-        """An unknown number of parts were not seen."""
+        """Report that an unknown number of parts was not seen."""
         self._tap.uncounted(self.name, why)
 
     def _miss(self, count: int, external_ids: Sequence[str] = (), why: str = "") -> None:
-        """So many parts were not seen; `why` is told also where it is unknown how many."""
+        """Report a number of parts as missed; `why` is reported even if the number is unknown."""
         if count and self._tap.missed(count, self.name, external_ids, why):
             self._missed += count
         if count or why:

@@ -1,8 +1,8 @@
-"""Alarms: does the line judge as a line should? Shares of faults and rejects among the last parts.
+"""Alarms on unusual verdicts: the fraction of faults and rejects among the last parts.
 
-A line whose parts are all faults still gives every part its verdict, and is of no use; so is one that
-rejects everything, or, where rejects are known to occur, nothing. An alarm stops nothing: it is an event, a
-warning on the page, a metric, and a state of the station that every output shows.
+A line whose parts are all faults still gives every part its verdict, but is useless; so is one that rejects
+everything or, if rejects are known to occur, nothing. An alarm stops nothing: it is an event, a warning on
+the page, a metric, and a state of the station shown by every output.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ast_edge.verdict.scoring import Verdict
 
 
 class AlarmOptions(Options):
-    """`parts`: how many of the last parts are looked at. `max_faults`, `max_rejects`: the share of faults and
-    of rejects above which there is an alarm, 1 for none; it ends when the share is at half of that.
+    """`parts`: the number of last parts considered. `max_faults`, `max_rejects`: the fraction of faults and
+    of rejects above which an alarm begins, 1 to disable it; it ends at half of that fraction.
 
-    `stuck_parts`: so many parts in a row without a reject are an alarm, for a line on which rejects are known
-    to occur; without it a line may pass everything for ever.
+    `stuck_parts`: this many parts in a row without a reject raise an alarm, for a line on which rejects are
+    known to occur; without it a line may pass everything forever.
     """
 
     parts: Annotated[int, Field(ge=5, le=10_000)] = 50
@@ -37,10 +37,10 @@ class AlarmOptions(Options):
 
 
 class AlarmGuard(Output):
-    """Counts the last verdicts; `alarms` are in force now. `told` hears "alarm" when one begins or ends.
+    """Counts the last verdicts; `alarms` are active now. An event "alarm" reports begin and end of one.
 
-    An alarm begins as soon as there are more faults, or rejects, than the share of `parts`, also while fewer
-    parts than that were seen.
+    An alarm begins as soon as faults, or rejects, exceed their fraction of `parts`, even if fewer parts were
+    seen so far.
     """
 
     name = "alarms"
@@ -53,7 +53,7 @@ class AlarmGuard(Output):
         self._warnings = Warnings("alarm", {}, lambda: self.told)
 
     def start(self, station: StationView) -> None:
-        """See `Output`; nothing to start."""
+        """Do nothing: there is no thread to start."""
 
     def put(self, result: PartResult) -> None:
         """See `Output`."""
@@ -68,7 +68,7 @@ class AlarmGuard(Output):
 
     @property
     def alarms(self) -> Mapping[AlarmKind, str]:
-        """The alarms in force, a sentence each."""
+        """Return the active alarms, a sentence each."""
         return self._warnings.by_key  # type: ignore[return-value]  # only these keys are begun
 
     @property
@@ -77,7 +77,7 @@ class AlarmGuard(Output):
         return OutputStatus(connected=True)
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; nothing waits here."""
+        """Do nothing: there is no queue to flush."""
 
     def _look(self, kind: AlarmKind, count: int, share: float, seen: int) -> None:
         limit = share * self._options.parts
@@ -94,7 +94,7 @@ class AlarmGuard(Output):
         limit = self._options.stuck_parts
         if limit is not None and passed >= limit:
             self._warnings.begin(
-                "stuck", f"no part was rejected for {limit} parts: try one that is known to be bad"
+                "stuck", f"no part was rejected for {limit} parts: test with a part that is known to be bad"
             )
         elif passed == 0:
             self._warnings.end("stuck")

@@ -1,13 +1,13 @@
-"""The drift guard: are parts of today still like the good parts that the threshold rests on?
+"""The drift guard: are current parts still like the good parts from which the threshold was set?
 
-It warns, and never moves the threshold. For score, brightness and sharpness it counts how many of the last
-`window` parts lie above the 95 % quantile of the calibration's good parts, and how many below the 5 % one. Of
-n good parts, the share of all parts beyond such a quantile is itself uncertain: it has a beta distribution
-(order statistics). So a count is alarming when a beta-binomial variable reaches it with a probability of at
-most one in a million. The warning ends when the count is back at half of that.
+It only warns, and never changes the threshold. For score, brightness and sharpness it counts how many of the
+last `window` parts are above the 95 % quantile of the calibration's good parts, and how many below the 5 %
+quantile. For n good parts, the true fraction of parts beyond such a quantile has a beta distribution (order
+statistics). So the limit is the count that a beta-binomial variable reaches with a probability of at most one
+in a million. The warning ends at half of the limit.
 
-Scores are those of parts that passed: a batch of bad parts is no drift. Brightness and sharpness are those of
-every part that was judged.
+Scores are those of passed parts: a batch of bad parts is not drift. Brightness and sharpness are those of
+every judged part.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _SHOWN = (0.05, 0.5, 0.95)
 
 
 class DriftOptions(Options):
-    """`window`: so many parts are compared with the calibration's; `every`: after so many new ones."""
+    """`window`: number of parts compared with the calibration; `every`: number of parts between checks."""
 
     window: Annotated[int, Field(ge=50, le=10_000)] = 200
     every: Annotated[int, Field(ge=1, le=1000)] = 20
 
 
 class DriftGuard(Output):
-    """Watches every part; `warnings` are in force now, `gauges` are quantiles of the last window.
+    """Watches every part; `warnings` are active now, `gauges` are quantiles of the last window.
 
-    A change of recipe or of the threshold's revision begins anew. `told` hears "drift" when a warning begins
-    or ends.
+    Starts over when the recipe or the revision of the threshold changes. An event "drift" is reported when a
+    warning begins or ends.
     """
 
     name = "drift"
@@ -56,7 +56,7 @@ class DriftGuard(Output):
         self._since = 0
 
     def start(self, station: StationView) -> None:
-        """See `Output`; nothing to start."""
+        """Do nothing: there is no thread to start."""
 
     def put(self, result: PartResult) -> None:
         """See `Output`."""
@@ -81,11 +81,11 @@ class DriftGuard(Output):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What drifts now, a sentence each."""
+        """Return the active warnings, a sentence each."""
         return self._warnings.now
 
     def gauges(self) -> Mapping[str, float]:
-        """The 5 %, 50 % and 95 % quantiles of the parts seen lately."""
+        """Return the 5 %, 50 % and 95 % quantiles of recent parts."""
         found = {}
         for name, quantity in self._watched.copy().items():
             if values := list(quantity.values):
@@ -94,10 +94,10 @@ class DriftGuard(Output):
         return found
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; nothing waits here."""
+        """Do nothing: there is no queue to flush."""
 
     def _begin(self, spec: ModelSpec) -> None:
-        """Another model, or another threshold, is in force."""
+        """Start over for another model or threshold."""
         for name, quantity in self._watched.items():
             for side in quantity.limits:
                 self._warnings.end(f"{name} {side}")
@@ -131,7 +131,7 @@ class DriftGuard(Output):
                     self._warnings.begin(
                         key,
                         f"drift: {share:.0%} of the last {self._options.window} parts have a {name} {side} "
-                        f"{limit:.4g}, good parts had 5 %; look at light, lens and material",
+                        f"{limit:.4g}, good parts had 5 %; check lighting, lens and material",
                     )
                 elif count <= quantity.alarming // 2:
                     self._warnings.end(key)
@@ -146,7 +146,7 @@ class _Quantity:
         self.alarming = alarming
 
     def counts(self) -> dict[str, int]:
-        """How many values are beyond each limit."""
+        """Return how many values are beyond each limit."""
         values = np.array(self.values)
         return {
             "below": int((values < self.limits["below"]).sum()),
@@ -155,11 +155,11 @@ class _Quantity:
 
 
 def alarming_count(window: int, good_parts: int) -> int:
-    """The least count beyond a 5 % quantile of `good_parts` that chance gives at most one time in a million.
+    """Return the smallest count beyond a 5 % quantile of `good_parts` with a chance up to one in a million.
 
-    `window + 1`, which no count reaches, where so few good parts say nothing about so rare an event.
+    `window + 1`, which is never reached, if `good_parts` are too few to judge such a rare event.
     """
-    # The linear quantile lies at rank 0.95 (n - 1) + 1 of n; beyond rank r lies Beta(n + 1 - r, r).
+    # The linear quantile is at rank 0.95 (n - 1) + 1 of n; the fraction beyond rank r is Beta(n + 1 - r, r).
     beyond = good_parts - 0.95 * (good_parts - 1)
     within = good_parts + 1 - beyond
     tail = 0.0
@@ -171,7 +171,7 @@ def alarming_count(window: int, good_parts: int) -> int:
 
 
 def _log_beta_binomial(count: int, of: int, alpha: float, beta: float) -> float:
-    """The logarithm of the beta-binomial probability."""
+    """Return the logarithm of the beta-binomial probability."""
     choose = math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
     return choose + _log_beta(count + alpha, of - count + beta) - _log_beta(alpha, beta)
 

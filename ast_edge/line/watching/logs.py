@@ -1,4 +1,4 @@
-"""The station's log: a line for every part and every event, as text for people or JSON for machines."""
+"""The station's log: a line for every part and every event, as text or JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ast_edge.line.status import StationView
 _ROOM = 10_000
 _END_S = 1.0
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# What systemd's journal reads at the beginning of a line, by sd-daemon(3).
+# Priority prefixes read by systemd's journal, see sd-daemon(3).
 _PRIORITIES = {10: "<7>", 20: "<6>", 30: "<4>", 40: "<3>"}
 _EVENT_LEVELS: dict[EventKind, int] = {
     "drift": 30,
@@ -37,24 +37,25 @@ _EVENT_LEVELS: dict[EventKind, int] = {
     "failure": 40,
     "invariant": 40,
 }
-# The same fault again and again is told at the 1st, 2nd, 4th, 8th time and so on, and once in this time.
+# A repeated fault is logged the 1st, 2nd, 4th, 8th time and so on, and once per this interval.
 _TOLD_AGAIN_S = 60.0
 _MOST_KEYS, _MOST_KEY = 64, 200
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 class LogOptions(Options):
-    """`level`: what is less than this is left out; `format`: text for people, json for machines."""
+    """`level`: records below it are skipped; `format`: text for people, json for machines."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
 class LineLog(Output):
-    """Writes to `stream` (stderr) from a thread of its own; what finds no room is dropped and counted.
+    """Writes to `stream` (stderr) from its own thread; records without room are dropped and counted.
 
-    A pass is told at level info, a reject or fault as a warning. Faults for the same reason, with no judged
-    part between them, are thinned out, and so are failures: a later line says how many were not told.
+    A pass is logged at level info, a reject or fault as a warning. Repeated faults with the same reason,
+    without a judged part in between, are thinned out, as are failures: a later line reports how many were
+    suppressed.
     """
 
     name = "log"
@@ -71,7 +72,7 @@ class LineLog(Output):
         self._thread.start()
 
     def start(self, station: StationView) -> None:
-        """See `Output`; the log is open from the beginning."""
+        """Do nothing: the log is open from the start."""
 
     def put(self, result: PartResult) -> None:
         """See `Output`."""
@@ -81,7 +82,7 @@ class LineLog(Output):
         if result.verdict == "fault":
             left_out = self._faults.left_out(result.reason)
         elif silent := self._faults.well():
-            self._write(30, f"{silent} more faults until here were not told", {"not_told": silent})
+            self._write(30, f"{silent} more faults up to here were not logged", {"not_told": silent})
         if left_out is None or level < self._level:
             return
         facts = result.as_dict()
@@ -95,8 +96,8 @@ class LineLog(Output):
         self._write(level, message, {**facts, **more})
 
     def event(self, event: Event) -> None:
-        """Listener of the events' hub."""
-        # What is well again is news, and no warning.
+        """Log an event; a listener of the events' hub."""
+        # The end of a problem is worth a line, but not a warning.
         about = event.details
         well = about.get("connected") is True or about.get("state") in ("live", "closed")
         well = well or about.get("change") == "end"
@@ -121,7 +122,7 @@ class LineLog(Output):
         )
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`: parts are told no more, events still are, until `end`."""
+        """Log no more parts; events are logged until `end`."""
 
     def end(self) -> None:
         """Write what waits, for at most a second, and stop; a second call does nothing."""
@@ -154,11 +155,11 @@ class LineLog(Output):
 
 
 class _Sink:
-    """Lines to a stream, by its file descriptor where it has one.
+    """Writes lines to a stream, through its file descriptor if it has one.
 
-    A reader that does not read lets the writing thread hang there, and nothing else: Python's own stream
-    would hold its lock meanwhile, for which every other writer waits, and the end of the process too. A
-    stream that cannot be written to is no reason to stop, and nowhere to complain.
+    A reader that stalls blocks the writing thread and nothing else: Python's own stream would hold its lock
+    meanwhile, for which every other writer and the end of the process wait. An unwritable stream does not
+    stop the station, and cannot be reported anywhere.
     """
 
     def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
@@ -169,7 +170,7 @@ class _Sink:
             self._descriptor = None
 
     def write(self, record: logging.LogRecord) -> None:
-        """One line; what cannot be written is left out."""
+        """Write one line; errors are ignored."""
         with contextlib.suppress(Exception):
             line = f"{self._formatter.format(record)}\n"
             if self._descriptor is None:
@@ -181,13 +182,13 @@ class _Sink:
 
 
 class _Thinning:
-    """Which of many equal messages are told; two that differ in numbers only are equal."""
+    """Decides which repeated messages are logged; messages that differ only in numbers are equal."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
     def left_out(self, message: str) -> int | None:
-        """None where this one is not told; else how many like it were not since the last that was."""
+        """Return None to suppress this message; else how many like it were suppressed since the last one."""
         now, key = time.monotonic(), _NUMBER.sub("#", message[:_MOST_KEY])
         seen = self._seen.get(key)
         if seen is None or now - seen.last_s > _TOLD_AGAIN_S:
@@ -206,7 +207,7 @@ class _Thinning:
         return left_out
 
     def well(self) -> int:
-        """It is over: the next one is news again; how many were not told until now."""
+        """Reset after recovery, so that the next message is logged; return how many were suppressed."""
         silent = sum(seen.not_told for seen in self._seen.values())
         self._seen.clear()
         return silent
@@ -214,7 +215,7 @@ class _Thinning:
 
 @dataclass
 class _Seen:
-    """How often, how often of late without being told, and when the last one was told and came."""
+    """Counts of a message, and of its recent suppressions; the times it was last logged and last occurred."""
 
     count: int
     not_told: int
@@ -223,7 +224,7 @@ class _Seen:
 
 
 class _Text(logging.Formatter):
-    """`time LEVEL message`; under systemd its journal has the time and gets the level as it wants it."""
+    """`time LEVEL message`; under systemd the journal adds the time and gets the level as a prefix."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +239,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (UTC), level, message, and the facts."""
+    """One object per line: time (UTC), level, message, and details."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -253,9 +254,9 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _also(left_out: int) -> str:
-    return f" ({left_out} more of these were not told)" if left_out else ""
+    return f" ({left_out} more of these were not logged)" if left_out else ""
 
 
 def _printable(text: str) -> str:
-    """Without line ends and other control characters: nobody from outside writes lines of this log."""
+    """Escape line ends and other control characters, so that outside text cannot forge log lines."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,4 +1,4 @@
-"""The line in figures, for Prometheus: counted part by part, asked for the rest at the moment of a scrape."""
+"""Prometheus metrics of the line: counted part by part; the rest is queried at scrape time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ast_edge.machine.sensors import Board, Reading
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
 
-# Upper ends in seconds; what takes longer is counted in the last, endless bucket.
+# Upper bounds in seconds; longer times are counted in the last, infinite bucket.
 BUCKETS_S = (
     0.001,
     0.002,
@@ -50,10 +50,10 @@ _FAULTS = {**{code: words for code, words, _ in REASONS}, OTHER: "anything else"
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """Whom to ask when somebody asks; each may be missing, and one that raises hides no other.
+    """Sources queried at scrape time; each may be missing, and one that raises does not hide the others.
 
-    `gauges` are the quantiles of the drift guard, `web` is what the page's server counts, `board` the sensors
-    of the machine.
+    `gauges` are the quantiles of the drift guard, `web` the counters of the page's server, `board` the
+    sensors of the machine.
     """
 
     outputs: Sequence[Output] = ()
@@ -66,40 +66,40 @@ class Watched:
 
 
 class Histogram:
-    """How many values fell into each of `BUCKETS_S`, and their sum; not for several threads."""
+    """Counts of values up to each of `BUCKETS_S`, and their sum; not thread-safe."""
 
     def __init__(self, counts: Sequence[int] = (0,) * (len(BUCKETS_S) + 1), sum_s: float = 0.0) -> None:
         self.counts, self.sum_s = list(counts), sum_s
 
     def copy(self) -> Histogram:
-        """As it is now."""
+        """Return a copy."""
         return Histogram(self.counts, self.sum_s)
 
     def observe(self, value_ms: float) -> None:
-        """One more value, in milliseconds; what is no finite number is left out."""
+        """Add a value in milliseconds; a value that is not finite is ignored."""
         if not math.isfinite(value_ms):
             return
         self.counts[bisect_left(BUCKETS_S, value_ms / 1e3)] += 1
         self.sum_s += value_ms / 1e3
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Values up to each bucket's end, as Prometheus wants them."""
+        """Return cumulative counts for each bucket, as Prometheus expects them."""
         ends = [*map(str, BUCKETS_S), "+Inf"]
         return [(end, float(sum(self.counts[: index + 1]))) for index, end in enumerate(ends)]
 
 
 @dataclass
 class _Counts:
-    """What was counted part by part; not for several threads."""
+    """Values counted part by part; not thread-safe."""
 
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
     faults: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_FAULTS, 0))
     verdict: Histogram = field(default_factory=Histogram)
     stages: dict[str, Histogram] = field(default_factory=dict)
-    silent: dict[str, int] = field(default_factory=dict)  # who raised at a scrape
+    silent: dict[str, int] = field(default_factory=dict)  # sources that raised at scrape time
 
     def add(self, result: PartResult) -> None:
-        """One more part."""
+        """Add one part."""
         self.parts_of(result.recipe)[result.verdict] += 1
         self.verdict.observe(result.latency_ms)
         for stage, value_ms in result.stages_ms.items():
@@ -108,7 +108,7 @@ class _Counts:
             self.faults[reason_code(result.verdict, result.reason)] += 1
 
     def parts_of(self, recipe: str) -> dict[str, int]:
-        """By verdict; zeros for a recipe of which no part was seen."""
+        """Return parts by verdict; zeros for a recipe without parts."""
         recipe = recipe if recipe in self.parts or len(self.parts) < _MOST_LABELS else _REST
         if recipe not in self.parts:
             self.parts[recipe] = dict.fromkeys(_VERDICTS, 0)
@@ -121,7 +121,7 @@ class _Counts:
         return self.stages[name]
 
     def copy(self) -> _Counts:
-        """As they are now."""
+        """Return a copy."""
         return _Counts(
             {recipe: dict(verdicts) for recipe, verdicts in self.parts.items()},
             dict(self.faults),
@@ -131,7 +131,7 @@ class _Counts:
         )
 
     def families(self) -> Iterator[Family]:
-        """Parts, faults by reason, and who was not to be asked."""
+        """Yield parts, faults by reason, and scrape errors."""
         parts = [
             ((recipe, verdict), float(count))
             for recipe, verdicts in self.parts.items()
@@ -142,13 +142,15 @@ class _Counts:
         about = "Faults by reason, as in the PLC's register."
         yield Family("counter", "faults", about, ("code", "reason"), faults)
         silent = [((name,), float(count)) for name, count in self.silent.items()]
-        yield Family("counter", "scrape_errors", "Who raised when asked.", ("source",), silent)
+        yield Family(
+            "counter", "scrape_errors", "Errors of sources queried at scrape time.", ("source",), silent
+        )
 
 
 class Metrics(Output):
-    """Counts every part in microseconds; `render` gives the exposition text. From any thread.
+    """Counts every part in microseconds; `render` returns the exposition text. From any thread.
 
-    Raises LineError where prometheus_client is not installed.
+    Raises LineError if prometheus_client is not installed.
     """
 
     name = "metrics"
@@ -168,7 +170,7 @@ class Metrics(Output):
     # ---- Output --------------------------------------------------------------------------------------------
 
     def start(self, station: StationView) -> None:
-        """See `Output`; there is no thread to start."""
+        """Do nothing: there is no thread to start."""
         self._station = station
 
     def put(self, result: PartResult) -> None:
@@ -184,12 +186,12 @@ class Metrics(Output):
         return OutputStatus(connected=True, delivered=counted)
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; the counts stay readable."""
+        """Do nothing: counts stay readable."""
 
     # ---- what Prometheus sees ------------------------------------------------------------------------------
 
     def render(self) -> bytes:
-        """The exposition text (version 0.0.4) as of now."""
+        """Return the current exposition text (version 0.0.4)."""
         from prometheus_client import (  # noqa: PLC0415 (optional, and it takes time to import)
             CollectorRegistry,
             ProcessCollector,
@@ -202,16 +204,16 @@ class Metrics(Output):
         return generate_latest(registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Everything as of now, in prometheus_client's terms."""
+        """Yield all current metrics as prometheus_client types."""
         yield from map(_metric, self._asked())
-        with self._lock:  # for a moment: whoever counts a part must not wait
+        with self._lock:  # briefly: threads that count parts must not wait
             counts = self._counts.copy()
         yield from map(_metric, counts.families())
-        yield _histogram("verdict_seconds", "Trigger to verdict.", {"": counts.verdict})
-        yield _histogram("stage_seconds", "Stages of inspection.", counts.stages, "stage")
+        yield _histogram("verdict_seconds", "Time from trigger to verdict.", {"": counts.verdict})
+        yield _histogram("stage_seconds", "Time of each inspection stage.", counts.stages, "stage")
 
     def _asked(self) -> list[Family]:
-        """What is asked at the moment of a scrape; who raises is counted."""
+        """Return the families queried at scrape time; errors are counted."""
         watched, trigger = self._watched, self._watched.trigger
 
         def outputs() -> dict[str, OutputStatus]:
@@ -254,12 +256,12 @@ class Metrics(Output):
             return ()
         status = self._station.status()
         with self._lock:
-            self._counts.parts_of(status.recipe)  # there from the first scrape on, as zeros
+            self._counts.parts_of(status.recipe)  # present from the first scrape on, as zeros
         return families.station_families(status)
 
 
 class _Collector:
-    """A registry's view of the metrics: it also asks for `describe` and other names that are not ours."""
+    """A registry's view of the metrics, which also requires `describe` and other names."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -277,7 +279,7 @@ def _metric(family: Family) -> Metric:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(PREFIX + family.name, family.about, labels=family.labels)
     for labels, value in family.values:
-        # A label that is no Unicode would make the whole scrape fail.
+        # A label that is not Unicode would fail the whole scrape.
         metric.add_metric([label.encode(errors="replace").decode() for label in labels], value)
     return metric
 

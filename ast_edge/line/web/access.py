@@ -1,4 +1,4 @@
-"""Who may ask the page for something: host names that browsers may use, and the token for changes."""
+"""Access to the page: host names accepted from browsers, and the token for changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Access:
-    """The token, None where nothing can be changed, and the known host names."""
+    """The token, None if nothing can be changed, and the known host names."""
 
     def __init__(self, token: bytes | None, hosts: Iterable[str], tell: Told) -> None:
         self._token = token
@@ -22,17 +22,17 @@ class Access:
 
     @property
     def has_token(self) -> bool:
-        """Whether anything can be changed at all."""
+        """Whether anything can be changed."""
         return self._token is not None
 
     def knows_host(self, named: list[str]) -> bool:
-        """Whether the request's Host headers name this station: exactly one, an address or a known name."""
+        """Whether the request has exactly one Host header, with an IP address or a known name."""
         host = named[0].lower() if len(named) == 1 else ""
         name = host[: host.rfind("]") + 1].strip("[]") if host.startswith("[") else host.partition(":")[0]
         return name in self._hosts or _is_address(name)
 
     def allows(self, authorization: str) -> bool:
-        """Whether the Authorization header holds the token; takes as long for every wrong one."""
+        """Whether the Authorization header contains the token; in constant time."""
         scheme, _, given = authorization.partition(" ")
         given_bytes = given.strip().encode("utf-8", "replace")
         return (
@@ -41,7 +41,7 @@ class Access:
 
 
 def _is_address(name: str) -> bool:
-    """Whether it is an IP address: no foreign web page can have one of ours as its own name."""
+    """Whether it is an IP address: a foreign web page cannot have one of ours as its own name."""
     try:
         ip_address(name)
     except ValueError:
@@ -50,7 +50,7 @@ def _is_address(name: str) -> bool:
 
 
 class WrongTokens:
-    """Counts them, and reports the 1st, 2nd, 4th, 8th and so on: guesses do not fill the audit log."""
+    """Counts wrong tokens, and reports the 1st, 2nd, 4th, 8th and so on, so as not to fill the audit log."""
 
     def __init__(self, tell: Told) -> None:
         self._tell = tell
@@ -58,7 +58,7 @@ class WrongTokens:
         self.count = 0
 
     def note(self, address: str) -> None:
-        """A client at `address` presented a wrong token, or none."""
+        """Count a client at `address` that presented a wrong token, or none."""
         with self._lock:
             self.count += 1
             count = self.count

@@ -1,4 +1,4 @@
-"""What the page answers: a starlette application inside a guard that every request passes."""
+"""The page's HTTP interface: a starlette application behind a guard that every request passes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _HEADERS = (
 
 
 def application(view: WebView, access: Access, workers: Workers) -> ASGIApp:
-    """The whole ASGI application."""
+    """Return the whole ASGI application."""
     faces = _Faces(view, access, workers)
     routes = [
         Route("/", faces.page),
@@ -64,12 +64,12 @@ def _json(status: int, content: Mapping[str, object], headers: Mapping[str, str]
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that says why not."""
+    """Return an answer with the reason of a refusal."""
     return _json(status, {"error": text}, headers)
 
 
 async def _not_found(_request: Request, _exc: Exception) -> Response:
-    return refusal(404, "there is /, /board, /metrics, /status, /healthz and /readyz")
+    return refusal(404, "the paths are /, /board, /metrics, /status, /healthz and /readyz")
 
 
 async def _late(_request: Request, exc: Exception) -> Response:
@@ -81,7 +81,7 @@ async def _failed(_request: Request, _exc: Exception) -> Response:
 
 
 class Guard:
-    """Checks that every request passes, headers that every answer carries, a report of every error."""
+    """Checks every request, adds headers to every answer, reports every error."""
 
     def __init__(self, app: ASGIApp, view: WebView, access: Access) -> None:
         self._app, self._view, self._access = app, view, access
@@ -101,40 +101,40 @@ class Guard:
         try:
             await (refused or self._app)(scope, receive, guarded)
         except Exception as exc:  # noqa: BLE001 (the page must not die of what it shows)
-            # The client has its answer by now.
+            # The client already has its answer.
             self._view.tell("failure", {"where": "web", "error": sentence(exc)})
 
     def _refused(self, request: Request) -> Response | None:
-        """Why the request is not looked at, whatever it asks for."""
+        """Refuse requests that are invalid for every path; None for an acceptable one."""
         if request.scope["http_version"] not in ("1.0", "1.1"):
             return refusal(505, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED.phrase)
         if request.method not in ("GET", "HEAD", "POST"):
-            return refusal(501, "only GET, HEAD and POST are understood")
+            return refusal(501, "only GET, HEAD and POST are supported")
         if len(request.headers.raw) > _MOST_HEADERS:
-            return refusal(431, f"a request may have {_MOST_HEADERS} headers")
+            return refusal(431, f"a request may have at most {_MOST_HEADERS} headers")
         if request.headers.get("Expect"):
             return refusal(417, HTTPStatus.EXPECTATION_FAILED.phrase)
         if not self._access.knows_host(request.headers.getlist("Host")):
-            return refusal(421, "this host name is not known here; add it to web.hosts in line.toml")
+            return refusal(421, "this host name is unknown; add it to web.hosts in line.toml")
         return None
 
 
 class _Faces:
-    """The answers, by path. What may take long is asked on a worker, so that a trigger never waits for it."""
+    """The answers, by path. Slow work runs on a worker, so that a trigger never waits for it."""
 
     def __init__(self, view: WebView, access: Access, workers: Workers) -> None:
         self._view, self._access, self._workers = view, access, workers
-        self._waiting = 0  # clients with a wrong token that are kept waiting
+        self._waiting = 0  # clients with a wrong token whose answer is delayed
         self._board, self._board_lock = (-_FRESH_S, b""), asyncio.Lock()
 
     async def page(self, request: Request) -> Response:
-        """The operator's page, in the reader's language."""
+        """Return the operator's page, in the reader's language."""
         language = choose(request.query_params.get("lang"), request.headers.get("Accept-Language", ""))
         headers = {"Content-Language": language, "Vary": "Accept-Language"}
         return Response(page(language), headers=headers, media_type="text/html")
 
     async def board(self, _request: Request) -> Response:
-        """What the page shows; the station is asked four times per second at most, for all pages together."""
+        """Return the page's data; the station is queried at most four times per second for all pages."""
         async with self._board_lock:
             now = time.monotonic()
             if now - self._board[0] >= _FRESH_S:
@@ -143,7 +143,7 @@ class _Faces:
         return Response(self._board[1], media_type="application/json")
 
     async def picture(self, request: Request) -> Response:
-        """A part's picture; a part's pictures never change."""
+        """Return a part's picture; pictures never change."""
         kind = request.query_params.get("kind", "heat")
         found = self._view.picture(request.path_params["part_id"], kind)
         if found is None:
@@ -157,18 +157,18 @@ class _Faces:
         return Response(found, media_type="text/plain; version=0.0.4")
 
     async def status(self, _request: Request) -> Response:
-        """Everything the station says about itself."""
+        """Return the full status of the station."""
         return Response(
             await self._workers.run(lambda: encode(self._view.status()), ANSWER_S),
             media_type="application/json",
         )
 
     async def health(self, _request: Request) -> Response:
-        """Whether the process works."""
+        """Return whether the process works."""
         return await self._reasons(self._view.health)
 
     async def readiness(self, _request: Request) -> Response:
-        """Whether the next part will be judged."""
+        """Return whether the next part will be judged."""
         return await self._reasons(self._view.readiness)
 
     async def _reasons(self, ask: Callable[[], tuple[str, ...]]) -> Response:
@@ -178,7 +178,7 @@ class _Faces:
     # ---- what changes something ----------------------------------------------------------------------------
 
     async def change(self, request: Request) -> Response:
-        """POST: needs the token and a body."""
+        """Handle POST: needs the token and a body."""
         refused = await self._why_not_allowed(request)
         if refused is not None:
             return refused
@@ -198,7 +198,7 @@ class _Faces:
         view, run = self._view, self._workers.run
         if path == "/trigger":
             part = parse(TriggerBody, body)
-            # It never waits, and must not wait for a worker.
+            # A trigger returns at once, and must not wait for a worker.
             return view.trigger(part.id, part.encoder, part.sent_ms)
         if path == "/recipe":
             wanted = parse(RecipeBody, body)
@@ -210,19 +210,19 @@ class _Faces:
             "/acknowledge": view.acknowledge,
         }.get(path)
         if asked is None:
-            raise UsageError("there is /trigger, /recipe, /rollback, /pause, /resume and /acknowledge")
+            raise UsageError("the paths are /trigger, /recipe, /rollback, /pause, /resume and /acknowledge")
         operator = parse(OperatorBody, body).operator
         return await run(lambda: asked(operator), ANSWER_S)
 
     async def _why_not_allowed(self, request: Request) -> Response | None:
         if not self._access.has_token:
-            return refusal(403, "nothing can be changed here: set web.token in line.toml")
+            return refusal(403, "changes are disabled: set web.token in line.toml")
         if self._access.allows(request.headers.get("Authorization", "")):
             request.state.connection.trust()
             return None
         self._access.wrong.note(request.client.host if request.client is not None else "")
         if self._waiting >= _MOST_WAITING:
-            return refusal(429, "too many wrong tokens; ask again later")
+            return refusal(429, "too many wrong tokens; try again later")
         self._waiting += 1
         try:
             await asyncio.sleep(_WRONG_TOKEN_S)

@@ -1,4 +1,4 @@
-"""What the operator's page shows of the last parts."""
+"""The data of the last parts for the operator's page."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class _Entry(NamedTuple):
 
 
 class Board(Output):
-    """Takes every result and keeps little of it: plain values, a few small pictures, counts by hour.
+    """Receives every result and keeps little of it: plain values, a few small pictures, counts by hour.
 
-    `put` takes microseconds; pictures are made elsewhere. All of it may be asked from any thread.
+    `put` takes microseconds; pictures are made elsewhere. All methods may be called from any thread.
     """
 
     name = "page"
@@ -54,12 +54,12 @@ class Board(Output):
         self._histogram: tuple[ModelSpec, Mapping[str, object]] | None = None
 
     def start(self, station: StationView) -> None:  # noqa: ARG002 (results are enough)
-        """Begin to make pictures."""
+        """Start to make pictures."""
         self.pictures.told = self.told
         self.pictures.start()
 
     def put(self, result: PartResult) -> None:
-        """Keep what is shown of one part."""
+        """Keep the data of one part."""
         entry, light = _Entry(result.trigger.at_ns, result.record), result.without_pictures()
         with self._lock:
             self._recent.appendleft(entry)
@@ -84,20 +84,20 @@ class Board(Output):
 
     @property
     def last_parts(self) -> list[dict[str, object]]:
-        """The last 20 parts, newest first."""
+        """Return the last 20 parts, newest first."""
         with self._lock:
             last = list(self._last)
         return [result.as_dict() for result in last]
 
     def acknowledge(self) -> int:
-        """Rejects and faults until now were seen; how many were new."""
+        """Mark rejects and faults so far as seen; return how many were new."""
         with self._lock:
             new = self._bad_count - self._acknowledged
             self._acknowledged = self._bad_count
         return new
 
     def as_dict(self) -> dict[str, object]:
-        """For the page: plain values. While it is asked for, passed parts get pictures too."""
+        """Return plain values for the page. While it is requested, passed parts get pictures too."""
         self.pictures.watched()
         with self._lock:
             recent, bad = list(self._recent), list(self._bad)
@@ -118,11 +118,11 @@ class Board(Output):
         return {**record.as_dict(), "code": entry.code, "picture": self.pictures.has(record.part_id)}
 
     def _shown(self, recent: list[_Entry], bad: list[_Entry]) -> _Entry | None:
-        """The part on the page's large picture.
+        """Return the part for the page's large picture.
 
-        The last reject or fault while it is less than two seconds older than the last part, so that it can
-        be seen on a fast line; else the last part that has a picture, under the same condition; else the
-        last part. Picture and verdict are always those of one part.
+        The last reject or fault while it is less than two seconds older than the last part, so that it is
+        visible on a fast line; else the last part with a picture, under the same condition; else the last
+        part. Picture and verdict always belong to the same part.
         """
         if not recent:
             return None
@@ -135,7 +135,7 @@ class Board(Output):
         return found if last.at_ns - found.at_ns <= HOLD_NS else last
 
     def _calibration(self, spec: ModelSpec | None) -> Mapping[str, object] | None:
-        """The good parts' scores that the threshold rests on, as a histogram."""
+        """Return a histogram of the good parts' scores from which the threshold was set."""
         if spec is None or spec.calibration is None:
             return None
         known = self._histogram
@@ -146,7 +146,7 @@ class Board(Output):
 
 
 def _scores(recent: list[_Entry]) -> list[list[object]]:
-    """Number, score and verdict, oldest first, of the parts with the last one's recipe and threshold."""
+    """Return number, score and verdict, oldest first, of parts with the current recipe and threshold."""
     if not recent:
         return []
     last = recent[0].record

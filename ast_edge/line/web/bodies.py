@@ -1,4 +1,4 @@
-"""JSON in and out of the station's page: input is complete and as agreed, or refused."""
+"""JSON of the station's page: input is complete and valid, or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_BODY = 4096
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("must have printable characters only")
+        raise ValueError("must contain only printable characters")
     return text
 
 
@@ -44,7 +44,7 @@ class RecipeBody(Options):
 
 
 class OperatorBody(Options):
-    """`POST /rollback`, `/pause`, `/resume`, `/acknowledge`: who asks for it."""
+    """`POST /rollback`, `/pause`, `/resume`, `/acknowledge`: the operator who requests it."""
 
     operator: _Text
 
@@ -61,13 +61,13 @@ class Headers(Protocol):
     """The header of a request."""
 
     def getlist(self, key: str) -> list[str]:
-        """Every value under this name, in any case."""
+        """Return every value of this header, in any case."""
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """The whole body, from ASGI's `receive`.
+    """Read the whole body from ASGI's `receive`.
 
-    Raises RefusedError where it is not JSON, too large, cut off, or of unclear length.
+    Raises RefusedError if it is not JSON, too large, truncated, or of ambiguous length.
     """
     kinds = headers.getlist("Content-Type") or [""]
     if len(kinds) > 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
@@ -80,25 +80,25 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if len(body) != length:
-        raise RefusedError(400, f"the body was cut off: {len(body)} of {length} bytes came")
+        raise RefusedError(400, f"the body was truncated: {len(body)} of {length} bytes arrived")
     return body
 
 
 def _length(headers: Headers) -> int:
     lengths = headers.getlist("Content-Length")
     if headers.getlist("Transfer-Encoding") or len(lengths) > 1:
-        # With two lengths a proxy may see another request than we do.
-        raise RefusedError(400, "one Content-Length is needed, and no Transfer-Encoding")
+        # With two lengths a proxy may see a different request than we do.
+        raise RefusedError(400, "exactly one Content-Length is required, and no Transfer-Encoding")
     length = lengths[0] if lengths else ""
     if not length.isascii() or not length.isdigit():
-        raise RefusedError(411, "Content-Length is needed")
+        raise RefusedError(411, "Content-Length is required")
     if len(length) > 9 or int(length) > MOST_BODY:
-        raise RefusedError(413, f"the body may have {MOST_BODY} bytes")
+        raise RefusedError(413, f"the body may have at most {MOST_BODY} bytes")
     return int(length)
 
 
 def parse(kind: type[_Body], body: bytes) -> _Body:
-    """The body as `kind`. Raises UsageError for anything else: neither `true` nor "5" is a number."""
+    """Parse the body as `kind`. Raises UsageError for anything else: neither `true` nor "5" is a number."""
     try:
         json.loads(body, object_pairs_hook=_once)
         return kind.model_validate_json(body, strict=True)
@@ -111,14 +111,14 @@ def parse(kind: type[_Body], body: bytes) -> _Body:
 
 
 def encode(content: Mapping[str, object]) -> bytes:
-    """Strict JSON: numbers that are not finite become null."""
+    """Encode as strict JSON: numbers that are not finite become null."""
     return json.dumps(_finite(content), default=str, allow_nan=False).encode() + b"\n"
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:
     keys = [key for key, _ in pairs]
     if len(keys) != len(set(keys)):
-        raise ValueError("a key appears twice")
+        raise ValueError("duplicate key")
 
 
 def _finite(value: object) -> object:

@@ -1,4 +1,4 @@
-"""One HTTP connection of the page: uvicorn's protocol on h11, with the bounds that uvicorn does not set."""
+"""An HTTP connection of the page: uvicorn's protocol on h11, with bounds that uvicorn does not set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUEST_S = 5.0
 IDLE_S = 5
 _CHUNK = 1024
 _MOST_UNREAD = 1 << 18
-# What is logged about connections goes nowhere: a client could fill the log.
+# Log records about connections are discarded: a client could fill the log.
 _SILENT = logging.getLogger("ast_edge.line.web.silent")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -28,7 +28,7 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 
 
 class BoundedConfig(uvicorn.Config):
-    """uvicorn's configuration, with the places that its connections share."""
+    """uvicorn's configuration, with the places shared by its connections."""
 
     def __init__(self, app: Any, places: Places) -> None:
         super().__init__(
@@ -52,9 +52,10 @@ class BoundedConfig(uvicorn.Config):
 class BoundedProtocol(H11Protocol):
     """A connection with a place among `Places`, a bounded header, and `REQUEST_S` seconds for each request.
 
-    The time of a request begins with its first byte (that of the first one with the connection) and ends when
-    it was read whole, answered, and the answer was sent; a connection without a request ends after `IDLE_S`.
-    A client that closes its sending half still gets the answer. What is not HTTP/1 is cut without an answer.
+    The time of a request starts with its first byte (for the first one, with the connection) and ends when it
+    was read completely, answered, and the answer sent; a connection without a request ends after `IDLE_S`. A
+    client that closes its sending half still gets the answer. Anything but HTTP/1 is closed without an
+    answer.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class BoundedProtocol(H11Protocol):
         self._unread = 0
 
     def trust(self) -> None:
-        """The client presented the token."""
+        """Mark the client as trusted: it presented the token."""
         self._places.trust(self)
 
     def cut(self) -> None:
-        """End the connection now, whatever is on its way."""
+        """Close the connection now, whatever is in progress."""
         self.transport.abort()
 
     # ---- what asyncio calls --------------------------------------------------------------------------------
@@ -94,14 +95,14 @@ class BoundedProtocol(H11Protocol):
         self._start_limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Return the place."""
         self._stop_limit()
         if self._has_place:
             self._places.leave(self)
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser in small pieces: it bounds a header only while it is incomplete."""
+        """Feed the parser in small pieces, since it bounds a header only while it is incomplete."""
         if self._is_idle() or self._limit is None:
             self._start_limit()
         for at in range(0, len(data), _CHUNK):
@@ -116,7 +117,7 @@ class BoundedProtocol(H11Protocol):
         self._settle()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more: it may still wait for its answer."""
+        """The client sends no more, but may still wait for its answer."""
         self._ended = True
         self._close_or_end_body()
         return True
@@ -124,7 +125,7 @@ class BoundedProtocol(H11Protocol):
     # ---- what uvicorn calls --------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """The answer was written; the next request may be waiting in the buffer."""
+        """The answer was written; the next request may be in the buffer."""
         super().on_response_complete()
         if self._ended:
             self._close_or_end_body()
@@ -133,21 +134,21 @@ class BoundedProtocol(H11Protocol):
         self._settle()
 
     def shutdown(self) -> None:
-        """The server stops: an answer that is under way is finished, anything else ends."""
+        """The server stops: finish an answer in progress, close otherwise."""
         if self._is_answering():
             self.cycle.keep_alive = False
         else:
             self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """No further request came."""
+        """No further request arrived."""
         self.cut()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's signature)
         """Refuse what the parser refuses; called while its error is handled."""
         error = sys.exc_info()[1]
         if self.cycle is not None:
-            self.cycle.disconnected = True  # the previous request says nothing more
+            self.cycle.disconnected = True  # discard the rest of the previous answer
         refuses = isinstance(error, h11.RemoteProtocolError) and "illegal request line" not in str(error)
         if refuses and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(self._refusal(*_refusal_of(cast(h11.RemoteProtocolError, error))))
@@ -171,9 +172,9 @@ class BoundedProtocol(H11Protocol):
         return b"".join(piece or b"" for piece in pieces)
 
     def _close_or_end_body(self) -> None:
-        """Nothing more comes in: close, unless an answer is still under way."""
+        """No more input: close, unless an answer is still in progress."""
         if self._is_answering():
-            self.cycle.more_body = False  # whatever reads the body finds it shorter than announced
+            self.cycle.more_body = False  # a reader of the body finds it shorter than announced
             self.cycle.message_event.set()
         else:
             self.transport.close()
@@ -182,16 +183,16 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _answered_early(self) -> bool:
-        """Whether the answer was given before the request was read whole."""
+        """Whether the answer was given before the request was read completely."""
         return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def _is_idle(self) -> bool:
-        """Whether no request is under way, in neither direction."""
+        """Whether no request or answer is in progress."""
         states = self.conn.our_state, self.conn.their_state
         return states == (h11.IDLE, h11.IDLE) and not self.conn.trailing_data[0]
 
     def _settle(self) -> None:
-        """Stop the clock between two requests; uvicorn's own one for idle connections runs then."""
+        """Stop the timer between two requests; uvicorn's timer for idle connections runs then."""
         if self._is_idle() and self.transport.get_write_buffer_size() == 0:
             self._unread = 0
             self._stop_limit()
@@ -207,11 +208,11 @@ class BoundedProtocol(H11Protocol):
 
 
 def _refusal_of(error: h11.RemoteProtocolError) -> tuple[int, str]:
-    """Status and words for what the parser refuses; quotes nothing of the request."""
+    """Return status and text for what the parser refuses; quotes nothing of the request."""
     if error.error_status_hint == 431:
-        return 431, f"the header may have {MOST_HEAD} bytes"
+        return 431, f"the header may have at most {MOST_HEAD} bytes"
     if "Host:" in str(error):
-        return 421, "exactly one Host is needed"
+        return 421, "exactly one Host is required"
     if "Content-Length" in str(error):
-        return 400, "one Content-Length is needed, and no Transfer-Encoding"
+        return 400, "exactly one Content-Length is required, and no Transfer-Encoding"
     return error.error_status_hint, "this is not a valid HTTP request"

@@ -27,7 +27,7 @@ const wide = /[\u2e80-\u9fff\uff00-\uffef]/;
 const ems = text => [...text].reduce((sum, letter) => sum + (wide.test(letter) ? 1.04 : 0.8), 0);
 const fault = part => part.verdict === 'fault' ? (facts.faults[part.code] || facts.faults[99]).map(text => words[text] || text) : ['', ''];
 const picture = (part, kind) => '/picture/' + encodeURIComponent(part.part_id) + '?kind=' + kind;
-const told = part => [
+const factsOf = part => [
   [t('Part'), part.external_id === null || part.external_id === undefined ? String(part.number) : part.external_id],
   [t('Time'), moment(part.time)],
   [t('Score'), number(part.score)],
@@ -58,7 +58,7 @@ const showPart = part => {
   const [what, act] = part ? fault(part) : ['', ''];
   put('what', part && kind === 'reject' ? t('The model found something unusual.') : what);
   put('do', act);
-  list('facts', part ? told(part) : []);
+  list('facts', part ? factsOf(part) : []);
   put('reason', part && kind !== 'pass' ? part.reason : '');
   at('no-picture').hidden = Boolean(part && part.picture);
   document.body.classList.toggle('blind', Boolean(part && !part.picture && part.verdict !== 'pass'));
@@ -73,7 +73,7 @@ const openPart = part => {
   const [what, act] = fault(part);
   put('part-what', what);
   put('part-do', act);
-  list('part-facts', told(part));
+  list('part-facts', factsOf(part));
   put('part-reason', part.reason);
   at('part').showModal();
 };

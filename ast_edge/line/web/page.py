@@ -1,4 +1,4 @@
-"""The operator's page as one file: no resources from anywhere, every text set as text."""
+"""The operator's page as one file, without external resources; all text is set as text, never as HTML."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ CONTENT_SECURITY_POLICY = (
 
 
 def html_messages() -> list[str]:
-    """Every message of the HTML."""
+    """Return every message of the HTML."""
     return _IN_HTML.findall(_HTML)
 
 
 def script_messages() -> list[str]:
-    """Every message that the script shows, the words for faults included."""
+    """Return every message of the script, including the descriptions of faults."""
     found = [message.replace("\\'", "'") for message in _IN_SCRIPT.findall(_SCRIPT)]
     return [*found, *(text for pair in FAULTS.values() for text in pair)]
 
 
 @lru_cache(maxsize=len(LANGUAGES))
 def page(language: str) -> bytes:
-    """The page in one of `LANGUAGES`."""
+    """Return the page in one of `LANGUAGES`."""
     words = translation(language)
     text = _IN_HTML.sub(lambda match: escape(words.gettext(match[1])), _HTML)
     facts = {
@@ -52,7 +52,7 @@ def page(language: str) -> bytes:
         "words": translated(script_messages(), language),
         "faults": {code: list(pair) for code, pair in FAULTS.items()},
     }
-    # Inside <script> nothing is escaped, so nothing may end it.
+    # Inside <script> nothing is escaped, so the data must not end it.
     data = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
     pieces = {
         "LANGUAGE": language,
@@ -65,7 +65,7 @@ def page(language: str) -> bytes:
 
 
 def _links(current: str) -> str:
-    """A link for every language but the one shown."""
+    """Return links to all languages but the current one."""
     links = [
         f'<a href="?lang={code}" lang="{code}" hreflang="{code}">{escape(name)}</a>'
         for code, name in LANGUAGES.items()

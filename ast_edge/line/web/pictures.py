@@ -1,4 +1,4 @@
-"""The few pictures that the page shows, made on a thread of their own, in bounded memory."""
+"""The few pictures on the page, made by a separate thread in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ENCODE_S = 2.0
 class Pictures:
     """Previews of the last rejects and faults, and of the newest part while a page is open.
 
-    `offer` takes a reference to at most three frames, which wait to be encoded; frames that find no room are
-    left out. At most two parts per second are encoded, on a thread that gives way to all others.
+    `offer` takes a reference to at most three frames, which wait to be encoded; further frames are skipped.
+    At most two parts per second are encoded, on a thread with low priority.
     """
 
     told: Told = staticmethod(nobody)
@@ -49,7 +49,7 @@ class Pictures:
     def close(self, timeout_s: float) -> None:
         """End the thread; a second call does nothing.
 
-        A picture that is being made is waited for: a process that ends while OpenCV works is aborted.
+        Waits for a picture in progress: a process that ends while OpenCV works is aborted.
         """
         self._closing.set()
         self._some.set()
@@ -57,11 +57,11 @@ class Pictures:
             self._thread.join(max(timeout_s, _ENCODE_S))
 
     def watched(self) -> None:
-        """A page is open: for the next five seconds passed parts are shown too."""
+        """A page is open: show passed parts too for the next five seconds."""
         self._asked = time.monotonic()
 
     def offer(self, result: PartResult) -> None:
-        """A part was judged; returns at once."""
+        """Offer a judged part; returns at once."""
         if result.frame is None:
             return
         with self._lock:
@@ -79,12 +79,12 @@ class Pictures:
             return any(part_id in kept for kept in self._kept.values())
 
     def newest_passed(self) -> str | None:
-        """The id of the newest passed part that has pictures."""
+        """Return the id of the newest passed part with pictures."""
         with self._lock:
             return next(reversed(self._kept[False]), None)
 
     def get(self, part_id: str, kind: str) -> bytes | None:
-        """A JPEG file of the part: `heat`, `plain` or `small`; None where there is none."""
+        """Return a JPEG file of the part: `heat`, `plain` or `small`; None if it does not exist."""
         with self._lock:
             for kept in self._kept.values():
                 if part_id in kept:
@@ -99,7 +99,7 @@ class Pictures:
             self._some.clear()
             while (result := self._take()) is not None and not self._closing.is_set():
                 self._encode(result)
-                del result  # a frame is not kept while nothing happens
+                del result  # do not hold a frame while idle
                 self._closing.wait(_PAUSE_S)
 
     def _take(self) -> PartResult | None:

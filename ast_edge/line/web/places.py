@@ -1,4 +1,4 @@
-"""Who may hold a connection to the page, so that no visitor can keep the others out."""
+"""Limits on connections to the page, so that no client can lock out the others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _IPV6_SITE = 64
 
 
 class Visitor(Protocol):
-    """A connection that can be ended at any moment."""
+    """A connection that can be closed at any moment."""
 
     def cut(self) -> None:
-        """End the connection now, whatever is on its way."""
+        """Close the connection now, whatever is in progress."""
 
 
 def site_of(address: str) -> str:
-    """The address that is counted: an IPv4 address, or the /64 network of an IPv6 one.
+    """Return the address to count: an IPv4 address, or the /64 network of an IPv6 one.
 
     A machine with IPv6 has 2**64 addresses of its own, which count as one.
     """
@@ -37,13 +37,13 @@ def site_of(address: str) -> str:
 
 
 class Places:
-    """The places for connections: 32 for everyone, at most 16 per address, and two reserves of 8.
+    """Places for connections: 32 in common, at most 16 per address, and two reserves of 8.
 
     One reserve is for this machine (127.0.0.1 and ::1). The other is for connections that presented the
-    token: they leave the common places. When the common places are full, the address that holds most of them
-    loses its oldest, provided that it still holds more than the newcomer then has. So a newcomer is turned
-    away only where at least 32 addresses hold one place each. Used by the server's loop alone; the counters
-    may be read from any thread.
+    token, which then free their common places. When the common places are full, the address with the most of
+    them loses its oldest connection, if it then still holds more than the newcomer. So a newcomer is refused
+    only if at least 32 addresses hold one place each. Used only by the server's loop; counters may be read
+    from any thread.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """Connections that are open now."""
+        """Number of open connections."""
         return len(self._common) + len(self._own) + len(self._trusted)
 
     def enter(self, visitor: Visitor, address: str) -> bool:
-        """Give a new connection a place; False where there is none."""
+        """Give a new connection a place; return False if there is none."""
         site = site_of(address)
         if site in ("127.0.0.1", "::1") and len(self._own) < KEPT_FOR_THIS_MACHINE:
             self._own.add(visitor)
@@ -72,25 +72,25 @@ class Places:
         return True
 
     def trust(self, visitor: Visitor) -> None:
-        """The connection presented the token: it gets a reserved place where one is free."""
+        """Give a connection that presented the token a reserved place, if one is free."""
         if visitor in self._common and len(self._trusted) < KEPT_FOR_TOKENS:
             self._release(visitor)
             self._trusted.add(visitor)
 
     def leave(self, visitor: Visitor) -> None:
-        """The connection has ended; a second call does nothing."""
+        """Release the place of a closed connection; a second call does nothing."""
         self._own.discard(visitor)
         self._trusted.discard(visitor)
         if visitor in self._common:
             self._release(visitor)
 
     def clear(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for visitor in (*self._common, *self._own, *self._trusted):
             visitor.cut()
 
     def _has_room(self, newcomer: str) -> bool:
-        """Whether there is room among the common places, if need be after one was taken from the heaviest."""
+        """Whether a common place is free, after taking one from the heaviest user if necessary."""
         if len(self._common) < MOST_CONNECTIONS:
             return True
         heaviest, held = self._of.most_common(1)[0]
@@ -103,4 +103,4 @@ class Places:
         return True
 
     def _release(self, visitor: Visitor) -> None:
-        self._of -= Counter((self._common.pop(visitor),))  # also drops a site that has none left
+        self._of -= Counter((self._common.pop(visitor),))  # also drops a site without connections

@@ -1,4 +1,4 @@
-"""A part's picture at the size of a screen: small JPEG files, with heat map and without."""
+"""A part's picture at screen size: small JPEG files, with and without heat map."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Picture = NDArray[np.uint8]
 
 
 def previews(result: PartResult) -> dict[str, bytes]:
-    """JPEG files by kind: `plain`, `heat` and the thumbnail `small`, none of them above `MOST_BYTES`.
+    """Return JPEG files by kind: `plain`, `heat` and the thumbnail `small`, each at most `MOST_BYTES`.
 
-    Empty where the part has no frame. Raises FrameError where the frame is not as its camera says.
+    Empty if the part has no frame. Raises FrameError if the frame does not match its description.
     """
     from ast_edge.overlay import depth_picture  # noqa: PLC0415 (loads OpenCV)
 
@@ -50,10 +50,10 @@ def previews(result: PartResult) -> dict[str, bytes]:
 
 
 def _reduced(frame: Frame) -> tuple[tuple[int, int], Picture]:
-    """Width and height of the frame, and its picture as RGB of at most `SIDE` pixels.
+    """Return width and height of the frame, and its picture as RGB of at most `SIDE` pixels.
 
-    What is large is reduced before it is decoded: decoding 20 megapixels takes the interpreter for longer
-    than a part may take.
+    Large pictures are reduced before decoding: decoding 20 megapixels blocks the interpreter for longer than
+    a part may take.
     """
     pixels, colour = frame.pixels, frame.colour
     assert pixels is not None  # noqa: S101 (the caller looked)
@@ -72,7 +72,7 @@ def _reduced(frame: Frame) -> tuple[tuple[int, int], Picture]:
 
 
 def _cells(pixels: Picture) -> Picture:
-    """Every k-th 2x2 cell of a Bayer pattern, so that about twice `SIDE` pixels are left."""
+    """Return every k-th 2x2 cell of a Bayer pattern, which leaves about twice `SIDE` pixels."""
     step = max(pixels.shape) // (2 * SIDE)
     if step < 2:
         return pixels
@@ -101,7 +101,7 @@ def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def _heated(plain: Picture, size: tuple[int, int], result: PartResult) -> Picture:
-    """The picture with heat map and outline; as it is where there is no map that fits."""
+    """Return the picture with heat map and outline; unchanged if there is no map that fits."""
     from ast_edge.overlay import draw_heat  # noqa: PLC0415 (loads OpenCV)
 
     if result.inspection is None or result.spec is None:
@@ -109,11 +109,11 @@ def _heated(plain: Picture, size: tuple[int, int], result: PartResult) -> Pictur
     try:
         return draw_heat(plain, result.inspection, _scaled(result.spec, size, plain))
     except FrameError:
-        return plain  # the frame is smaller than the model's crop: it is a fault, without a map
+        return plain  # the frame is smaller than the model's crop: a fault, without a map
 
 
 def _scaled(spec: ModelSpec, size: tuple[int, int], picture: Picture) -> ModelSpec:
-    """The model's settings with the crop in pixels of the reduced picture."""
+    """Return the model's settings with the crop in pixels of the reduced picture."""
     crop = spec.preprocessing.crop
     if crop is None:
         return spec

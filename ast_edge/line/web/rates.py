@@ -1,4 +1,4 @@
-"""How many parts of each hour were rejected or faults, and what is usual."""
+"""Rates of rejects and faults per hour, with control limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HOUR_S = 3600
 
 @dataclass
 class Hour:
-    """The parts of one hour; `start_s` is `time.time()` at its beginning."""
+    """The parts of one hour; `start_s` is `time.time()` at its start."""
 
     start_s: int
     parts: int = 0
@@ -23,7 +23,7 @@ class Hour:
 
 
 class Rates:
-    """Counts by hour of the wall clock, the last 24 hours with parts."""
+    """Counts per hour of the wall clock, for the last 24 hours with parts."""
 
     def __init__(self) -> None:
         self._hours: dict[int, Hour] = {}  # oldest entry first
@@ -41,7 +41,7 @@ class Rates:
         hour.faults += verdict == "fault"
 
     def as_dict(self) -> dict[str, object]:
-        """Counts by hour, and for rejects and faults the centre line and each hour's limits."""
+        """Return counts per hour, and for rejects and faults the centre line and each hour's limits."""
         hours = sorted(self._hours.values(), key=lambda hour: hour.start_s)
         return {
             "hours": [vars(hour).copy() for hour in hours],
@@ -63,9 +63,9 @@ class PChart:
 
 
 def p_chart(groups: Sequence[tuple[int, int]]) -> PChart:
-    """Shewhart's p-chart (ISO 7870-2) of groups (nonconforming parts, parts).
+    """Compute Shewhart's p-chart (ISO 7870-2) of groups (nonconforming parts, parts).
 
-    The centre is the rate over all groups; the limits lie three standard deviations of a binomial proportion
+    The centre is the rate over all groups; the limits are three standard deviations of a binomial proportion
     of that group's size from it, within 0 and 1. A group without parts has the limits 0 and 1.
     """
     total = sum(parts for _, parts in groups)

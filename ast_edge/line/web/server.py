@@ -1,4 +1,4 @@
-"""The station's page and its machine-readable faces, over HTTP: bounded, and read-only without a token."""
+"""The HTTP server of the page and its interface: bounded, and read-only without a token."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 _LEAST_TOKEN = 16
 _BACKLOG = 32
 _WORKERS = 4
-_FINISH_S = 1.0  # for answers that are under way when the server stops
+_FINISH_S = 1.0  # for answers in progress when the server stops
 _CLOSE_S = 5.0
 
 
 class WebOptions(Options):
-    """`host` and `port` to listen on; changes need `token`, and without one nothing can be changed.
+    """`host` and `port` to listen on; changes require `token`, without which they are disabled.
 
-    `hosts` are the names under which browsers reach this station, besides its address; a request that names
-    another one is refused, so that no foreign web page reads this one through its visitors.
+    `hosts` are the names under which browsers reach this station, besides its address; a request with another
+    name is refused, so that foreign web pages cannot read this one through its visitors.
     """
 
     host: Host = "127.0.0.1"
@@ -42,7 +42,7 @@ class WebOptions(Options):
 
 
 class WebServer:
-    """Listens from `start` to `close`: starlette on uvicorn, whose loop runs on a thread of its own."""
+    """Listens from `start` to `close`: starlette on uvicorn, whose loop runs on its own thread."""
 
     def __init__(self, options: WebOptions, view: WebView) -> None:
         self.options, self.view = options, view
@@ -51,9 +51,9 @@ class WebServer:
         self._running: _Running | None = None
 
     def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
-        Raises LineError where the token cannot be read, the address cannot be had, or starlette or uvicorn
+        Raises LineError if the token cannot be read, the address is not available, or starlette or uvicorn
         are not installed.
         """
         options = self.options
@@ -62,48 +62,48 @@ class WebServer:
         self._running.start()
         if options.host not in LOOPBACK:
             where = f"{options.host}:{options.port}"
-            self.view.tell("start", {"web": where, "who_reads": "everybody who reaches this address"})
+            self.view.tell("start", {"web": where, "who_reads": "anyone who can reach this address"})
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Wrong tokens presented; connections that found no place; connections that lost it to others."""
+        """Return counts of wrong tokens, refused connections, and connections closed in favour of others."""
         wrong = self._access.wrong.count if self._access is not None else 0
         places = self._places
         return {"wrong_tokens": wrong, "turned_away": places.turned_away, "displaced": places.displaced}
 
     @property
     def connections(self) -> int:
-        """Connections that are open now."""
+        """Number of open connections."""
         return self._places.taken
 
     @property
     def alive(self) -> bool:
-        """Whether it serves: true from `start` to `close`, unless its loop ended by itself."""
+        """Whether it serves: True from `start` to `close`, unless its loop ended by itself."""
         running = self._running
         return running is None or running.thread.is_alive()
 
     def close(self) -> None:
-        """Stop listening, within a few seconds whatever is under way; a second call does nothing."""
+        """Stop listening, within a few seconds whatever is in progress; a second call does nothing."""
         running, self._running = self._running, None
         if running is not None:
             running.close()
 
 
 def _token(options: WebOptions) -> bytes | None:
-    """The token; LineError where it cannot be read, or could be guessed."""
+    """Read the token; LineError if it cannot be read, or is too short."""
     if options.token is None:
         return None
     token = options.token.read("web.token").encode()
     if len(token) < _LEAST_TOKEN:
         raise LineError(
-            f"web.token: expected at least {_LEAST_TOKEN} characters, found {len(token)}; make one by: "
+            f"web.token: expected at least {_LEAST_TOKEN} characters, found {len(token)}; generate one with: "
             "openssl rand -hex 32."
         )
     return token
 
 
 class _Running:
-    """uvicorn's server on a socket and a thread of its own."""
+    """uvicorn's server on a socket and its own thread."""
 
     def __init__(self, view: WebView, access: Access, places: Places, options: WebOptions) -> None:
         self._view, self._places = view, places
@@ -122,7 +122,7 @@ class _Running:
         self._server.should_exit = True
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended already
+            with contextlib.suppress(RuntimeError):  # it has already ended
                 loop.call_soon_threadsafe(loop.call_later, _FINISH_S, self._cut)
         self.thread.join(_CLOSE_S)
         self._socket.close()
@@ -143,13 +143,13 @@ class _Running:
             self._places.clear()
 
     def _cut(self) -> None:
-        """End what did not finish in time."""
+        """Close what did not finish in time."""
         self._places.clear()
         for task in self._server.server_state.tasks:
             task.cancel()
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An error that no request waits for: a connection that breaks says nothing, the rest is reported."""
+        """Report errors outside of requests; broken connections are ignored."""
         exc = context.get("exception")
         if not isinstance(exc, ConnectionError):
             self._view.tell("failure", {"where": "web", "error": f"{context['message']}: {exc}"})
@@ -169,9 +169,9 @@ def _uvicorn(view: WebView, access: Access, places: Places, workers: Workers) ->
 
 
 def _listen(options: WebOptions) -> socket.socket:
-    """A listening socket; LineError where the address cannot be had."""
+    """Return a listening socket; LineError if the address is not available."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    # With the protocol named, asyncio switches off the delay of small packets (TCP_NODELAY).
+    # With the protocol given, asyncio sets TCP_NODELAY.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -181,6 +181,6 @@ def _listen(options: WebOptions) -> socket.socket:
         found.close()
         raise LineError(
             f"web: cannot listen on {options.host}:{options.port} ({reason(exc)}); is another station "
-            "running, or is the address not this machine's? Choose another port."
+            "running, or is it not an address of this machine? Choose another port."
         ) from exc
     return found

@@ -1,4 +1,4 @@
-"""What the page knows of the station: functions to call, so that this room knows no station."""
+"""The page's access to the station: functions, so that this package does not depend on it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def _refused(operator: str) -> Mapping[str, object]:  # noqa: ARG001
 
 @dataclass(frozen=True)
 class WebView:
-    """Functions that may be called from any thread. `health` and `readiness` give reasons why not, if any.
+    """Functions callable from any thread. `health` and `readiness` return reasons for a problem, if any.
 
-    `board` is what the operator's page shows, `picture` a JPEG file of a part by its id and kind (`heat`,
-    `plain`, `small`), None where there is none. The others change something; what they raise becomes the
-    answer. `trigger` takes a part's id, the encoder's count and `sent_ms`, and decides whether it is fresh
-    (see `ast_edge.line.triggers.freshness`). It must return at once: it runs on the loop that serves all.
+    `board` returns the data of the operator's page, `picture` a JPEG file of a part by its id and kind
+    (`heat`, `plain`, `small`), None if it does not exist. The others change something; their exceptions
+    become the answer. `trigger` takes a part's id, the encoder's count and `sent_ms`, and checks that it is
+    fresh (see `ast_edge.line.triggers.freshness`). It must return at once, since it runs on the server's
+    loop.
     """
 
     metrics: Callable[[], bytes]

@@ -1,7 +1,7 @@
-"""Faults in words that an operator can act on, and the languages in which the page says everything.
+"""Descriptions of faults for operators, and the languages of the page.
 
-The message catalogue is `locale/<language>/LC_MESSAGES/page.po`; gettext reads the `page.mo` beside it. Both
-are kept by `python -m tests.line.web.catalogue`.
+The message catalogue is `locale/<language>/LC_MESSAGES/page.po`; gettext reads the compiled `page.mo` beside
+it. Both are maintained by `python -m tests.line.web.catalogue`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 LOCALE = Path(__file__).with_name("locale")
 DOMAIN = "page"
-# The names by which readers find their language, in that language.
+# Each language by its own name.
 LANGUAGES = {"en": "English", "de": "Deutsch", "ja": "日本語", "zh": "中文"}
 
-# By the number of `ast_edge.line.outputs.reasons`: what happened, and what to do.
+# By the number in `ast_edge.line.outputs.reasons`: what happened, and what to do.
 FAULTS: dict[int, tuple[str, str]] = {
     1: (
         "A part went by unseen.",
@@ -62,7 +62,7 @@ FAULTS: dict[int, tuple[str, str]] = {
 
 
 def choose(wanted: str | None, accepted: str) -> str:
-    """The language `wanted` if it is known, else the best known one of an Accept-Language header, else en."""
+    """Return `wanted` if known, else the best known language of an Accept-Language header, else en."""
     if wanted in LANGUAGES:
         return wanted
     weighed: list[tuple[float, str]] = []
@@ -87,13 +87,13 @@ def _quality(parameter: str) -> float:
 
 @lru_cache(maxsize=len(LANGUAGES))
 def translation(language: str) -> gettext.NullTranslations:
-    """The catalogue of one of `LANGUAGES`; English needs none."""
+    """Return the catalogue of one of `LANGUAGES`; English needs none."""
     if language == "en":
         return gettext.NullTranslations()
     return gettext.translation(DOMAIN, LOCALE, [language])
 
 
 def translated(messages: Iterable[str], language: str) -> dict[str, str]:
-    """Each message with its translation."""
+    """Return each message with its translation."""
     found = translation(language)
     return {message: found.gettext(message) for message in messages}

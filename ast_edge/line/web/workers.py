@@ -1,4 +1,4 @@
-"""Work that may take long, beside the loop that serves the page."""
+"""Threads for slow work, beside the loop that serves the page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _Found = TypeVar("_Found")
 
 
 class Workers:
-    """A few daemon threads. Work that hangs for good keeps neither the loop nor the process from ending.
+    """A few daemon threads. Work that hangs for good blocks neither the loop nor the end of the process.
 
-    (Threads of `concurrent.futures` are joined at the end of the process, however long that takes.)
+    (Threads of `concurrent.futures` are joined when the process ends, however long that takes.)
     """
 
     def __init__(self, count: int) -> None:
@@ -33,10 +33,10 @@ class Workers:
             thread.start()
 
     async def run(self, work: Callable[[], _Found], within_s: float) -> _Found:
-        """What `work` returns or raises, called on one of the threads.
+        """Run `work` on one of the threads and return its result or raise its exception.
 
-        Raises TimeoutError where it does not come back in time; it goes on by itself then. Raises it at once
-        where every thread is stuck and too much work is waiting.
+        Raises TimeoutError if it does not return in time; it then continues unattended. Raises it at once if
+        every thread is stuck and too much work is waiting.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Found] = loop.create_future()
@@ -77,7 +77,7 @@ class Workers:
 
 
 def _post(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+    with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
         loop.call_soon_threadsafe(call, *arguments)
 
 

@@ -87,7 +87,7 @@ def test_a_part_without_a_frame_has_its_row_alone(tmp_path: Path) -> None:
         opened.archive.put(replace(part(1, "fault"), frame=None))
     (found,) = check_whole(tmp_path)
     assert (found.picture_state, found.verdict, found.score) == ("none", "fault", None)
-    assert found.reason.startswith("no frame came in time")
+    assert found.reason.startswith("no frame arrived in time")
 
 
 def as_camera_gives(colour: Colour) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -239,7 +239,7 @@ def test_a_torn_end_is_put_aside_and_said(tmp_path: Path) -> None:
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]) + torn)
     report = verify(path)
     assert not report.ok
-    assert "is not whole" in report.findings[0].what
+    assert "is incomplete" in report.findings[0].what
     with audit(path, "next") as log:
         log.tell("start", {})
     report = verify(path)
@@ -270,7 +270,7 @@ def test_a_line_that_is_no_entry_stays_found_and_the_log_goes_on(tmp_path: Path,
         log.tell("stop", {})
     report = verify(path)
     assert [(finding.line, finding.what) for finding in report.findings] == [
-        (2, "is no entry of an audit log")
+        (2, "is not an entry of an audit log")
     ]
     assert report.last == 3
 
@@ -421,7 +421,7 @@ def test_an_end_that_was_cut_off_shows_against_a_noted_digest_alone(tmp_path: Pa
     lines = chain()
     noted = read_line(lines[5][:-1]).link
     assert findings(tmp_path, lines[:4]) == []
-    assert "noted down is not in the log" in findings(tmp_path, lines[:4], noted)[0]
+    assert "recorded digest is not in the log" in findings(tmp_path, lines[:4], noted)[0]
     # In the middle of a line it shows by itself.
     assert findings(tmp_path, [*lines[:4], lines[4][:-20]]) != []
 
@@ -441,7 +441,7 @@ def test_a_line_that_was_replaced_by_a_good_one_is_found(tmp_path: Path) -> None
     lines = chain()
     forged, _ = make_line(3, 1.7e9, "run", "operator", "{}", read_line(lines[1][:-1]).link)
     changed = [*lines[:2], forged, *lines[3:]]
-    assert findings(tmp_path, changed) == ["entry 4 does not follow the line before it"]
+    assert findings(tmp_path, changed) == ["entry 4 does not follow the previous line"]
 
 
 def test_numbers_that_run_back_are_found(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_each_fault_is_named_once(tmp_path: Path) -> None:
     lines = chain()
     changed = lines[2].replace(b"xxx", b"xyx")
     assert findings(tmp_path, [*lines[:2], changed, *lines[3:]]) == [
-        "entry 3 was changed: it does not have the digest that it says"
+        "entry 3 was changed: it does not match its own digest"
     ]
     assert findings(tmp_path, [lines[0], *lines[3:]]) == ["entries 2 to 3 are missing before entry 4"]
     assert findings(tmp_path, lines[1:]) == ["entry 1 is missing before entry 2"]

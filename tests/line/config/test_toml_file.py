@@ -68,8 +68,8 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ),
         ('name = "x"\nmany = [\n  1,\n  "two",\n]\n', "FILE:2: many[1]: must be a whole number"),
         ("name = 1\nmany = 2\nother = 3", "FILE:1: name: must be a text; FILE:2: many:"),
-        ("name = [", "FILE: this is not TOML:"),
-        ("name = 'x'\nname = 'y'", "FILE: this is not TOML:"),
+        ("name = [", "FILE: not valid TOML:"),
+        ("name = 'x'\nname = 'y'", "FILE: not valid TOML:"),
     ],
 )
 def test_problems_name_line_and_key(tmp_path: Path, text: str, said: str) -> None:
@@ -92,7 +92,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(LineError, match="larger than"):
         read_toml(path, Whole)
     path.write_text("a = " + "[" * 30_000)
-    with pytest.raises(LineError, match="not TOML"):
+    with pytest.raises(LineError, match="not valid TOML"):
         read_toml(path, Whole)
 
 

@@ -118,7 +118,7 @@ def test_a_fault_has_no_score(shared: tuple[int, OpcUaOutput]) -> None:
     wait_for(lambda: output.status.delivered == delivered + 1)
     found = read(port, "LastResult.Score", "LastResult.Reason")
     assert math.isnan(found["LastResult.Score"])
-    assert found["LastResult.Reason"] == "no frame came in time (camera lost)"
+    assert found["LastResult.Reason"] == "no frame arrived in time (camera lost)"
 
 
 class Hearing:
@@ -441,7 +441,9 @@ def test_without_asyncua_the_error_says_what_to_install() -> None:
         "OpcUaOutput(OpcUaOptions(kind='opcua'))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert 'LineError: OPC UA needs asyncua, which is not here: pip install "ast-edge[line]"' in done.stderr
+    assert (
+        'LineError: OPC UA needs asyncua, which is not installed: pip install "ast-edge[line]"' in done.stderr
+    )
 
 
 def test_a_client_comes_by_ipv6() -> None:

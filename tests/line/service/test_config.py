@@ -72,10 +72,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     [
         (('first = "a"', 'first = "c"'), "FILE:4: recipes: first = 'c' is not among the models (a, b)"),
         (("synthetic://?trigger=software", "no uri"), "FILE:2: camera: camera: expected a URI"),
-        (('kind = "timer"', 'kind = "free"'), "the camera would wait for ever"),
-        (('kind = "timer"', 'kind = "software"'), "trigger: max_age_ms is needed"),
+        (('kind = "timer"', 'kind = "free"'), "the camera would wait forever"),
+        (('kind = "timer"', 'kind = "software"'), "trigger: max_age_ms is required"),
         (('kind = "timer"', 'kind = "software"\nmax_age_ms = 100'), "needs [web] with a token"),
-        (('kind = "timer"', 'kind = "mqtt"\nhost = "a"\ntopic = "b"'), "trigger: max_age_ms is needed"),
+        (('kind = "timer"', 'kind = "mqtt"\nhost = "a"\ntopic = "b"'), "trigger: max_age_ms is required"),
         (('kind = "timer"', 'kind = "telepathy"'), "FILE:7: trigger: its 'kind' must be one of"),
         (('kind = "timer"', 'kind = "timer"\nper_s = 0'), "FILE:9: trigger.per_s: must be greater"),
         (("[trigger]", "[timing]\ndeadline_ms = nan\n[trigger]"), "FILE:8: timing.deadline_ms:"),
@@ -101,8 +101,8 @@ def test_a_gate_is_behind_the_deadline_and_the_plc_has_one_map(tmp_path: Path) -
     counter = 'kind = "modbus"\nhost = "plc"\ncounter_register = 0\njudged_register = 112\n'
     plc = LEAST.replace('kind = "timer"\n', counter)
     output = '[[output]]\nkind = "modbus"\nhost = "plc"\nregisters = '
-    assert "nobody would write it" in refused(tmp_path, plc)
-    assert "nobody would write it" in refused(tmp_path, f"{plc}{output}200\n")
+    assert "nothing would write it" in refused(tmp_path, plc)
+    assert "nothing would write it" in refused(tmp_path, f"{plc}{output}200\n")
     assert read(tmp_path, f"{plc}{output}100\n")
 
 
@@ -121,11 +121,11 @@ def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
 
 def test_a_camera_that_runs_freely_needs_times_that_nothing_else_tells(tmp_path: Path) -> None:
     free = LEAST.replace("synthetic://?trigger=software", "gige://LINE")
-    assert "timing.settle_ms is needed" in refused(tmp_path, free)
+    assert "timing.settle_ms is required" in refused(tmp_path, free)
     settled = f"{free}\n[timing]\nsettle_ms = 0\n"
     assert read(tmp_path, settled).station_timing().delay_ms is None
     stream = settled.replace("gige://LINE", "rtsp://10.0.0.7/cam")
-    assert "camera.delay_ms is needed: rtsp://" in refused(tmp_path, stream)
+    assert "camera.delay_ms is required: rtsp://" in refused(tmp_path, stream)
     known = stream.replace("[recipes]", "delay_ms = 300\n[recipes]")
     assert read(tmp_path, known).station_timing().delay_ms == 300
     # Frames that are parts themselves, and frames that are asked for, need neither.

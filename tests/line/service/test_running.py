@@ -268,7 +268,7 @@ def test_checking_a_line(
     plc = f'[[output]]\nkind = "modbus"\nhost = "127.0.0.1"\nport = {free_port()}\ncoil = 1\n'
     line.file.write_text(text + plc)
     assert main(["run", "--check", str(line.file)]) == 1
-    assert "problem  output modbus: not there within 5 s: PLC 127.0.0.1" in capsys.readouterr().out
+    assert "problem  output modbus: not connected within 5 s: PLC 127.0.0.1" in capsys.readouterr().out
     line.file.write_text(text)
     assert main(["run", "--check", str(line.file)]) == 0
     assert "the line can run" in capsys.readouterr().out

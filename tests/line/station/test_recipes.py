@@ -60,7 +60,7 @@ def test_the_next_recipe_is_taken_between_two_parts_and_the_one_before_is_kept(
     assert recipes.rollback() == "second"
     recipes.take()
     recipes.rollback()
-    with pytest.raises(LineError, match="no recipe before"):
+    with pytest.raises(LineError, match="no previous recipe"):
         recipes.rollback()
     recipes.take()
     recipes.close()

@@ -61,7 +61,7 @@ def test_a_frame_from_before_the_trigger_is_never_taken() -> None:
         bench.station.trigger()
         bench.settle(1)
     assert verdicts(bench) == ["fault"]
-    assert "no frame came in time" in bench.results[0].reason or "within 150 ms" in bench.results[0].reason
+    assert "no frame arrived in time" in bench.results[0].reason or "within 150 ms" in bench.results[0].reason
 
 
 def test_a_frozen_depth_sensor_is_a_fault() -> None:
@@ -212,7 +212,7 @@ def test_missed_triggers_are_faults() -> None:
     with rig() as bench:
         bench.station.missed(3, "modbus")
         bench.settle(3)
-    assert {result.reason for result in bench.results} == {"the trigger was lost on the way"}
+    assert {result.reason for result in bench.results} == {"the trigger was lost in transit"}
 
 
 def test_a_camera_that_triggers_itself_counts_its_lost_frames() -> None:
@@ -397,8 +397,8 @@ def test_a_picture_that_is_asked_for_too_late_is_not_taken() -> None:
         bench.station.trigger()
         bench.settle(4)
     assert verdicts(bench) == ["fault", "fault", "fault", "pass"]
-    assert "the camera took its request" in bench.results[0].reason
-    assert "would be asked for" in bench.results[1].reason
+    assert "the camera accepted its request" in bench.results[0].reason
+    assert "would be requested" in bench.results[1].reason
     assert len(asked) == 2
 
 

@@ -75,7 +75,7 @@ def test_each_rising_edge_is_a_part_at_its_time(chip: Bench) -> None:
     for (before, after), seen in zip(spans, sink.triggers, strict=True):
         assert before <= seen.at_ns <= after
         assert (seen.source, seen.external_id, seen.encoder) == ("gpio", None, None)
-    assert "nobody had the line" in str(heard[0]["unknown"])
+    assert "no process held the line" in str(heard[0]["unknown"])
     assert not trigger.status.connected
 
 
@@ -201,7 +201,7 @@ def test_a_chip_that_is_pulled_and_comes_back(chip: Bench) -> None:
 def test_a_line_that_somebody_else_has_is_waited_for(chip: Bench) -> None:
     other = request_lines(chip.path, {"SENSOR": input_settings(GpioInput(line="SENSOR"))})
     with watching(chip) as (trigger, sink, _):
-        wait_for(lambda: "cannot be had" in trigger.status.last_error)
+        wait_for(lambda: "cannot be requested" in trigger.status.last_error)
         other.release()
         connected(trigger)
         pulse(chip, SENSOR)
@@ -210,12 +210,12 @@ def test_a_line_that_somebody_else_has_is_waited_for(chip: Bench) -> None:
 
 @pytest.mark.parametrize(("line", "word"), [("NOBODY", "NOBODY"), (99, "99")])
 def test_a_line_that_there_is_not(chip: Bench, line: int | str, word: str) -> None:
-    with pytest.raises(LineError, match=f"line {word} cannot be had .*gpioinfo"):
+    with pytest.raises(LineError, match=f"line {word} cannot be requested .*gpioinfo"):
         request_lines(chip.path, {line: input_settings(GpioInput(line=line))})
 
 
 def test_a_chip_that_there_is_not() -> None:
-    with pytest.raises(LineError, match="/dev/gpiochip999: line 1 cannot be had"):
+    with pytest.raises(LineError, match="/dev/gpiochip999: line 1 cannot be requested"):
         request_lines("/dev/gpiochip999", {1: input_settings(GpioInput(line=1))})
 
 

@@ -76,9 +76,9 @@ def test_the_same_fault_for_hours_does_not_fill_the_disk(monkeypatch: pytest.Mon
     log.put(part_result(1001))
     found = lines(log, stream)
     assert len(found) == 12  # the 1st, 2nd, 4th ... 512th, how many more, and the pass
-    assert "(1 more of these were not told)" in found[2]
-    assert "WARNING 488 more faults until here were not told" in found[-2]
-    assert "not told" not in found[-1]
+    assert "(1 more of these were not logged)" in found[2]
+    assert "WARNING 488 more faults up to here were not logged" in found[-2]
+    assert "not logged" not in found[-1]
 
 
 def faults(log: LineLog, *reasons: str) -> None:
@@ -90,7 +90,9 @@ def test_what_differs_in_numbers_or_alternates_is_thinned_out_too() -> None:
     stream = io.StringIO()
     log = LineLog(LogOptions(), stream)
     faults(log, *(f"the verdict took {200 + n} ms, 200 ms are allowed" for n in range(128)))
-    faults(log, *("no frame came in time (camera lost)", "no frame came in time (camera stalled)") * 128)
+    faults(
+        log, *("no frame arrived in time (camera lost)", "no frame arrived in time (camera stalled)") * 128
+    )
     found = lines(log, stream)
     assert len(found) == 8 + 2 * 8
     assert "the verdict took 327 ms" in found[7]
@@ -103,7 +105,7 @@ def test_after_a_judged_part_a_fault_is_news_and_a_pass_tells_of_itself_only() -
     log.put(part_result(9))
     faults(log, "cable")
     found = lines(log, stream)
-    assert [("fault" in line, "not told" in line) for line in found] == [
+    assert [("fault" in line, "not logged" in line) for line in found] == [
         (True, False),
         (True, False),
         (True, True),

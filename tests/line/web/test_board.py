@@ -238,7 +238,7 @@ def test_a_frame_without_pixels_has_depth_or_nothing() -> None:
 
 
 def test_what_is_shown_is_json(board: Board) -> None:
-    board.put(shown_part(1, "fault", reason="no frame came in time"))
+    board.put(shown_part(1, "fault", reason="no frame arrived in time"))
     found = json.loads(encode(board.as_dict()))
     assert found["shown"]["code"] == 4
     assert found["shown"]["score"] is None

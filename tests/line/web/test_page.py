@@ -143,7 +143,7 @@ def seen(bench: Bench, tab: Browser, language: str = "en") -> None:
 def some_parts(bench: Bench) -> None:
     for number in range(1, 61):
         bench.board.put(shown_part(number))
-    bench.board.put(shown_part(61, "fault", reason="no frame came in time (camera stalled)"))
+    bench.board.put(shown_part(61, "fault", reason="no frame arrived in time (camera stalled)"))
     bench.board.put(shown_part(62, "reject", reason="score 0.55 is above the threshold"))
     wait_for(lambda: bench.board.pictures.has("run-0000062"))
 
@@ -193,12 +193,12 @@ def test_the_verdict_can_be_read_from_three_metres(bench: Bench, tab: Browser) -
 
 
 def test_what_a_fault_says_and_asks_for(bench: Bench, tab: Browser) -> None:
-    bench.board.put(shown_part(1, "fault", reason="no frame came in time (camera stalled)"))
+    bench.board.put(shown_part(1, "fault", reason="no frame arrived in time (camera stalled)"))
     seen(bench, tab, "de")
     assert tab.text("#word") == "STÖRUNG"
     assert tab.text("#what") == "Von diesem Teil gibt es kein Bild."
     assert "Kabel" in tab.text("#do")
-    assert tab.text("#reason") == "no frame came in time (camera stalled)"
+    assert tab.text("#reason") == "no frame arrived in time (camera stalled)"
     assert "Ausgang mes ist nicht erreichbar" in tab.text("#line")
 
 
