@@ -1,7 +1,7 @@
-"""AST edge: train on good parts, export one ONNX model, inspect beside the conveyor.
+"""AST edge: train on good parts, export one ONNX model, inspect on the line.
 
-Importing the package loads nothing heavy; `Inspector` brings NumPy, Pillow and pydantic when it is first
-asked for, and never torch. The import switches the telemetry of ONNX Runtime off for the whole process.
+Importing the package loads nothing heavy; `Inspector` loads NumPy, Pillow and pydantic on first access, and
+never torch. The import switches the telemetry of ONNX Runtime off for the whole process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ switch_off()
 
 
 def __getattr__(name: str) -> object:
-    # Lazy, so that `ast-edge --help` and `ast_edge.errors` cost no heavy import.
+    # Lazy, to keep `ast-edge --help` and `ast_edge.errors` fast.
     if name in ("Inspection", "Inspector"):
         value: object = getattr(importlib.import_module("ast_edge.inspector"), name)
         globals()[name] = value

@@ -1,22 +1,22 @@
-"""The tree of errors. Every message says what, where, what was expected, what was found and what to do."""
+"""The exceptions of ast-edge. Every message says what, where, what was expected, found, and what to do."""
 
 from __future__ import annotations
 
 
 class AstEdgeError(Exception):
-    """Base of every error that ast-edge raises on purpose; the command line prints it in one sentence."""
+    """Base of every error that ast-edge raises deliberately; the command line prints it in one sentence."""
 
     exit_code = 1
 
 
 class InterruptedWorkError(AstEdgeError):
-    """Ctrl-C in the middle of work that can be continued; the message says how."""
+    """Ctrl-C during work that can be continued; the message says how."""
 
     exit_code = 130
 
 
 class UsageError(AstEdgeError):
-    """Options or arguments that cannot be used together or hold an impossible value."""
+    """Options or arguments that conflict or have an impossible value."""
 
     exit_code = 2
 
@@ -30,7 +30,7 @@ class FrameError(AstEdgeError, ValueError):
 
 
 class ModelError(AstEdgeError):
-    """A model file is refused: not ours, damaged, tampered with, or newer than this version."""
+    """A model file is refused: not made by ast-edge, damaged, modified, or newer than this version."""
 
 
 class BackendError(AstEdgeError):
@@ -38,11 +38,11 @@ class BackendError(AstEdgeError):
 
 
 class RunError(AstEdgeError):
-    """A training run folder is missing, incomplete, or does not match what was asked."""
+    """A training run folder is missing, incomplete, or does not match the request."""
 
 
 class WeightsError(AstEdgeError):
-    """Backbone weights cannot be had or do not fit the backbone."""
+    """Backbone weights are not available or do not fit the backbone."""
 
 
 class ParityError(AstEdgeError):
@@ -50,11 +50,11 @@ class ParityError(AstEdgeError):
 
 
 class CameraError(AstEdgeError):
-    """A camera cannot be opened, or cannot go on."""
+    """A camera cannot be opened, or cannot continue."""
 
 
 class LostFrameError(CameraError):
-    """One frame cannot be had; the camera goes on. `number` is the frame's, None where it is unknown."""
+    """One frame cannot be delivered; the camera continues. `number` is the frame's, None if unknown."""
 
     def __init__(self, words: str, number: int | None = None) -> None:
         super().__init__(words)
@@ -66,17 +66,17 @@ class LineError(AstEdgeError):
 
 
 def sentence(exc: BaseException) -> str:
-    """An exception in words for a person, on one line.
+    """Describe an exception for a person, on one line.
 
-    An error of ours as it is; one of the system in its own words, after the file that it concerns where it
-    names one; any other with the name of its class.
+    Errors of ast-edge are unchanged; errors of the system are preceded by the file that they name, if any;
+    others by the name of their class.
     """
     where = exc.filename if isinstance(exc, OSError) and exc.filename else ""
     return f"{where}: {reason(exc)}" if where else reason(exc)
 
 
 def reason(exc: BaseException) -> str:
-    """`sentence` without the file, for messages that name it themselves."""
+    """`sentence` without the file, for messages that already name it."""
     if isinstance(exc, AstEdgeError):
         return str(exc)
     text = " ".join(str(exc).split())

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, locks, and SHA-256 without reading a file into memory."""
+"""Atomic writes, file locks, and SHA-256 without reading a file into memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BLOCK = 1 << 20
 
 
 def cache_root() -> Path:
-    """`$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder, else a folder for temporary files.
+    """Return `$AST_EDGE_CACHE`, else `ast-edge` in the user's cache folder, else a temporary folder.
 
-    The last is for a user without a home folder that can be written, as in many containers; one sentence on
-    stderr says so. Raises UsageError where that folder is not the user's own.
+    The last is for a user without a writable home folder, as in many containers; a message on stderr reports
+    it. Raises UsageError if that folder is not owned by the user.
     """
     if own := os.environ.get("AST_EDGE_CACHE"):
         return Path(own)
@@ -42,7 +42,7 @@ def _temporary_cache(why: str) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise UsageError(f"{folder}: is not a folder of this user alone; name a cache with AST_EDGE_CACHE.")
+        raise UsageError(f"{folder}: is not private to this user; set AST_EDGE_CACHE to another folder.")
     sys.stderr.write(
         f"ast-edge: the cache is kept in {folder} ({why}); AST_EDGE_CACHE names another folder.\n"
     )
@@ -50,13 +50,13 @@ def _temporary_cache(why: str) -> Path:
 
 
 def printable(path: Path) -> str:
-    """A file's name as text that can be printed and stored: what is not UTF-8 is shown as an escape."""
+    """Return a file's name as printable text: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Let an OSError of the block that names no file name `path`: a full disk says only that it is full."""
+    """Let an OSError of the block that names no file name `path`: for a full disk, the system names none."""
     try:
         yield
     except OSError as exc:
@@ -66,10 +66,10 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def claim(lock: Path, *, wait: bool = False) -> IO[bytes]:
-    """Lock the file `lock`, made with its folder where there is none, until the returned stream is closed.
+    """Lock the file `lock`, created with its folder if missing, until the returned stream is closed.
 
-    Only one holder at a time, in this process and all others. Raises BlockingIOError while there is another,
-    unless `wait`; any other OSError where the folder or the file system refuses. Both name the file.
+    Only one holder at a time, across all processes. Raises BlockingIOError while another holds it, unless
+    `wait`; other OSErrors of the folder or the file system. Both name the file.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     stream = lock.open("ab")
@@ -86,10 +86,9 @@ def claim(lock: Path, *, wait: bool = False) -> IO[bytes]:
 def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path in `target`'s folder; rename it to `target` on success, delete it on error.
 
-    A link is followed: the file that it names is replaced. A file that is there keeps its mode and, where
-    that is allowed, its owner; a new one gets the mode that the process's umask leaves. Without `sync` the
-    system writes to the disk when it likes: whole after a crash of the process, perhaps not after a power
-    failure.
+    A link is followed: the file that it names is replaced. An existing file keeps its mode and, if permitted,
+    its owner; a new one gets the mode of the process's umask. Without `sync` the system decides when to write
+    to disk: the file is complete after a crash of the process, but perhaps not after a power failure.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -109,18 +108,18 @@ def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def _take_over(temporary: Path, target: Path) -> None:
-    """Give `temporary` mode and owner of the file that it is to replace."""
+    """Give `temporary` the mode and owner of the file that it will replace."""
     try:
         old = target.stat()
     except FileNotFoundError:
         return
-    with contextlib.suppress(PermissionError):  # only root gives files away
+    with contextlib.suppress(PermissionError):  # only root may change the owner
         os.chown(temporary, old.st_uid, old.st_gid)
     temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of `atomic_path` that a kill left in `folder`, which nothing else writes to."""
+    """Remove temporary files of `atomic_path` that a kill left in `folder`; nothing else may write to it."""
     for left_behind in folder.glob(".*.tmp"):
         left_behind.unlink(missing_ok=True)
 
@@ -137,7 +136,7 @@ def write_text(target: Path, text: str) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content as 64 hexadecimal digits, read block by block."""
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits, read block by block."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
@@ -146,5 +145,5 @@ def sha256_file(path: Path) -> str:
 
 
 def part_sha256(files: Iterable[Path]) -> str:
-    """SHA-256 that stands for a part: over the digests of its files' contents, whatever their names are."""
+    """Return a SHA-256 for a part: over the digests of its files' contents, independent of their names."""
     return hashlib.sha256(" ".join(map(sha256_file, files)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The runtime's face: open a model, hand it frames, get verdicts."""
+"""The runtime API: open a model, pass it frames, get verdicts."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 NO_PART = "no part found in the depth map"
 _CLOSE_S = 2.0
 NOT_SCORED = {"score": 0.0, "verdict": 0.0}
-IN_FLIGHT = 2  # parts that `inspect_async` has on their way, on engines that do not say themselves
+IN_FLIGHT = 2  # parts in flight of `inspect_async`, for engines without a number of their own
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found about one part.
+    """The result for one part.
 
     `score` and `threshold` are in the map's unit; the part is rejected when score > threshold. `score` is NaN
-    and `anomaly_map` float32 [h,h] holds NaN where there is nothing to judge. `stages_ms` has the times of
+    and `anomaly_map` float32 [h,h] contains NaN if there is nothing to judge. `stages_ms` has the times of
     the stages in milliseconds: `preprocess`, `engine` and `score`, and on a GPU the copies too. `p_value` is
-    the share of good parts, this one counted among them, that score no less: None for a fault or a model that
-    was not calibrated. `levels` are the grey levels of the network's picture, None in mode depth.
+    the fraction of good parts, including this one, with at least this score: None for a fault or a model
+    without calibration. `levels` are the grey levels of the network's picture, None in mode depth.
     """
 
     verdict: Verdict
@@ -63,8 +63,8 @@ class Inspector:
         with Inspector.open("model.onnx") as inspector:
             inspection = inspector.inspect(frame, colour="bgr")
 
-    `spec` holds the mode, the preprocessing and the threshold. `Inspector(spec, backend)` takes any engine
-    and closes it with itself.
+    `spec` contains the mode, the preprocessing and the threshold. `Inspector(spec, backend)` accepts any
+    engine and closes it together with itself.
     """
 
     def __init__(self, spec: ModelSpec, backend: Backend) -> None:
@@ -108,11 +108,11 @@ class Inspector:
     ) -> Inspection:
         """Judge one part.
 
-        `frame` is uint8 in the pixel format that `colour` says, [H,W,3] for rgb and bgr (modes rgb and rgbd;
-        all formats: `ast_edge.frames.pixel_formats`); `depth_m` float32 or float64 [H,W] is the distance from
-        the camera in metres, 0 where nothing was measured (modes depth and rgbd). Raises FrameError when an
-        input is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the
-        engine fails or the inspector was closed.
+        `frame` is uint8 in the pixel format `colour`, [H,W,3] for rgb and bgr (modes rgb and rgbd; all
+        formats: `ast_edge.frames.pixel_formats`); `depth_m` float32 or float64 [H,W] is the distance from the
+        camera in metres, 0 where nothing was measured (modes depth and rgbd). Raises FrameError when an input
+        is missing, not of this mode, or has the wrong dtype, shape or content; BackendError when the engine
+        fails or the inspector was closed.
         """
         called = perf_counter_ns()
         part = self._part(frame, colour, depth_m)
@@ -127,11 +127,11 @@ class Inspector:
         colour: Colour | None = None,
         depth_m: NDArray[np.floating[Any]] | None = None,
     ) -> Future[Inspection]:
-        """Start on one part and return at once; arguments as for `inspect`.
+        """Start inspecting one part and return at once; arguments as for `inspect`.
 
-        Two parts may be on their way: while a GPU computes one, the next is copied to it. A third waits here
-        for the first. The frame is copied before this returns, so its memory may be used again. What
-        `inspect` raises about the inputs is raised here, what goes wrong later by the future.
+        Two parts may be in flight: while a GPU computes one, the next is copied to it. A third call waits for
+        the first. The frame is copied before this returns, so its memory may be reused. Input errors of
+        `inspect` are raised here, later ones by the future.
         """
         part = self._part(frame, colour, depth_m)
         self._places.acquire()
@@ -149,11 +149,11 @@ class Inspector:
         return self._backend.name
 
     def close(self) -> None:
-        """Close the engine after the parts on their way, for at most two seconds; a second does nothing."""
+        """Close the engine after the parts in flight, within two seconds; a second call does nothing."""
         self._closed = True
         if self._worker is not None:
             self._worker.shutdown()
-        # A part that another thread is having judged comes to its end, unless its engine hangs.
+        # A part being judged by another thread finishes first, unless its engine hangs.
         waited = self._lock.acquire(timeout=_CLOSE_S)
         try:
             self._backend.close()
@@ -162,7 +162,7 @@ class Inspector:
                 self._lock.release()
 
     def _prepare(self) -> None:
-        """What depends on the frame's size alone, where it is known: the first part shall not wait for it."""
+        """Prepare what depends only on the frame's size, if known, so that the first part does not wait."""
         spec, crop, trained = self.spec.preprocessing, self.spec.preprocessing.crop, self.spec.trained
         if isinstance(self._backend, FrameBackend) or self.spec.mode == "depth":
             return
@@ -188,7 +188,7 @@ class Inspector:
         return judged
 
     def _inspect_here(self, part: Part, called: int) -> Inspection:
-        """Prepare on the CPU, then run the engine; `called` is when `inspect` was called, in nanoseconds."""
+        """Prepare on the CPU, then run the engine; `called` is the time of the call to `inspect` in ns."""
         with self._lock:
             return self._inspect_locked(part, called)
 
@@ -205,12 +205,12 @@ class Inspector:
             return self._unjudged(unfit, {**stages, **NOT_SCORED}, levels)
         outputs = self._backend.run(self._batched(inputs))
         stages["engine"] = (perf_counter_ns() - prepared) / 1e6
-        # A copy: the engine may own the memory, and a map is kept longer than the next part takes.
+        # A copy: the engine may own the memory, and a map is kept longer than until the next part.
         anomaly_map = outputs.anomaly_map[0].copy()
         return self._judged(PartOutputs(float(outputs.score[0]), anomaly_map, levels, seen, stages), part)
 
     def _judged(self, outputs: PartOutputs, part: Part) -> Inspection:
-        """The verdict on the engine's outputs for `part`."""
+        """Return the verdict on the engine's outputs for `part`."""
         started = perf_counter_ns()
         levels = outputs.levels
         if unfit := self._why_unfit(part, levels, part_seen=outputs.part_seen):
@@ -227,7 +227,7 @@ class Inspector:
         return Inspection(verdict, score, threshold, reason, outputs.anomaly_map, stages, rank, levels)
 
     def _why_unfit(self, part: Part, levels: GreyLevels | None, *, part_seen: bool) -> str | None:
-        """In words why the part cannot be judged; None when it can."""
+        """Describe why the part cannot be judged; None if it can."""
         if not part_seen:
             return NO_PART
         if self.spec.trained is None:
@@ -235,14 +235,14 @@ class Inspector:
         return why_unfit(self.spec.trained, (part.width, part.height), levels)
 
     def _batched(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """A batch that must be larger than one is filled with copies of the part."""
+        """Fill a batch that must be larger than one with copies of the part."""
         batch = self._backend.least_batch
         if batch == 1:
             return inputs
         return {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
 
     def _part(self, frame: Array | None, colour: Colour | None, depth_m: Array | None) -> Part:
-        """The part, refused when it cannot be one of this model."""
+        """Return the part, or refuse one that does not fit this model."""
         self._check_open()
         return Part.checked(self.spec, frame, colour, depth_m)
 
@@ -266,5 +266,5 @@ class Inspector:
         try:
             self.close()
         except BackendError:
-            if value is None:  # else the first error is the one to tell
+            if value is None:  # otherwise the first error is reported
                 raise

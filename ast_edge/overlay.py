@@ -1,4 +1,4 @@
-"""Pictures for people: what the model saw where, and why it decided as it did. Nothing here decides."""
+"""Overlays for people: where the model found an anomaly, and the verdict. Nothing here affects verdicts."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ _DARKEST, _NO_MEASUREMENT = 24, (10, 12, 30)
 
 
 def draw_overlay(image: Picture, inspection: Inspection, spec: ModelSpec) -> Picture:
-    """`draw_heat`, and a strip below it with verdict, score and threshold.
+    """Draw `draw_heat`, and a strip below it with verdict, score and threshold.
 
-    A small picture is enlarged so that the strip can be read.
+    A small picture is enlarged so that the strip is readable.
     """
     canvas = draw_heat(image, inspection, spec)
     return np.vstack([canvas, _caption(inspection, canvas.shape[1])])
 
 
 def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Picture:
-    """The picture with heat map and outline; a small one is enlarged.
+    """Draw heat map and outline on the picture; a small one is enlarged.
 
-    `image` is the uint8 [H,W,3] RGB picture that was inspected, whole and not cropped. The colour begins at
-    half the pixel threshold of the model and is full at twice; the outline goes round every pixel above it.
-    Values that are not finite are not coloured. Returns uint8 RGB. Raises FrameError when the picture is not
-    of that kind or the crop lies outside it.
+    `image` is the inspected picture, uint8 [H,W,3] RGB, whole and not cropped. The colour starts at half the
+    pixel threshold of the model and is full at twice; the outline surrounds every pixel above it. Non-finite
+    values are not coloured. Returns uint8 RGB. Raises FrameError for another kind of picture or a crop
+    outside it.
     """
     crop = spec.preprocessing.crop
     check_frame(image, "rgb", crop)
@@ -75,7 +75,7 @@ def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Pictur
 
 
 def depth_picture(z_m: NDArray[np.floating]) -> Picture:
-    """A grey picture uint8 [H,W,3] of a depth map [H,W] in metres, for people to look at.
+    """Render a depth map [H,W] in metres as a grey picture uint8 [H,W,3], for people.
 
     Near is bright, the scale spans the middle 98 % of the measured distances, slopes are shaded as if lit
     from above; gaps of a few pixels are closed, larger ones stay dark blue. Raises FrameError for any other
@@ -88,7 +88,7 @@ def depth_picture(z_m: NDArray[np.floating]) -> Picture:
     if not measured.any():
         return picture
     near, far = (float(limit) for limit in np.percentile(z_m[measured], [1, 99]))
-    # Half a millimetre at least, so that the noise of a flat surface does not look like relief.
+    # At least half a millimetre, so that the noise of a flat surface does not look like relief.
     height = np.clip((far - np.where(measured, z_m, far)) / max(far - near, 5e-4), 0, 1).astype(np.float32)
     known = measured.astype(np.uint8)
     for _ in range(_CLOSED_GAP):
@@ -110,7 +110,7 @@ def _window(crop: Crop | None, height: int, width: int, zoom: int) -> tuple[slic
 def _relative_heat(
     anomaly_map: NDArray[np.float32], pixel_value: float, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """The map in units of the pixel threshold, enlarged to `shape`."""
+    """Return the map in units of the pixel threshold, enlarged to `shape`."""
     unit = max(pixel_value, float(np.finfo(np.float32).tiny))
     finite = np.nan_to_num(anomaly_map.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     relative = np.clip(finite / unit, 0, 1e6).astype(np.float32)
@@ -122,14 +122,14 @@ def _draw_heat(view: Picture, heat: NDArray[np.float32]) -> None:
     warm_rows, warm_columns = np.flatnonzero(level.any(axis=1)), np.flatnonzero(level.any(axis=0))
     if not warm_rows.size:
         return
-    # Colours are worked out where there are any: most pictures show good parts.
+    # Colours are computed only where needed: most pictures show good parts.
     box = slice(warm_rows[0], warm_rows[-1] + 1), slice(warm_columns[0], warm_columns[-1] + 1)
     level = level[box]
     places = [place for place, _ in _HEAT_STOPS]
     colour = np.stack(
         [np.interp(level, places, [stop[c] for _, stop in _HEAT_STOPS]) for c in range(3)], axis=-1
     )
-    # Rises steeply and without an edge, so that the picture stays visible where nothing was found.
+    # Rises steeply but smoothly, so that the picture stays visible where nothing was found.
     opacity = (_HEAT_OPACITY * np.sqrt(level) * np.clip(level * 6, 0, 1))[..., None]
     view[box] = np.rint(view[box] * (1 - opacity) + colour * opacity).astype(np.uint8)
 
@@ -137,7 +137,7 @@ def _draw_heat(view: Picture, heat: NDArray[np.float32]) -> None:
 def _draw_outline(view: Picture, heat: NDArray[np.float32], line: int) -> None:
     above = (heat > 1).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    # cv2 wants memory of its own, and `view` may be a part of the picture.
+    # cv2 needs contiguous memory, and `view` may be a part of the picture.
     drawn = view.copy()
     cv2.drawContours(drawn, contours, -1, _OUTLINE_SHADOW, line + 2, cv2.LINE_AA)
     cv2.drawContours(drawn, contours, -1, _OUTLINE, line, cv2.LINE_AA)
@@ -145,7 +145,7 @@ def _draw_outline(view: Picture, heat: NDArray[np.float32], line: int) -> None:
 
 
 def _draw_crop(canvas: Picture, rows: slice, columns: slice, line: int) -> None:
-    """Dim what is never looked at and draw a line round the rest."""
+    """Dim the area outside the crop and draw a line around the crop."""
     inside = canvas[rows, columns].copy()
     canvas[:] = canvas // 2
     canvas[rows, columns] = inside
@@ -155,7 +155,7 @@ def _draw_crop(canvas: Picture, rows: slice, columns: slice, line: int) -> None:
 
 
 def _caption(inspection: Inspection, width: int) -> Picture:
-    """The strip: verdict, score and threshold in words, and a gauge with the threshold in its middle."""
+    """Draw the strip: verdict, score and threshold as text, and a gauge with the threshold in its middle."""
     height = max(36, round(0.08 * width))
     strip = Image.new("RGB", (width, height), _STRIP)
     draw = ImageDraw.Draw(strip)
@@ -183,7 +183,7 @@ def _caption(inspection: Inspection, width: int) -> Picture:
 def _draw_gauge(
     draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], inspection: Inspection, colour: Colour
 ) -> None:
-    """A bar from zero to twice the threshold in `box` (left, right, middle, half its height)."""
+    """Draw a bar from zero to twice the threshold in `box` (left, right, middle, half its height)."""
     left, right, middle, half = box
     ratio = inspection.score / inspection.threshold if inspection.threshold > 0 else 2.0
     end = left + (right - left) * min(max(ratio / 2, 0.0), 1.0)
@@ -199,7 +199,7 @@ def _draw_gauge(
 def _shortened(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
-    """`text` on one line, cut off with dots where it is longer than `room` pixels."""
+    """Return `text` on one line, truncated with dots beyond `room` pixels."""
     line = " ".join(text.split())
     if draw.textlength(line, font) <= room:
         return line

@@ -1,8 +1,8 @@
-"""Libraries that report their use to their makers are kept from it: a station belongs to a factory's network.
+"""Switches off the telemetry of libraries: a station belongs to a factory's network.
 
 ONNX Runtime reads its switch once, when its library is loaded, so `import ast_edge` sets it; a program that
-loads ONNX Runtime first sets ORT_DISABLE_TELEMETRY itself. OpenVINO's Python package reports its own import,
-through a package that it does without where that is not installed.
+loads ONNX Runtime first must set ORT_DISABLE_TELEMETRY itself. OpenVINO's Python package reports its own
+import through a package that is optional.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def switch_off() -> None:
 
 @contextlib.contextmanager
 def without_openvino_telemetry() -> Iterator[None]:
-    """Import OpenVINO inside this block: its telemetry package counts as not installed there.
+    """Import OpenVINO inside this block: its telemetry package appears as not installed there.
 
-    Its documented opt-out is a file in the home folder for every program of that user, which a station with
-    a read-only home could not write; without the package OpenVINO takes a stub of its own.
+    Its documented opt-out is a file in the home folder that affects every program of that user, and that a
+    station with a read-only home cannot write; without the package OpenVINO uses its own stub.
     """
     modules = cast("dict[str, Any]", sys.modules)
     before = {name: modules.pop(name) for name in list(modules) if name.split(".")[0] == _OF_OPENVINO}

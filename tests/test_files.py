@@ -118,7 +118,5 @@ def test_a_folder_that_somebody_else_prepared_is_refused(
     files._temporary_cache.cache_clear()
     (tmp_path / f"ast-edge-{os.getuid()}").mkdir(mode=0o777)
     (tmp_path / f"ast-edge-{os.getuid()}").chmod(0o777)
-    with pytest.raises(
-        UsageError, match="is not a folder of this user alone; name a cache with AST_EDGE_CACHE"
-    ):
+    with pytest.raises(UsageError, match="is not private to this user; set AST_EDGE_CACHE"):
         cache_root()

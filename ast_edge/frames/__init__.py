@@ -1,1 +1,1 @@
-"""From bytes to the input of the network: reading, pixel formats, levels, resizing, preparation, depth."""
+"""From camera bytes to network input: reading, pixel formats, levels, resizing, preprocessing, depth."""

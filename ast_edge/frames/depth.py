@@ -1,4 +1,4 @@
-"""How a depth map becomes the network's inputs `depth` and `foreground`: the one definition, in float64.
+"""Conversion of a depth map to the network's inputs `depth` and `foreground`: the reference, in float64.
 
 Sizes and constants follow AST (WACV 2023, implementation details).
 """
@@ -17,10 +17,10 @@ from ast_edge.frames.resize import filter_table
 from ast_edge.model.manifest import Crop, MaskWeights, Preprocessing
 
 _Number = TypeVar("_Number", np.float64, np.uint8)
-MAX_DEPTH_M = 100.0  # beyond this the unit is wrong
-UNSHUFFLE = 8  # the depth map is 8 times the anomaly map on each side, so that 8x8 blocks become channels
+MAX_DEPTH_M = 100.0  # a larger value means a wrong unit
+UNSHUFFLE = 8  # the depth map is 8 times as large as the anomaly map per side; 8x8 blocks become channels
 NOT_FINITE = "The depth map holds NaN or infinity; set pixels without a measurement to 0."
-NEGATIVE = "The depth map holds a negative distance{found}; measure from the camera away."
+NEGATIVE = "The depth map holds a negative distance{found}; distances must be measured from the camera."
 TOO_FAR = (
     "The depth map reaches {found} m, expected at most "
     f"{MAX_DEPTH_M:g} m; give it in metres, not in millimetres."
@@ -34,7 +34,7 @@ GAP_PASSES = 3
 
 @dataclass(frozen=True, eq=False)
 class DepthInput:
-    """The network's view of a depth map with h = `map_size`.
+    """The network's inputs from a depth map, with h = `map_size`.
 
     `depth` float32 [1,8h,8h]: distance in centimetres beyond the part's mean, 0 on the background.
     `foreground` float32 [1,h,h]: weights in 0..1 of the anomaly map's pixels.
@@ -45,24 +45,24 @@ class DepthInput:
 
     @property
     def empty(self) -> bool:
-        """True when no pixel of the anomaly map belongs to a part: there is nothing to judge."""
+        """Whether no pixel of the anomaly map belongs to a part, so that there is nothing to judge."""
         return not bool(self.foreground.any())
 
 
 def depth_input(z_m: NDArray[np.float32] | NDArray[np.float64], spec: Preprocessing) -> DepthInput:
-    """The inputs `depth` and `foreground` from distances in metres, float32 or float64 [H,W], 0 = unmeasured.
+    """Return `depth` and `foreground` from distances in metres, float32 or float64 [H,W], 0 = unmeasured.
 
-    Gaps are filled, the background is the bilinear surface through the four corners, the part is what
-    stands off it by more than `foreground_min_m`, and its depth is taken about its mean (AST, WACV 2023,
-    implementation details). Nothing outside the crop is looked at. Raises FrameError for a map that cannot
-    be used, UsageError for a model without depth.
+    Gaps are filled, the background is the bilinear surface through the four corners, the part is what stands
+    out from it by more than `foreground_min_m`, and its depth is relative to its mean (AST, WACV 2023,
+    implementation details). Pixels outside the crop are ignored. Raises FrameError for an unusable map,
+    UsageError for a model without depth.
     """
     check_depth(z_m, spec.crop)
     return prepared_depth(z_m, spec)
 
 
 def prepared_depth(z_m: NDArray[np.floating], spec: Preprocessing) -> DepthInput:
-    """As `depth_input`, of a map whose dtype and shape `check_depth` accepted."""
+    """As `depth_input`, for a map whose dtype and shape `check_depth` accepted."""
     if spec.depth is None:
         raise UsageError("This model takes no depth map: its preprocessing has no depth settings.")
     z, part = _part(z_m, spec.crop, spec.depth.foreground_min_m)
@@ -76,7 +76,7 @@ def prepared_depth(z_m: NDArray[np.floating], spec: Preprocessing) -> DepthInput
 def part_in_depth(
     z_m: NDArray[np.float32] | NDArray[np.float64], foreground_min_m: float
 ) -> NDArray[np.bool_]:
-    """Where the part is in a whole depth map [H,W] in metres: bool [H,W]; see `depth_input`."""
+    """Return where the part is in a whole depth map [H,W] in metres: bool [H,W]; see `depth_input`."""
     check_depth(z_m, None)
     return _part(z_m, None, foreground_min_m)[1]
 
@@ -84,7 +84,7 @@ def part_in_depth(
 def _part(
     z_m: NDArray[np.floating], crop: Crop | None, foreground_min_m: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Depth without gaps and where the part stands off its background, both [H,W] of the crop."""
+    """Return depth without gaps and where the part stands out from its background, both [H,W] of the crop."""
     z = _fill_gaps(_checked_values(z_m, crop))
     return z, (np.abs(_background(z) - z) > foreground_min_m) & (z != 0)
 
@@ -101,7 +101,7 @@ def _checked_values(z_m: NDArray[np.floating], crop: Crop | None) -> NDArray[np.
 
 
 def check_depth(z_m: NDArray[np.floating], crop: Crop | None) -> None:
-    """Refuse a depth map by its dtype and shape; its values are not looked at. Raises FrameError."""
+    """Check dtype and shape of a depth map; its values are not checked. Raises FrameError."""
     found = z_m.dtype if isinstance(z_m, np.ndarray) else type(z_m).__name__
     if found not in (np.float32, np.float64):
         raise FrameError(f"The depth map must be float32 or float64 in metres, found {found}.")
@@ -111,7 +111,7 @@ def check_depth(z_m: NDArray[np.floating], crop: Crop | None) -> None:
 
 
 def check_depth_size(height: int, width: int, crop: Crop | None) -> None:
-    """Refuse a depth map that does not hold the crop or leaves less than 2x2 pixels. Raises FrameError."""
+    """Refuse a depth map that does not contain the crop or leaves less than 2x2 pixels. Raises FrameError."""
     check_crop((width, height), crop, "depth map")
     if crop is not None:
         height, width = crop.height, crop.width
@@ -120,8 +120,8 @@ def check_depth_size(height: int, width: int, crop: Crop | None) -> None:
 
 
 def _fill_gaps(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Three times, replace each zero by the mean of the measured pixels around it, as they were before."""
-    padded = np.pad(z, 1)  # zeros count as not measured, so the border needs no case of its own
+    """Three times, replace each zero by the mean of the surrounding measured pixels of the previous pass."""
+    padded = np.pad(z, 1)  # zeros count as not measured, so the border is no special case
     filled = padded[1:-1, 1:-1]
     for _ in range(GAP_PASSES):
         count = _sum_3x3((padded > 0).view(np.uint8))
@@ -136,7 +136,7 @@ def _sum_3x3(padded: NDArray[_Number]) -> NDArray[_Number]:
 
 
 def _background(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The bilinear surface through the four corners, [H,W] in metres, exact in the corners themselves."""
+    """Return the bilinear surface through the four corners, [H,W] in metres, exact in the corners."""
     (top_left, top_right), (bottom_left, bottom_right) = _corners(z)
     down, right = np.linspace(0.0, 1.0, z.shape[0])[:, None], np.linspace(0.0, 1.0, z.shape[1])
     left_edge = (1 - down) * top_left + down * bottom_left
@@ -146,7 +146,7 @@ def _background(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _corners(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean distance of the measured pixels in each 2x2 corner, [2,2]; a corner without any is completed."""
+    """Return the mean distance of measured pixels in each 2x2 corner, [2,2]; one without any is completed."""
     patches = z[[0, 1, -2, -1]][:, [0, 1, -2, -1]].reshape(2, 2, 2, 2)
     count = (patches > 0).sum(axis=(1, 3))
     # One axis after the other, so that the order of the additions is the same for every memory layout.
@@ -179,7 +179,7 @@ def _blend_rows(image: NDArray[np.float64], n_out: int) -> NDArray[np.float64]:
 
 
 def _mask_weights(part: NDArray[np.bool_], mask: MaskWeights) -> NDArray[np.float64]:
-    """From bool [8h,8h] to weights [h,h]: dilation by an 8x8 square, then bilinear reduction by 8.
+    """Reduce bool [8h,8h] to weights [h,h]: dilation by an 8x8 square, then bilinear reduction by 8.
 
     The square spreads a pixel p over p-4..p+3, and the reduction reads 8i+3 and 8i+4 of each axis with
     equal weight, so those two are maxima of the blocks that start at 8i and 8i+1.

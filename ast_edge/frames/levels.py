@@ -1,7 +1,7 @@
-"""Is a frame one that the model can judge: are its size, brightness and contrast those of good parts?
+"""Checks that size, brightness and contrast of a frame are within those of good parts.
 
-A covered lens or a strobe that did not fire gives a frame in which no defect can be seen; an anomaly score
-says nothing about it, so it is a fault before the network is asked.
+A covered lens or a strobe that did not fire gives a frame in which no defect is visible; an anomaly score is
+then meaningless, so the frame is a fault without running the network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ast_edge.model.manifest import Range, TrainedRange
 
-MARGIN = 2.0  # half as dark and twice as bright as any good part seen is still let through
+MARGIN = 2.0  # half as dark and twice as bright as any good part is still accepted
 
 
 class GreyLevels(NamedTuple):
@@ -29,7 +29,7 @@ class GreyLevels(NamedTuple):
 
 
 def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
-    """Of the network's picture, uint8 [S,S,3]; grey is the mean of the three channels."""
+    """Return the levels of the network's picture, uint8 [S,S,3]; grey is the mean of the three channels."""
     # Three planes added as integers: a sum over the short last axis takes ten times as long.
     total = image[..., 0].astype(np.int16)  # at most 765
     total += image[..., 1]
@@ -39,7 +39,7 @@ def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
 
 
 def levels_from_sums(sums: Iterable[SupportsInt], size: int) -> GreyLevels:
-    """`grey_levels` of a picture [size,size,3] from four numbers about the sum of its three channels.
+    """Return `grey_levels` of a picture [size,size,3] from four sums over the sum of its three channels.
 
     These are the sum of its values, the sum of their squares, and the sums of the squared differences to the
     pixel below and to the pixel on the right.
@@ -58,7 +58,7 @@ def _sum_of_squares(values: NDArray[np.int16]) -> float:
 
 
 def why_unfit(trained: TrainedRange, size: tuple[int, int], levels: GreyLevels | None) -> str | None:
-    """In words why a frame of `size` (width, height) cannot be judged; None when it can.
+    """Describe why a frame of `size` (width, height) cannot be judged; None if it can.
 
     `levels` are those of the network's picture, None in mode depth.
     """
@@ -83,5 +83,5 @@ def why_unfit(trained: TrainedRange, size: tuple[int, int], levels: GreyLevels |
 
 
 def span(values: list[float] | list[int]) -> Range:
-    """The range from the smallest to the largest of `values`."""
+    """Return the range from the smallest to the largest of `values`."""
     return Range(low=min(values), high=max(values))

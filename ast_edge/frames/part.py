@@ -1,4 +1,4 @@
-"""One part as the camera saw it: frame, colour and depth map, checked once and passed on as one value."""
+"""One part as seen by the camera: frame, colour and depth map, checked once and passed on as one value."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ast_edge.model.manifest import ModelSpec, Preprocessing
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is known of one part before the network sees it; make it with `Part.checked`.
+    """The inputs of one part; create it with `Part.checked`.
 
     `frame` is uint8 in the pixel format `colour` (see `ast_edge.frames.pixel_formats`), both None in mode
     depth. `depth_m` is float32 or float64 [H,W], distances in metres, None in mode rgb. `width` and `height`
-    are those of what was seen, in pixels.
+    are the size in pixels.
     """
 
     frame: NDArray[np.uint8] | None = field(repr=False)
@@ -39,7 +39,7 @@ class Part:
         colour: Colour | None = None,
         depth_m: NDArray[np.floating[Any]] | None = None,
     ) -> Part:
-        """A part of the model `spec`. The values of a depth map are not looked at yet.
+        """Check and create a part for the model `spec`. The values of a depth map are not checked yet.
 
         Raises FrameError when an input is missing, not of the model's mode, or has the wrong dtype or shape.
         """
@@ -61,14 +61,14 @@ class Part:
         return cls(frame, colour, depth_m, width, height)
 
     def copy(self) -> Part:
-        """The same part in memory of its own."""
+        """Return a copy of the part that owns its memory."""
         frame = None if self.frame is None else self.frame.copy()
         return replace(self, frame=frame, depth_m=None if self.depth_m is None else self.depth_m.copy())
 
     def inputs(self, spec: Preprocessing) -> dict[str, Array]:
-        """The network's inputs for this part, shaped as in `input_specs` with a batch of 1.
+        """Return the network's inputs for this part, shaped as in `input_specs` with a batch of 1.
 
-        Raises FrameError for a depth map whose values cannot be used.
+        Raises FrameError for a depth map with unusable values.
         """
         found: dict[str, Array] = {}
         if self.frame is not None and self.colour is not None:
@@ -89,4 +89,4 @@ def _check_presence(spec: ModelSpec, frame: object, colour: object, depth_m: obj
         if wanted and value is None:
             raise FrameError(f"mode {mode} of this model needs `{name}`, found none; give it to inspect().")
         if not wanted and value is not None:
-            raise FrameError(f"mode {mode} of this model has no use for `{name}`; leave it out.")
+            raise FrameError(f"mode {mode} of this model does not use `{name}`; leave it out.")

@@ -1,8 +1,8 @@
-"""What a camera's bytes mean: the pixel formats of frames, and how each becomes RGB.
+"""Pixel formats of frames, and the conversion of each to RGB.
 
-Everything is computed in integers, so a frame decodes to the same picture on every machine; the CUDA kernels
-are held to it by parity tests. Colours from Bayer patterns are blended linearly from the nearest pixels of
-the wanted colour; YUV is BT.601 in limited range with the nearest chroma sample.
+All arithmetic is in integers, so a frame decodes to the same picture on every machine; parity tests compare
+the CUDA kernels with it. Bayer colours are interpolated linearly from the nearest pixels of the missing
+colour; YUV is BT.601 in limited range with the nearest chroma sample.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _GREEN_OF_V = -round(1.402 * 0.299 / 0.587 * 255 / 224 * (1 << _YUV_BITS))
 
 
 def check_pixels(frame: NDArray[np.uint8], colour: Colour) -> None:
-    """Refuse a frame that is not uint8 of the shape that the colour order asks for. Raises FrameError."""
+    """Refuse a frame that is not uint8 of the shape of the colour order. Raises FrameError."""
     if colour not in _SHAPES:
         raise FrameError(f"Unknown colour order {colour!r}: expected one of {', '.join(_SHAPES)}.")
     found = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
@@ -70,15 +70,15 @@ def _has_shape(frame: NDArray[np.uint8], colour: Colour) -> bool:
 
 
 def frame_size(frame: NDArray[np.uint8], colour: Colour) -> tuple[int, int]:
-    """Width and height in pixels of a frame that `check_pixels` takes."""
+    """Return width and height in pixels of a frame that `check_pixels` accepts."""
     rows, width = frame.shape[0], frame.shape[1]
     return width, rows * 2 // 3 if colour == "nv12" else rows
 
 
 def decode(frame: NDArray[np.uint8], colour: Colour, crop: Crop | None = None) -> NDArray[np.uint8]:
-    """The pixels of `crop` (None: all) as uint8 RGB [h,w,3], possibly a view of the frame.
+    """Return the pixels of `crop` (None: all) as uint8 RGB [h,w,3], possibly a view of the frame.
 
-    The same as decoding the whole frame and cropping that: a Bayer pixel at the crop's edge sees its
+    Identical to decoding the whole frame and then cropping: a Bayer pixel at the crop's edge uses its
     neighbours outside. The frame may be a view at any pitch; it and the crop must have been checked.
     """
     width, height = frame_size(frame, colour)
@@ -96,7 +96,7 @@ def decode(frame: NDArray[np.uint8], colour: Colour, crop: Crop | None = None) -
 
 
 def _from_bayer(frame: NDArray[np.uint8], tile: str, crop: Crop) -> NDArray[np.uint8]:
-    """Blend each missing colour from the two or four nearest pixels that have it."""
+    """Interpolate each missing colour from the two or four nearest pixels that have it."""
     rows = _mirrored(crop.y, crop.height, frame.shape[0])
     columns = _mirrored(crop.x, crop.width, frame.shape[1])
     around = frame[rows][:, columns].astype(np.uint16)  # one more pixel on each side
@@ -111,13 +111,13 @@ def _from_bayer(frame: NDArray[np.uint8], tile: str, crop: Crop) -> NDArray[np.u
 
 
 def _mirrored(start: int, length: int, size: int) -> NDArray[np.int64]:
-    """Indices start-1 .. start+length, mirrored at the edges without repeating them: this keeps the phase."""
+    """Return indices start-1 .. start+length, mirrored at the edges without repetition: keeps the phase."""
     index = np.abs(np.arange(start - 1, start + length + 1))
     return np.where(index < size, index, 2 * (size - 1) - index)
 
 
 def _blended(around: NDArray[np.uint16], here: str, beside: str) -> NDArray[np.uint8]:
-    """RGB of every second pixel of every second row, the first at [1,1] of `around`.
+    """Return RGB of every second pixel of every second row, the first at [1,1] of `around`.
 
     `here` is the colour (r, g or b) of these pixels in the pattern, `beside` that of their row neighbours.
     """
@@ -138,7 +138,7 @@ def _blended(around: NDArray[np.uint16], here: str, beside: str) -> NDArray[np.u
 
 
 def _from_nv12(frame: NDArray[np.uint8], height: int, crop: Crop) -> NDArray[np.uint8]:
-    """Luma [H,W], then rows of U and V in turn, one pair for 2x2 pixels."""
+    """Convert luma [H,W], followed by rows of alternating U and V, one pair per 2x2 pixels."""
     luma = frame[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
     pairs = frame[height:].reshape(height // 2, -1, 2)
     rows = np.arange(crop.y, crop.y + crop.height) // 2
@@ -146,7 +146,7 @@ def _from_nv12(frame: NDArray[np.uint8], height: int, crop: Crop) -> NDArray[np.
 
 
 def _from_yuyv(frame: NDArray[np.uint8], luma: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
-    """U follows an even pixel's luma and V the next one's, for both pixels."""
+    """Convert yuyv: U follows an even pixel's luma and V the next one's, for both pixels."""
     chroma = frame[crop.y : crop.y + crop.height, :, 1]
     pairs = chroma.reshape(crop.height, -1, 2)
     return _from_yuv(luma, pairs[:, _pair_of_column(crop)])
@@ -157,7 +157,7 @@ def _pair_of_column(crop: Crop) -> NDArray[np.int64]:
 
 
 def _from_yuv(luma: NDArray[np.uint8], chroma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB [h,w,3] from luma [h,w] and chroma (U, V) [h,w,2]; luma below 16 counts as black."""
+    """Convert luma [h,w] and chroma (U, V) [h,w,2] to RGB [h,w,3]; luma below 16 counts as black."""
     half = 1 << (_YUV_BITS - 1)
     y = np.maximum(luma.astype(np.int32) - 16, 0) * np.int32(_LUMA) + np.int32(half)
     u, v = (chroma[..., i].astype(np.int32) - 128 for i in range(2))

@@ -1,8 +1,8 @@
-"""How a frame becomes the network's input `image`: the one definition; for depth maps see `depth`.
+"""Conversion of a frame to the network's input `image`: the reference; for depth maps see `depth`.
 
-Training, evaluation, the command line and every engine go through this arithmetic; copies of it in other
-languages are held to it by parity tests. Pictures are computed in integers and come out the same on every
-machine, depth maps in float64. Sizes and constants follow AST (WACV 2023, implementation details).
+Training, evaluation, the command line and every engine use this arithmetic; parity tests compare its copies
+in other languages with it. Pictures are computed in integers and are identical on every machine, depth maps
+in float64. Sizes and constants follow AST (WACV 2023, implementation details).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Pixel = TypeVar("_Pixel", bound=np.generic)
 
 
 def check_frame(frame: NDArray[np.uint8], colour: Colour, crop: Crop | None) -> None:
-    """Refuse a frame that is not uint8 of its pixel format's shape, or does not hold the crop.
+    """Refuse a frame that is not uint8 of its pixel format's shape, or does not contain the crop.
 
     The shape is [H,W,3] for rgb and bgr, [H,W] for mono and Bayer, [H*3/2,W] for nv12, [H,W,2] for yuyv.
     Raises FrameError.
@@ -32,7 +32,7 @@ def check_frame(frame: NDArray[np.uint8], colour: Colour, crop: Crop | None) -> 
 
 
 def check_crop(size: tuple[int, int], crop: Crop | None, what: str) -> None:
-    """Refuse `what` of `size` (width, height) in pixels if it does not hold the crop. Raises FrameError."""
+    """Refuse `what` of `size` (width, height) in pixels if the crop is not inside. Raises FrameError."""
     width, height = size
     if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
         raise FrameError(
@@ -43,18 +43,18 @@ def check_crop(size: tuple[int, int], crop: Crop | None, what: str) -> None:
 
 
 def image_input(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing) -> NDArray[np.uint8]:
-    """The input `image`: a new uint8 RGB [S,S,3] with S = `image_size`, from a frame as the camera gave it.
+    """Return the input `image`, a new uint8 RGB [S,S,3] with S = `image_size`, from a camera's frame.
 
-    Crops, decodes, resizes and puts the channels in order; mono is repeated in three channels. Mean and scale
-    belong to the graph. Raises FrameError for what `check_frame` refuses.
+    Crops, decodes, resizes and orders the channels; mono is repeated in three channels. Mean and scale are
+    applied in the graph. Raises FrameError for frames that `check_frame` refuses.
     """
     check_frame(frame, colour, spec.crop)
     return prepared_image(frame, colour, spec)
 
 
 def prepared_image(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing) -> NDArray[np.uint8]:
-    """As `image_input`, of a frame that `check_frame` accepted."""
-    # Every channel is resized alone, so their order and number can wait for the smaller picture.
+    """As `image_input`, for a frame that `check_frame` accepted."""
+    # Every channel is resized separately, so their order and number can be handled on the smaller picture.
     if colour == "mono":
         return np.repeat(resize_image(cropped(frame, spec.crop)[..., None], spec.image_size), 3, axis=2)
     if colour == "bgr":
@@ -63,7 +63,7 @@ def prepared_image(frame: NDArray[np.uint8], colour: Colour, spec: Preprocessing
 
 
 def cropped(array: NDArray[_Pixel], crop: Crop | None) -> NDArray[_Pixel]:
-    """The part of [H,W,...] inside the crop: a view; the whole array without one."""
+    """Return a view of [H,W,...] inside the crop; the whole array without one."""
     if crop is None:
         return array
     return array[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]

@@ -1,7 +1,7 @@
-"""Reading pictures, depth maps and masks from files. What cannot be read whole is refused.
+"""Reading pictures, depth maps and masks from files. Incomplete files are refused.
 
-A picture whose file asks to be turned (EXIF orientation, as cameras and phones write it) is turned, as every
-viewer and OpenCV show it; so are masks. A depth map that asks for it is refused.
+A picture or mask with an EXIF orientation, as cameras and phones write it, is rotated accordingly, as viewers
+and OpenCV do. A depth map with one is refused.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _MASK_MODES = _COLOUR_MODES | {"1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _PLANAR, _SAMPLE_FORMAT, _ORIENTATION = 256, 257, 258, 277, 284, 339, 274
 _IEEE_FLOAT = 3
 UPRIGHT = 1
-MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; a file of a few bytes can claim any size
-_LIMIT = "AST_EDGE_MAX_PIXELS"  # in the environment, so that processes that read pictures have it too
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; a tiny file can claim any size
+_LIMIT = "AST_EDGE_MAX_PIXELS"  # in the environment, so that reader processes inherit it
 _opening = threading.Lock()
 
 
 def set_max_pixels(count: int) -> None:
-    """Take pictures of up to `count` pixels in this process and those that it starts."""
+    """Accept pictures of up to `count` pixels in this process and those that it starts."""
     os.environ[_LIMIT] = str(count)
 
 
@@ -52,13 +52,13 @@ def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > (limit := _max_pixels()):
         raise DataError(
             f"{path}: {width}x{height} pixels are {width * height / 1e6:.0f} megapixels, more than the limit "
-            f"of {limit / 1e6:.0f}; where the picture is right, raise the limit with --max-pixels or "
+            f"of {limit / 1e6:.0f}; if the picture is correct, raise the limit with --max-pixels or "
             f"{_LIMIT}."
         )
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures directly in `folder`, sorted by name; hidden files are skipped.
+    """List the pictures directly in `folder`, sorted by name; hidden files are skipped.
 
     Raises DataError when `folder` cannot be listed; a folder without pictures gives an empty list.
     """
@@ -72,7 +72,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def unread_pictures(folder: Path) -> str:
-    """A sentence about pictures in `folder` of formats that are not read; empty where there are none."""
+    """Describe pictures in `folder` of formats that are not supported; empty if there are none."""
     found = [path.name for path in folder.iterdir() if path.suffix.lower() in _UNREAD_SUFFIXES]
     if not found:
         return ""
@@ -88,11 +88,11 @@ def _is_picture(path: Path) -> bool:
 
 
 def xyz_beside(image: Path) -> Path:
-    """The depth file of a picture in the layout of MVTec 3D-AD: `rgb/000.png` -> `xyz/000.tiff`.
+    """Return the depth file of a picture in the layout of MVTec 3D-AD: `rgb/000.png` -> `xyz/000.tiff`.
 
-    Raises DataError when it is not there.
+    Raises DataError if it does not exist.
     """
-    # Of "000.png" and "../000.png" only the resolved folder has a parent to look in.
+    # For "000.png" and "../000.png" only the resolved folder has a parent.
     folder = image.parent.resolve() if image.parent.name in {"", ".."} else image.parent
     path = folder.parent / "xyz" / f"{image.stem}.tiff"
     if not path.is_file():
@@ -104,10 +104,10 @@ def xyz_beside(image: Path) -> Path:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 RGB [H,W,3], turned as its EXIF orientation says.
+    """Read a picture as uint8 RGB [H,W,3], rotated by its EXIF orientation.
 
     8-bit grey is repeated in three channels, palettes are resolved, alpha must be opaque everywhere.
-    Raises DataError for a file that is damaged, cut off, deeper than 8 bits, too large or not a single
+    Raises DataError for a file that is damaged, truncated, deeper than 8 bits, too large or not a single
     picture.
     """
     picture = _decoded(path, _COLOUR_MODES)
@@ -121,27 +121,27 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of the turned picture in pixels, from its header. Raises DataError as `read_image`."""
+    """Return width and height in pixels after rotation, from the header. Raises DataError as `read_image`."""
     picture, orientation = _opened(path, _COLOUR_MODES)
-    # Of a TIFF, Pillow gives the size before or after the turn, depending on its version; the tags do not.
+    # Pillow gives the size of a TIFF before or after the rotation, depending on its version; the tags do not.
     tags = getattr(picture, "tag_v2", {})
     width, height = tags.get(_WIDTH, picture.width), tags.get(_HEIGHT, picture.height)
     return (height, width) if orientation >= 5 else (width, height)
 
 
 def orientation_of(path: Path) -> int:
-    """The EXIF orientation of a picture, 1 to 8; `UPRIGHT` where it is not to be turned."""
+    """Return the EXIF orientation of a picture, 1 to 8; `UPRIGHT` if it is not rotated."""
     return _opened(path, _COLOUR_MODES)[1]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask as bool [H,W]: True where the value, in any colour channel, is above zero.
+    """Read a mask as bool [H,W]: True where the value, in any colour channel, is above zero.
 
-    Integer masks of any depth are read, colour ones with 8 bits per channel; alpha is not looked at. Turned
-    as its EXIF orientation says. Raises DataError as `read_image` does.
+    Integer masks of any depth are supported, colour ones with 8 bits per channel; alpha is ignored. Rotated
+    by the EXIF orientation. Raises DataError as `read_image` does.
     """
     picture = _decoded(path, _MASK_MODES)
-    # Pillow would weigh colours when it makes them grey, and round a faint one down to zero.
+    # Pillow would weight colours when converting to grey, and round a faint one down to zero.
     colour = picture.mode in _COLOUR_MODES
     values = np.asarray(picture.convert("RGB")).max(axis=2) if colour else np.asarray(picture)
     mask: NDArray[np.bool_] = values > 0
@@ -149,10 +149,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def read_xyz(path: Path) -> NDArray[np.float32]:
-    """The distance z in metres, float32 [H,W], of a float32 TIFF [H,W,3] that holds x, y and z.
+    """Read the distance z in metres, float32 [H,W], from a float32 TIFF [H,W,3] of x, y and z.
 
-    Zero means no measurement. Raises DataError for a file that is damaged, cut off, of another kind, or
-    holds NaN or infinity; BackendError where OpenCV is missing.
+    Zero means no measurement. Raises DataError for a file that is damaged, truncated, of another kind, or
+    contains NaN or infinity; BackendError if OpenCV is missing.
     """
     data = _bytes(path)
     _check_xyz_header(data, path)
@@ -166,14 +166,14 @@ def read_xyz(path: Path) -> NDArray[np.float32]:
     _expect_xyz(
         path, values.dtype == np.float32 and values.shape[2:] == (3,), f"{values.dtype} {values.shape}"
     )
-    z: NDArray[np.float32] = np.ascontiguousarray(values[..., 0])  # OpenCV hands x, y, z over as z, y, x
+    z: NDArray[np.float32] = np.ascontiguousarray(values[..., 0])  # OpenCV returns x, y, z as z, y, x
     if not np.isfinite(z).all():
         raise DataError(f"{path}: z holds NaN or infinity; write 0 where there is no measurement.")
     return z
 
 
 def _check_xyz_header(data: bytes, path: Path) -> None:
-    """Refuse what OpenCV would silently read as something else: separate planes, integers, several pages."""
+    """Refuse what OpenCV would silently misread: separate planes, integers, several pages."""
     stream = io.BytesIO(data)
     try:
         head = stream.read(8)
@@ -184,7 +184,7 @@ def _check_xyz_header(data: bytes, path: Path) -> None:
         samples, planes = tags.get(_SAMPLES, 1), tags.get(_PLANAR, 1)
         bits, formats = set(tags[_BITS]), set(tags.get(_SAMPLE_FORMAT, (1,)))
         width, height, turned = int(tags[_WIDTH]), int(tags[_HEIGHT]), tags.get(_ORIENTATION, UPRIGHT)
-    except Exception as exc:  # a damaged header can make Pillow raise nearly anything
+    except Exception as exc:  # a damaged header can raise almost any exception in Pillow
         raise DataError(f"{path}: is not a TIFF file, or its header is damaged; replace the file.") from exc
     _check_size(path, width, height)
     _expect_xyz(path, samples == 3, f"{samples} channels")
@@ -192,7 +192,7 @@ def _check_xyz_header(data: bytes, path: Path) -> None:
     _expect_xyz(path, bits == {32}, f"{max(bits)} bits per channel")
     _expect_xyz(path, planes == 1, "one plane per channel")
     _expect_xyz(path, tags.next == 0, "several pages")
-    _expect_xyz(path, turned == UPRIGHT, f"one to be turned (orientation {turned})")
+    _expect_xyz(path, turned == UPRIGHT, f"one to be rotated (orientation {turned})")
 
 
 def _expect_xyz(path: Path, fits: bool, found: str) -> None:  # noqa: FBT001  private, always called by position
@@ -227,22 +227,22 @@ def _bytes(path: Path) -> bytes:
 
 
 def _decoded(path: Path, modes: frozenset[str]) -> Image.Image:
-    """Decode completely with Pillow, which refuses a file that is cut off where OpenCV fills it with grey."""
+    """Decode completely with Pillow, which refuses a truncated file where OpenCV fills it with grey."""
     picture, orientation = _opened(path, modes)
     try:
         picture.load()
-        # Pillow itself turns a TIFF while it loads it.
+        # Pillow itself rotates a TIFF while loading it.
         return picture if orientation == UPRIGHT else ImageOps.exif_transpose(picture)
-    except Exception as exc:  # a damaged file can make Pillow raise nearly anything
+    except Exception as exc:  # a damaged file can raise almost any exception in Pillow
         raise DataError(f"{path}: the picture is damaged or cut off ({exc}); replace the file.") from exc
 
 
 def _opened(path: Path, modes: frozenset[str]) -> tuple[Image.Image, int]:
-    """A picture with its header read and checked, and its orientation."""
+    """Return a picture with its header read and checked, and its orientation."""
     data = _bytes(path)
     try:
         with _opening:
-            # Pillow's own limit says nothing of what to do; ours is checked below.
+            # Pillow's own limit gives no advice; ours is checked below.
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 picture = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -278,7 +278,7 @@ def _check_header(picture: Image.Image, path: Path, modes: frozenset[str]) -> No
 
 
 def _is_deep(picture: Image.Image) -> bool:
-    """True for colours of 16 bits, which Pillow would cut down to 8 without a word."""
+    """Whether the picture has 16-bit colours, which Pillow would silently reduce to 8."""
     for _, _, _, arguments in getattr(picture, "tile", ()):
         raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
         if ";16" in str(raw_mode) and raw_mode != "BGR;16" and not picture.mode.startswith("I"):

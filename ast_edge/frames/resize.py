@@ -1,9 +1,9 @@
-"""Resampling: filter tables, and the one resize of pictures, by NumPy or by Pillow with the same bits.
+"""Resampling: filter tables, and the resize of pictures, by NumPy or bit-identically by Pillow.
 
-Pillow takes a third of the time. It computes the weights in floating point, as NumPy does, and the sums in
-integers. A compiler may round a weight in another way (a fused multiply-add does), so each pair of sizes is
-tried once against NumPy on noise. One weight that is off by one unit in 2^22 shows in about a third of the
-trials, a compiler that rounds many otherwise practically always; what could be missed moves one pixel in
+Pillow takes a third of the time. Both compute the weights in floating point and the sums in integers. A
+compiler may round a weight differently (a fused multiply-add does), so each pair of sizes is tried once
+against NumPy on noise. A single weight that is off by one unit in 2^22 is detected in about a third of the
+trials, a compiler that rounds many differently practically always; what could be missed changes one pixel in
 thousands by one grey level.
 """
 
@@ -20,9 +20,9 @@ from ast_edge.errors import FrameError
 
 Pixels = NDArray[np.uint8]
 _COLUMNS = 4096
-FIXED_POINT_BITS = 22  # what is left of int32 after 8 bits of grey level, a sign and a carry
+FIXED_POINT_BITS = 22  # the bits of int32 without 8 bits of grey level, a sign and a carry
 _LARGEST_PREPARED = 10_000
-_PILLOWS = (1, 3)  # channels of the pictures that Pillow resizes
+_PILLOWS = (1, 3)  # numbers of channels that Pillow resizes
 _ROWS_AT_ONCE = 32  # output rows summed together, few enough that they stay in the processor's cache
 
 
@@ -70,7 +70,7 @@ def _triangle(n_in: int, n_out: int) -> FilterTable:
 def _two_taps(n_in: int, n_out: int) -> FilterTable:
     if n_in == 1:
         return FilterTable(np.zeros(n_out, np.int32), np.ones((n_out, 1)))
-    # In units of 1 / (2 n_out) pixel everything is an integer, so a weight that is zero is exactly zero:
+    # In units of 1 / (2 n_out) pixel all values are integers, so a weight that is zero is exactly zero: the
     # the foreground is cut at "> 0" and must not depend on how a fraction was rounded.
     unit = 2 * n_out
     position = np.clip((2 * np.arange(n_out) + 1) * n_in - n_out, 0, (n_in - 1) * unit)
@@ -83,9 +83,8 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize uint8 [H,W,C] to a new [size,size,C], ignoring the aspect: bilinear with antialiasing.
 
     Horizontal pass, rounding to grey levels, vertical pass; weights in 22-bit fixed point; a pass that would
-    not change the size is left out. Each pass equals Pillow's BILINEAR bit for bit; a Pillow that prefers
-    to start with the vertical pass differs by one grey level at most. Raises FrameError for another dtype
-    or shape.
+    not change the size is skipped. Each pass equals Pillow's BILINEAR bit for bit; a Pillow that starts with
+    the vertical pass differs by at most one grey level. Raises FrameError for another dtype or shape.
     """
     if image.dtype != np.uint8 or image.ndim != 3:
         raise FrameError(
@@ -98,9 +97,9 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def prepare_resize(height: int, width: int, size: int) -> None:
-    """Do now what the first `resize_image` of such a picture would do: tables, and the trial of Pillow.
+    """Prepare the tables and the trial of Pillow that the first `resize_image` of this size would need.
 
-    Nothing for a size that no camera has: the first frame will tell that it does not fit.
+    Does nothing for an impossible size: the first frame will be refused.
     """
     if max(height, width) <= _LARGEST_PREPARED:
         for length in (height, width):
@@ -117,7 +116,7 @@ def _resize_by_numpy(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _resample_rows(image: NDArray[np.uint8], n_out: int) -> NDArray[np.uint8]:
-    """Resample the first axis, because whole rows are the unit that NumPy moves fastest."""
+    """Resample the first axis, since NumPy processes whole rows fastest."""
     first, weights = fixed_point_table(len(image), n_out)
     rows = np.ascontiguousarray(image).reshape(len(image), -1)
     out = np.empty((n_out, rows.shape[1]), np.uint8)
@@ -133,15 +132,15 @@ def _resample_rows(image: NDArray[np.uint8], n_out: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=32)
 def fixed_point_table(n_in: int, n_out: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The antialiased `filter_table` as `first` int32 [n_out] and `weights` int32 [n_out,taps] in
-    `FIXED_POINT_BITS` bits; read only.
+    """Return the antialiased `filter_table` as `first` int32 [n_out] and `weights` int32 [n_out,taps] with
+    `FIXED_POINT_BITS` bits; read-only.
     """
     table = filter_table(n_in, n_out, antialias=True)
     return table.first, (table.weights * (1 << FIXED_POINT_BITS) + 0.5).astype(np.int32)
 
 
 def _resized_by_pillow(image: Pixels, size: int) -> Pixels:
-    """uint8 [H,W,1] or [H,W,3] to [size,size,C]: all rows, then all columns, so that the order is fixed."""
+    """Resize uint8 [H,W,1] or [H,W,3] to [size,size,C]: all rows, then all columns, to fix the order."""
     from PIL import Image  # noqa: PLC0415 (some device has none)
 
     height, _, channels = image.shape
@@ -153,7 +152,7 @@ def _resized_by_pillow(image: Pixels, size: int) -> Pixels:
 
 @lru_cache(maxsize=64)
 def same_bits(n_in: int, n_out: int, reference: Callable[[Pixels, int], Pixels]) -> bool:
-    """Is Pillow here, and its pass from `n_in` to `n_out` pixels that of `reference` on the first axis?"""
+    """Whether Pillow is available and its pass from `n_in` to `n_out` pixels equals that of `reference`."""
     try:
         from PIL import Image  # noqa: PLC0415
     except ImportError:

@@ -1,1 +1,1 @@
-"""What a model is on disk: manifest, ONNX file, engine file, reference vectors."""
+"""Models on disk: manifest, ONNX file, engine file, reference vectors."""

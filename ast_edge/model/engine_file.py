@@ -1,7 +1,7 @@
-"""The engine file: a TensorRT plan as TensorRT wrote it, and beside it what it was built from and for.
+"""The engine file: a TensorRT plan, and beside it a description of its source and its machine.
 
 `model.engine` is the plan, `model.engine.json` the sidecar, and `model.engine.cubin` the compiled kernels
-that prepare frames for it, where they were built too. What the sidecar must be:
+that prepare frames for it, if they were built too. Requirements on the sidecar:
 
 * one JSON object with the keys of `EngineInfo` and no other, under 32 MiB, sealed by a digest of its bytes
   (see `ast_edge.model.seal`); sidecars of format 1, whose digest is that of a canonical form, are still read;
@@ -13,9 +13,9 @@ that prepare frames for it, where they were built too. What the sidecar must be:
   TensorRT for RTX, which is built on any machine, its version, the compute capabilities that it serves, and
   `proof`, which is "pending" (see `ast_edge.model.engine_proof`).
 
-A plan holds machine code, so it is handed to TensorRT only after all of this was checked, and the bytes that
-were checked are those that TensorRT gets. The digests find damage and mix-ups; they are not a signature: load
-engines only from folders that only trusted users can write.
+A plan contains machine code, so it is passed to TensorRT only after all these checks, and exactly the checked
+bytes are passed. The digests detect damage and mix-ups; they are not a signature: load engines only from
+folders that only trusted users can write.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class Content(_Strict):
 
 
 class Kernels(Content):
-    """Compiled kernels: of which source, for which architecture ("sm_87")."""
+    """Compiled kernels: digest of their source, and their architecture ("sm_87")."""
 
     source_sha256: Sha256
     architecture: str
 
 
 class BuiltFor(_Strict):
-    """The machine that a plan was built on; versions as the libraries tell them."""
+    """The machine that a plan was built on; versions as reported by the libraries."""
 
     gpu: str
     compute_capability: str
@@ -90,7 +90,7 @@ class BuiltForRtx(_Strict):
 
 
 class Batch(_Strict):
-    """Smallest, usual and largest number of parts at once; three equal numbers make it fixed."""
+    """Smallest, usual and largest number of parts at once; three equal numbers mean a fixed batch."""
 
     least: Positive
     usual: Positive
@@ -103,7 +103,7 @@ class Batch(_Strict):
 
 
 class Build(_Strict):
-    """What the builder was asked for."""
+    """The settings of the builder."""
 
     precision: Precision
     batch: Batch
@@ -116,7 +116,7 @@ class Build(_Strict):
 
 
 class Proven(_Strict):
-    """How well the engine reproduced the reference vectors when it was built."""
+    """The errors of the engine on the reference vectors when it was built."""
 
     vectors: Positive
     max_relative_score_error: Annotated[float, Field(ge=0)]
@@ -161,17 +161,17 @@ class EngineFile:
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says about itself."""
+        """The manifest of the model."""
         return self.info.manifest
 
     @property
     def size(self) -> int:
-        """Bytes of the plan."""
+        """Size of the plan in bytes."""
         return self.info.plan.bytes
 
     @property
     def embedded_reference(self) -> None:
-        """An engine carries no reference vectors; those beside it are used (`ast_edge.model.references`)."""
+        """None: an engine contains no reference vectors; those beside it are used."""
         return None
 
 
@@ -184,7 +184,7 @@ def read_any(path: Path) -> AnyModel:
 
 
 def rewrite_any(model: AnyModel, manifest: Manifest) -> AnyModel:
-    """Put `manifest` in the place of the one that `model` was read with; see `rewrite_manifest`."""
+    """Replace the manifest that `model` was read with by `manifest`; see `rewrite_manifest`."""
     if isinstance(model, EngineFile):
         return rewrite_engine_manifest(model, manifest)
     return rewrite_manifest(model, manifest)
@@ -201,16 +201,16 @@ def kernels_path(engine: Path) -> Path:
 
 
 def build_command(engine: Path, info: EngineInfo) -> str:
-    """The command that builds `engine` again."""
+    """Return the command that builds `engine` again."""
     kind = "" if info.rtx is None else " --for rtx"
     return f"`ast-edge build-engine {engine.with_name(info.source)} -o {engine}{kind}`"
 
 
 def read_engine_file(path: Path) -> EngineFile:
-    """Check the engine at `path` from cheap to dear: sidecar, sizes, digests, and the model beside it.
+    """Check the engine at `path` from cheap to expensive: sidecar, sizes, digests, and the model beside it.
 
-    Raises ModelError, in one sentence that ends with what to do, when one of the files is missing, damaged,
-    of a newer ast-edge or of another build, or when the ONNX file beside it was exported again since.
+    Raises ModelError, in one sentence that ends with what to do, if a file is missing, damaged, of a newer
+    ast-edge or of another build, or if the ONNX file beside it was exported again since.
     """
     info = _read_sidecar(path)
     command = build_command(path, info)
@@ -223,9 +223,9 @@ def read_engine_file(path: Path) -> EngineFile:
 
 
 def write_engine_file(target: Path, plan: memoryview, kernels: bytes | None, info: EngineInfo) -> EngineFile:
-    """Put the plan, the kernels and the sidecar in their places: the sidecar last, for it vouches.
+    """Write the plan, the kernels and the sidecar; the sidecar last, since it confirms the others.
 
-    An engine that was there before loses its sidecar first, so that a crash in between leaves one that is
+    The sidecar of an existing engine is removed first, so that a crash in between leaves an engine that is
     refused, never a mixture. Raises ModelError when something cannot be written.
     """
     try:
@@ -238,23 +238,23 @@ def write_engine_file(target: Path, plan: memoryview, kernels: bytes | None, inf
         write_text(sidecar_path(target), info.to_json())
     except OSError as exc:
         raise ModelError(
-            f"{target}: the engine cannot be written ({reason(exc)}); check the folder and its space."
+            f"{target}: the engine cannot be written ({reason(exc)}); check folder and disk space."
         ) from exc
     return read_engine_file(target)
 
 
 def content_of(data: bytes | memoryview) -> Content:
-    """Size and SHA-256 of `data`."""
+    """Return size and SHA-256 of `data`."""
     return Content(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def rewrite_engine_manifest(engine: EngineFile, manifest: Manifest) -> EngineFile:
-    """Put `manifest` in the place of the one that `engine` was read with; atomic.
+    """Replace the manifest that `engine` was read with by `manifest`, atomically.
 
-    Raises ModelError when the sidecar was changed since it was read or cannot be written.
+    Raises ModelError if the sidecar was changed since it was read or cannot be written.
     """
     if _read_sidecar(engine.path) != engine.info:
-        raise ModelError(f"{engine.path}: was changed by someone else meanwhile; run the command again.")
+        raise ModelError(f"{engine.path}: was changed by another process meanwhile; run the command again.")
     info = engine.info.model_copy(update={"manifest": manifest})
     try:
         write_text(sidecar_path(engine.path), info.to_json())
@@ -264,7 +264,7 @@ def rewrite_engine_manifest(engine: EngineFile, manifest: Manifest) -> EngineFil
 
 
 def why_unfit(info: EngineInfo, machine: BuiltFor) -> str | None:
-    """In words why a plan must not be loaded on `machine`; None when it may.
+    """Describe why a plan must not be loaded on `machine`; None if it may.
 
     TensorRT: the same version, or the same and later ones for a version-compatible plan. GPU: the same name
     and compute capability, or any from Ampere on for a hardware-compatible plan (TensorRT's own rule).
@@ -311,7 +311,7 @@ _AMPERE = (8, 0)
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: (10, 3, 0) of "10.3.0.post1"."""
+    """Return the leading numbers of a version: (10, 3, 0) of "10.3.0.post1"."""
     numbers = []
     for part in text.split("."):
         if not part.isdigit():
@@ -347,7 +347,7 @@ def _read_sidecar(path: Path) -> EngineInfo:
 
 def _read_manifest(content: object, sidecar: Path) -> Manifest:
     if not isinstance(content, dict):
-        raise _refused(sidecar, "key 'manifest' is missing or no JSON object")
+        raise _refused(sidecar, "key 'manifest' is missing or not a JSON object")
     content.pop("digest", None)  # of sidecars of format 1; the sidecar's own digest covers the manifest
     return Manifest.from_content(content, str(sidecar))
 
@@ -378,7 +378,7 @@ def _check_regular(path: Path, what: str) -> None:
 
 
 def _checked_content(path: Path, expected: Content, what: str, command: str) -> bytes:
-    """The bytes of a file, which are those that the sidecar expects."""
+    """Return the bytes of a file, after comparing them with the sidecar."""
     _check_regular(path, what)
     data = b""
     try:
@@ -399,7 +399,7 @@ def _checked_content(path: Path, expected: Content, what: str, command: str) -> 
 
 
 def _check_source(path: Path, info: EngineInfo, command: str) -> None:
-    """An engine beside a newer export of its model is stale."""
+    """Refuse an engine beside a newer export of its model."""
     source = path.with_name(info.source)
     if not source.exists():
         return

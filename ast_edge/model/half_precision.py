@@ -1,8 +1,8 @@
 """Mixed precision written into the graph: trunk and student in FP16, everything else in FP32.
 
 The flow's exponentials, its affine state, difference, square and reductions stay in FP32: four blocks may
-scale by more than FP16 holds, and a squared difference overflows at 256. Precision is a property of the
-graph because TensorRT 11 knows no other way. Needs `onnx` and no torch, so a device can do it too.
+scale by more than FP16 can represent, and a squared difference overflows at 256. Precision is a property of
+the graph because TensorRT 11 supports no other way. Needs `onnx` and no torch, so a device can convert too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _PURE = {"Constant", "QuantizeLinear", "DequantizeLinear"}
 
 
 def to_mixed_precision(model: ModelProto) -> ModelProto:
-    """A copy of `model` with the nodes of `HALF_SCOPES` in FP16 and casts at the borders.
+    """Return a copy of `model` with the nodes of `HALF_SCOPES` in FP16 and casts at the borders.
 
-    Inputs and outputs keep their types. Raises ModelError when no convolution lies in these scopes or a
-    weight does not fit FP16.
+    Inputs and outputs keep their types. Raises ModelError if these scopes contain no convolution or a weight
+    exceeds the range of FP16.
     """
     copy = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     converter = _Converter(copy)
@@ -45,7 +45,7 @@ def _is_half(node: NodeProto) -> bool:
 
 
 class _Converter:
-    """Rewrites nodes one by one in graph order and remembers which tensor exists in which precision."""
+    """Converts nodes one by one in graph order and tracks which tensor exists in which precision."""
 
     def __init__(self, model: ModelProto) -> None:
         graph = model.graph
@@ -67,7 +67,7 @@ class _Converter:
         self.cast: set[str] = set()
 
     def convert(self, node: NodeProto) -> list[NodeProto]:
-        """The node in its new precision, after the casts that it is the first to need."""
+        """Return the node in its new precision, preceded by the casts that it is the first to need."""
         casts: list[NodeProto] = []
         half = _is_half(node)
         for index, name in enumerate(node.input):
@@ -106,7 +106,7 @@ class _Converter:
 
 
 def drop_unused(model: ModelProto) -> None:
-    """Remove initialisers, constants and Q/DQ nodes whose output nothing reads any more."""
+    """Remove initialisers, constants and Q/DQ nodes whose output is no longer used."""
     graph = model.graph
     while True:
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}

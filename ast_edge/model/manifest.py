@@ -1,10 +1,10 @@
-"""What a model says about itself.
+"""The manifest of a model.
 
-`ModelSpec` is all that is known once training is done; `Manifest` adds what is known once a file has been
-written. The manifest travels inside `model.onnx` as JSON under the metadata key `ast_edge.manifest`, with the
-SHA-256 of the network that it describes and a digest of its own bytes (see `ast_edge.model.seal`: no
-signature). An unknown or missing key is an error. Manifests of format 2, whose digest is that of a canonical
-form, are still read; what is written is of format 3.
+`ModelSpec` is complete when training is done; `Manifest` adds what is known once a file has been written. The
+manifest is stored in `model.onnx` as JSON under the metadata key `ast_edge.manifest`, with the SHA-256 of its
+network and a digest of its own bytes (see `ast_edge.model.seal`: not a signature). Unknown and missing keys
+are errors. Manifests of format 2, whose digest is that of a canonical form, are still read; format 3 is
+written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT_VERSION = 3
 MANIFEST_KEY = "ast_edge.manifest"
 REFERENCE_KEY = "ast_edge.reference"
 
-_SEEN_BYTES = 8  # of a digest: two parts of a million are taken for each other once in 10^8 models
+_SEEN_BYTES = 8  # of a digest: a collision among a million parts occurs once in 10^8 models
 
 Mode = Literal["rgb", "depth", "rgbd"]
 MaskWeights = Literal["binary", "fractional"]
@@ -51,7 +51,7 @@ class _Strict(BaseModel):
 
 
 class Crop(_Strict):
-    """A rectangle of the camera's frame in pixels; everything outside it is never looked at."""
+    """A rectangle of the camera's frame in pixels; everything outside it is ignored."""
 
     x: Annotated[int, Field(ge=0)]
     y: Annotated[int, Field(ge=0)]
@@ -60,14 +60,14 @@ class Crop(_Strict):
 
 
 class DepthPreprocessing(_Strict):
-    """How depth becomes the inputs `depth` and `foreground` (AST, WACV 2023, "Implementation Details")."""
+    """Settings for the inputs `depth` and `foreground` (AST, WACV 2023, "Implementation Details")."""
 
     foreground_min_m: Annotated[float, Field(gt=0)] = 0.007
     mask: MaskWeights = "binary"
 
 
 class Preprocessing(_Strict):
-    """How a frame becomes the network's inputs."""
+    """Settings that turn a frame into the network's inputs."""
 
     crop: Crop | None = None
     image_size: Positive
@@ -78,14 +78,14 @@ class Preprocessing(_Strict):
 
 
 class Threshold(_Strict):
-    """Where pass ends and reject begins, and what that rests on: good parts only, none of them trained on.
+    """The limit between pass and reject, and its evidence: good parts only, none of them trained on.
 
     A part is rejected when its score is greater than `value`. `expected_false_reject_rate` is the
     split-conformal bound of that rule on new good parts; with probability `confidence` the true rate is at
     most `upper_false_reject_rate`. `pixel_value` is the same quantile of the largest value in the map.
 
-    `value` lies above the score of one of the parts by `margin`, 0 in manifests of format 2, so that no
-    engine within the parity tolerance gives this part another verdict (see `ast_edge.verdict.margin`).
+    `value` is above the score of one of the parts by `margin`, 0 in manifests of format 2, so that every
+    engine within the parity tolerance gives this part the same verdict (see `ast_edge.verdict.margin`).
     """
 
     value: float
@@ -99,7 +99,7 @@ class Threshold(_Strict):
     good_parts_needed: Positive
 
 
-# Which quantiles of good parts a calibration keeps.
+# The quantiles of good parts that a calibration stores.
 QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _Quantiles = Annotated[
     tuple[float, ...], Field(min_length=len(QUANTILE_LEVELS), max_length=len(QUANTILE_LEVELS))
@@ -107,12 +107,12 @@ _Quantiles = Annotated[
 
 
 class Calibration(_Strict):
-    """What a threshold rests on: good parts that were not trained on, and who judged them when.
+    """The evidence of a threshold: good parts that were not trained on, and who judged them when.
 
-    `scores` are their image scores in rising order; of more than 1000 parts, the largest of each of 1000
-    equal groups. The quantiles at `QUANTILE_LEVELS` of score, and of brightness and sharpness where there are
-    pictures, tell good parts of today from those of then. `parts_sha256` digests the parts' files.
-    `made` is the time in UTC, None for training's own.
+    `scores` are their image scores in ascending order; of more than 1000 parts, the largest of each of 1000
+    equal groups. The quantiles at `QUANTILE_LEVELS` of score, and of brightness and sharpness in modes with
+    pictures, allow drift to be detected. `parts_sha256` digests the parts' files. `made` is the time in UTC,
+    None for that of training.
     """
 
     revision: Positive
@@ -127,21 +127,21 @@ class Calibration(_Strict):
 
 
 class PastCalibration(_Strict):
-    """A threshold that was in force once."""
+    """A former threshold."""
 
     threshold: Threshold
     calibration: Calibration
 
 
 class Range(_Strict):
-    """From the smallest to the largest value seen."""
+    """The smallest and the largest value seen."""
 
     low: Annotated[float, Field(ge=0)]
     high: Annotated[float, Field(ge=0)]
 
 
 class TrainedRange(_Strict):
-    """What good parts' frames were like; one that is not like them is a fault (see `ast_edge.frames.levels`).
+    """Properties of good parts' frames; a frame outside them is a fault (see `ast_edge.frames.levels`).
 
     `width` and `height` in pixels; `brightness` and `contrast` in grey levels of the network's picture,
     None in mode depth.
@@ -154,7 +154,7 @@ class TrainedRange(_Strict):
 
 
 class TrainingData(_Strict):
-    """Which pictures the model has seen; `seen` tells single ones (see `seen_text`), where that is known."""
+    """The pictures that the model was trained on; `seen` identifies parts (see `seen_text`), if known."""
 
     fingerprint: Sha256
     layout: str
@@ -173,13 +173,13 @@ class TrainingData(_Strict):
 
 
 def seen_text(digests: Iterable[str]) -> str:
-    """Parts that were trained on, by the first 8 bytes of each one's SHA-256, sorted, in base64."""
+    """Encode parts that were trained on: the first 8 bytes of each SHA-256, sorted, in base64."""
     short = sorted({bytes.fromhex(digest)[:_SEEN_BYTES] for digest in digests})
     return base64.b64encode(b"".join(short)).decode()
 
 
 class TensorSpec(_Strict):
-    """Name, dtype and shape of one tensor; the first dimension is the batch, -1 where it is free."""
+    """Name, dtype and shape of one tensor; the first dimension is the batch, -1 if it is dynamic."""
 
     name: str
     dtype: Literal["uint8", "float32"]
@@ -187,7 +187,7 @@ class TensorSpec(_Strict):
 
 
 def check_aggregation(aggregation: Aggregation, map_size: int) -> None:
-    """Raise ValueError when `topK` asks for more values than a map of this size has."""
+    """Raise ValueError if `topK` needs more values than a map of this size has."""
     if aggregation.startswith("top") and int(aggregation.removeprefix("top")) > map_size**2:
         raise ValueError(
             f"aggregation {aggregation}: the map has only {map_size**2} values; take fewer of them"
@@ -195,7 +195,7 @@ def check_aggregation(aggregation: Aggregation, map_size: int) -> None:
 
 
 def input_specs(mode: Mode, preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
-    """Inputs of a network: `image` [N,S,S,3], `depth` [N,1,8h,8h] in cm, `foreground` [N,1,h,h]."""
+    """Return a network's inputs: `image` [N,S,S,3], `depth` [N,1,8h,8h] in cm, `foreground` [N,1,h,h]."""
     size, grid = preprocessing.image_size, preprocessing.map_size
     image = TensorSpec(name="image", dtype="uint8", shape=(batch, size, size, 3))
     depth = TensorSpec(name="depth", dtype="float32", shape=(batch, 1, 8 * grid, 8 * grid))
@@ -206,7 +206,7 @@ def input_specs(mode: Mode, preprocessing: Preprocessing, batch: int = 1) -> tup
 
 
 def output_specs(preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
-    """Outputs of a network: `score` [N] and `anomaly_map` [N,h,h], raw float32."""
+    """Return the outputs of a network: `score` [N] and `anomaly_map` [N,h,h], raw float32."""
     grid = preprocessing.map_size
     return (
         TensorSpec(name="score", dtype="float32", shape=(batch,)),
@@ -215,18 +215,18 @@ def output_specs(preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSp
 
 
 class ModelSpec(_Strict):
-    """Everything that decides a verdict except the weights."""
+    """Everything that determines a verdict except the weights."""
 
     mode: Mode
     preset: str
     backbone: str
     training_data: TrainingData
     preprocessing: Preprocessing
-    # Standard deviation, in map pixels, of the Gaussian that the network smooths its map with; 0: none.
+    # Standard deviation, in map pixels, of the Gaussian with which the network smooths its map; 0: none.
     smoothing: Annotated[float, Field(ge=0.0)] = 0.0
     aggregation: Aggregation
     threshold: Threshold
-    calibration: Calibration | None = None  # what `threshold` rests on
+    calibration: Calibration | None = None  # the evidence for `threshold`
     trained: TrainedRange | None = None
 
     @model_validator(mode="after")
@@ -242,18 +242,18 @@ class ModelSpec(_Strict):
 
     @property
     def reference_threshold(self) -> float:
-        """The part's score under the first threshold: no reference vector has a score close to it.
+        """The part's score below the first threshold: no reference vector has a score close to it.
 
         It does not depend on the precision, as the margin of a threshold does.
         """
         return self.threshold.value - self.threshold.margin
 
     def input_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
-        """The network's inputs; see `input_specs` of this module."""
+        """Return the network's inputs; see `input_specs` of this module."""
         return input_specs(self.mode, self.preprocessing, batch)
 
     def output_specs(self, batch: int = 1) -> tuple[TensorSpec, ...]:
-        """The network's outputs; see `output_specs` of this module."""
+        """Return the network's outputs; see `output_specs` of this module."""
         return output_specs(self.preprocessing, batch)
 
 
@@ -283,21 +283,21 @@ class Manifest(ModelSpec):
 
     @property
     def reference_threshold(self) -> float:
-        """As of any spec, in the first revision."""
+        """Return that of the first revision, as for any `ModelSpec`."""
         first = self.earlier[0].threshold if self.earlier else self.threshold
         return first.value - first.margin
 
     @property
     def batch(self) -> int:
-        """The batch size the file was traced with, or -1 where any will do."""
+        """The batch size the file was traced with, or -1 if it is dynamic."""
         return self.inputs[0].shape[0]
 
     def content(self) -> dict[str, object]:
-        """What is written of the manifest: its keys and values in the newest format, as JSON has them."""
+        """Return the manifest as written: keys and values in the newest format, as in JSON."""
         return {**self.model_dump(mode="json"), "format_version": FORMAT_VERSION}
 
     def to_json(self) -> str:
-        """The sealed JSON text."""
+        """Return the sealed JSON text."""
         return sealed(self.content())
 
     @classmethod
@@ -315,7 +315,7 @@ class Manifest(ModelSpec):
 
     @classmethod
     def from_content(cls, content: dict[str, object], where: str) -> Manifest:
-        """Check what stands in a manifest, without a digest; `where` as above. Raises ModelError."""
+        """Validate the content of a manifest, without a digest; `where` as above. Raises ModelError."""
         _checked_version(content, where)
         try:
             return cls.model_validate(content)

@@ -1,4 +1,4 @@
-"""Arrays in an `.npz` file, the format of reference vectors up to version 0.1; read only, within a bound."""
+"""Reading of `.npz` files, the format of reference vectors up to version 0.1; with a size limit."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from ast_edge.model.arrays import Array
 
 _MOST_MEMBERS = 16
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, one read may unpack any amount
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # with other methods, one read may unpack any amount
 
 
 def is_npz(data: bytes) -> bool:
-    """Whether `data` begins as a zip archive does."""
+    """Whether `data` starts like a zip archive."""
     return data.startswith(b"PK")
 
 
 def read_npz(data: bytes, limit: int) -> dict[str, Array]:
-    """The arrays by name. Nothing is unpickled, and at most `limit` bytes are unpacked, whatever the archive
-    claims.
+    """Return the arrays by name. Nothing is unpickled, and at most `limit` bytes are unpacked, whatever
+    the archive claims.
 
-    Raises ValueError for more than that, and what `zipfile`, `zlib` and NumPy raise on damaged bytes.
+    Raises ValueError beyond the limit, and the errors of `zipfile`, `zlib` and NumPy on damaged bytes.
     """
     arrays: dict[str, Array] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,20 +1,20 @@
-"""The model file: one ONNX file that is complete in itself, and the checks before anybody runs it.
+"""The model file: one self-contained ONNX file, and the checks before it is run.
 
-What a model file must be:
+Requirements on a model file:
 
 * a regular file of 1 byte to 2 GiB (protobuf's limit) that holds one well-formed ONNX `ModelProto`: every
   top-level field ends inside the file, and there is a graph;
 * it has exactly one metadata entry `ast_edge.manifest`, the sealed JSON of `Manifest`, under 16 MiB, and that
-  entry is the last of its metadata entries, so that no cut at the end of a file goes unseen;
+  entry is the last of its metadata entries, so that a truncated file is always detected;
 * it has at most one entry `ast_edge.reference`, reference vectors in base64, under 64 MiB, whose SHA-256 is
   `embedded_reference_sha256` of the manifest;
 * no tensor has its data in another file;
 * the SHA-256 over the raw bytes (tag, length and payload) of all top-level fields except the metadata, in
   file order, is `network_sha256` of the manifest.
 
-Only the protobuf wire format is read, so no ONNX package is needed. The file is
-read once, and engines get the bytes that were checked: a file that is put in its place meanwhile changes
-nothing. The digests find damage and careless edits; they are not a signature.
+Only the protobuf wire format is read, so no ONNX package is needed. The file is read once, and engines
+receive the bytes that were checked: replacing the file meanwhile has no effect. The digests detect damage and
+careless edits; they are not a signature.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ from ast_edge.model.manifest import MANIFEST_KEY, REFERENCE_KEY, Manifest
 from ast_edge.model.outside import tensors_outside
 from ast_edge.model.wire import BYTES, VARINT, Field, WireError, bytes_field, scan
 
-# Names of the nodes that an FP16 model computes in FP16, and an INT8 model may in INT8, begin so.
+# Prefixes of the nodes that an FP16 model computes in FP16, and an INT8 model may compute in INT8.
 HALF_SCOPES = ("/trunk/body/", "/memories/trunk/body/", "/student/")
 
 MAX_FILE_BYTES = (1 << 31) - 1
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_REFERENCE_BYTES = 64 << 20
 _MAX_KEY_BYTES = 1 << 10
-# A million-field file is an attack on our patience; the largest exports have a few thousand functions.
+# A file of a million fields is a denial-of-service attempt; the largest exports have a few thousand
+# functions.
 _MAX_FIELDS = 100_000
 _BLOCK = 1 << 20
 
 _IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
-# Wire types of ModelProto's fields (onnx.proto); an unknown field of a later ONNX is let through.
+# Wire types of ModelProto's fields (onnx.proto); unknown fields of a later ONNX are accepted.
 _MODEL_FIELDS = {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES, 8: BYTES}
 _MODEL_FIELDS |= {14: BYTES, 20: BYTES, 25: BYTES}
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file that passed every check: its bytes, its manifest and the reference vectors it carries.
+    """A model file that passed every check: its bytes, manifest and embedded reference vectors.
 
-    `embedded_reference` is None for a file without vectors, else what `ast_edge.model.references` reads.
+    `embedded_reference` is None for a file without vectors, else bytes for `ast_edge.model.references`.
     """
 
     path: Path
@@ -68,21 +69,21 @@ class ModelFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return len(self.content)
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Check `path` from cheap to dear and return what it says about itself.
+    """Check `path` from cheap to expensive and return its content.
 
-    Raises ModelError, in one sentence, when the file is not there, is not an ONNX file, is truncated, was not
+    Raises ModelError, in one sentence, if the file does not exist, is not an ONNX file, is truncated, was not
     exported by ast-edge, comes from a newer ast-edge, or was changed after export.
     """
     _checked_size(path)
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size  # of this very file: another may have taken its name
-            _read_manifest(stream, path, size)  # what is no model is refused before it is read whole
+            size = os.fstat(stream.fileno()).st_size  # of the opened file: another may have taken its name
+            _read_manifest(stream, path, size)  # other files are refused before they are read completely
             stream.seek(0)
             content = stream.read(size)
     except OSError as exc:
@@ -112,22 +113,22 @@ def _refuse_weights_outside(stream: BinaryIO, path: Path, size: int) -> None:
         raise _not_onnx(path, str(exc)) from exc
     if outside:
         raise ModelError(
-            f"{path}: the network keeps weights in another file, which nothing vouches for; expected a model "
-            "file that is complete in itself; export the model again."
+            f"{path}: the network has weights in another file, outside of its digest; expected a model "
+            "file that is self-contained; export the model again."
         )
 
 
 def _read_manifest(stream: BinaryIO, path: Path, size: int) -> tuple[list[Field], dict[str, bytes], Manifest]:
-    """Top-level fields of the file, our metadata and the manifest in it."""
+    """Return the top-level fields of the file, our metadata and the manifest in it."""
     fields = _model_fields(stream, path, size)
     metadata = _read_metadata(stream, path, fields)
     return fields, metadata, Manifest.from_json(_manifest_text(metadata, path), str(path))
 
 
 def network_sha256(path: Path) -> str:
-    """SHA-256 of the network in an ONNX file: all its top-level fields but the metadata, in file order.
+    """Return the SHA-256 of the network in an ONNX file: its top-level fields except metadata, in order.
 
-    Raises ModelError when `path` is not a whole ONNX file.
+    Raises ModelError if `path` is not a complete ONNX file.
     """
     size = _checked_size(path)
     try:
@@ -141,8 +142,8 @@ def write_model_file(target: Path, network: Path, manifest: Manifest, reference:
     """Write `target` atomically: the ONNX file `network` with `reference` and `manifest` in its metadata.
 
     The two entries are appended, so the bytes of the network are exactly those that were hashed; a manifest
-    without the digest of `reference` gets it. The file is
-    read back through `read_model_file` before it gets its name. Raises ModelError when it would be refused.
+    without the digest of `reference` gets it. The file is read back through `read_model_file` before it is
+    renamed. Raises ModelError if it would be refused.
     """
     entries = []
     if reference is not None:
@@ -156,15 +157,15 @@ def write_model_file(target: Path, network: Path, manifest: Manifest, reference:
 
 
 def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
-    """Put `manifest` in the place of the one that `model` was read with; every other byte stays.
+    """Replace the manifest that `model` was read with by `manifest`; every other byte is kept.
 
-    Atomic: a reader sees the old file or the new one. Raises ModelError when the file was changed since it
-    was read, or would be refused with this manifest, and leaves it as it was.
+    Atomic: a reader sees the old file or the new one. Raises ModelError, and leaves the file unchanged, if it
+    was changed since it was read, or would be refused with this manifest.
     """
     if read_model_file(model.path).content != model.content:
-        raise ModelError(f"{model.path}: was changed by someone else meanwhile; run the command again.")
+        raise ModelError(f"{model.path}: was changed by another process meanwhile; run the command again.")
     fields = _model_fields(io.BytesIO(model.content), model.path, model.size)
-    # The manifest is the last of the metadata entries: `read_model_file` insists on it.
+    # The manifest is the last metadata entry: `read_model_file` requires it.
     old = [field for field in fields if field.number == _METADATA][-1]
     content = memoryview(model.content)
     entry = _manifest_entry(manifest, model.embedded_reference)
@@ -172,7 +173,7 @@ def rewrite_manifest(model: ModelFile, manifest: Manifest) -> ModelFile:
 
 
 def _write(target: Path, blocks: Iterable[bytes | memoryview]) -> ModelFile:
-    """Write `blocks` to `target` atomically, if together they are a model file."""
+    """Write `blocks` to `target` atomically, if together they form a model file."""
     try:
         with atomic_path(target) as temporary:
             with temporary.open("wb") as stream:
@@ -180,13 +181,13 @@ def _write(target: Path, blocks: Iterable[bytes | memoryview]) -> ModelFile:
             written = read_model_file(temporary)
     except OSError as exc:
         raise ModelError(
-            f"{target}: the model file cannot be written ({reason(exc)}); check the folder and its space."
+            f"{target}: the model file cannot be written ({reason(exc)}); check folder and disk space."
         ) from exc
     return replace(written, path=target)
 
 
 def _blocks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """The bytes from `start` to `end` in blocks; fewer where the stream ends earlier."""
+    """Yield the bytes from `start` to `end` in blocks; fewer if the stream ends earlier."""
     stream.seek(start)
     while start < end and (block := stream.read(min(end - start, _BLOCK))):
         yield block
@@ -222,12 +223,12 @@ def _unreadable(path: Path, exc: Exception) -> ModelError:
 
 
 def _model_fields(stream: BinaryIO, path: Path, size: int) -> list[Field]:
-    """Top-level fields of the ModelProto; refuses anything that is not one."""
+    """Return the top-level fields of the ModelProto; refuses anything else."""
     fields: list[Field] = []
     try:
         fields.extend(itertools.islice(scan(stream, 0, size), _MAX_FIELDS))
     except WireError as exc:
-        # `fields` holds what came before the failure; every ONNX writer puts the IR version first.
+        # `fields` contains those before the failure; every ONNX writer puts the IR version first.
         if exc.cut and fields and fields[0].number == _IR_VERSION:
             raise ModelError(
                 f"{path}: the file is truncated after {size} bytes ({exc}); copy or export the model again."
@@ -238,7 +239,7 @@ def _model_fields(stream: BinaryIO, path: Path, size: int) -> list[Field]:
     if wrong := [e.number for e in fields if _MODEL_FIELDS.get(e.number, e.wire_type) != e.wire_type]:
         raise _not_onnx(path, f"field {wrong[0]} has another wire type")
     if not any(entry.number == _GRAPH for entry in fields):
-        raise _not_onnx(path, "it holds no graph")
+        raise _not_onnx(path, "it contains no graph")
     return fields
 
 
@@ -247,7 +248,7 @@ def _not_onnx(path: Path, why: str) -> ModelError:
 
 
 def _read_metadata(stream: BinaryIO, path: Path, fields: list[Field]) -> dict[str, bytes]:
-    """Our own metadata entries; foreign ones are skipped unread."""
+    """Return our own metadata entries; foreign ones are skipped unread."""
     found: dict[str, bytes] = {}
     for entry in (entry for entry in fields if entry.number == _METADATA):
         if MANIFEST_KEY in found:
@@ -259,16 +260,16 @@ def _read_metadata(stream: BinaryIO, path: Path, fields: list[Field]) -> dict[st
         name = _read_range(stream, path, key, _MAX_KEY_BYTES).decode(errors="replace")
         if name in (MANIFEST_KEY, REFERENCE_KEY):
             if name in found:
-                raise ModelError(f"{path}: the metadata key '{name}' is there twice; export the model again.")
+                raise ModelError(f"{path}: the metadata key '{name}' occurs twice; export the model again.")
             limit = MAX_MANIFEST_BYTES if name == MANIFEST_KEY else MAX_REFERENCE_BYTES
             found[name] = _read_range(stream, path, value, limit)
     return found
 
 
 def _metadata_parts(stream: BinaryIO, path: Path, entry: Field) -> tuple[Field, Field]:
-    """Key and value of a StringStringEntryProto."""
+    """Return key and value of a StringStringEntryProto."""
     try:
-        # At most three, so that an entry of a billion empty fields is refused as fast as any other.
+        # At most three fields, so that an entry of a billion empty fields is refused quickly.
         parts = sorted(itertools.islice(scan(stream, entry.payload, entry.end), 3))
     except WireError as exc:
         raise _damaged_entry(path, entry) from exc
@@ -317,7 +318,7 @@ def _check_reference(reference: bytes | None, manifest: Manifest, path: Path) ->
     found = None if reference is None else hashlib.sha256(reference).hexdigest()
     if found != expected and (expected is not None or manifest.format_version > 2):
         raise ModelError(
-            f"{path}: the embedded reference vectors are not those that were exported with it; "
+            f"{path}: the embedded reference vectors are not those exported with it; "
             "copy or export the model again."
         )
 

@@ -1,7 +1,7 @@
-"""Whether an ONNX file takes weights from another file, which no digest of it covers.
+"""Detects ONNX files with weights in another file, which is not covered by any digest.
 
-Engines that get a model as bytes look for such a file in the working directory. What is read here is the
-protobuf wire format of the messages that hold tensors (onnx.proto), without their payloads.
+Engines that receive a model as bytes look for such a file in the working directory. This module reads the
+protobuf wire format of the messages that contain tensors (onnx.proto), without their payloads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ast_edge.model.wire import Field, WireError, scan
 _MOST_FIELDS = 5_000_000
 _DEEPEST = 64
 
-# The fields of each message that lead to tensors, and which message they hold.
+# The fields of each message that lead to tensors, and the message type they contain.
 _INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -28,9 +28,9 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 
 
 def tensors_outside(stream: BinaryIO, size: int) -> bool:
-    """Whether a tensor of the ONNX file in `stream` says that its data is in another file.
+    """Whether a tensor of the ONNX file in `stream` has its data in another file.
 
-    Raises WireError when the file is no ONNX file, or too deep or long for one.
+    Raises WireError if the file is not an ONNX file, or is nested too deeply or too long.
     """
     waiting = [("model", 0, size, 0)]
     fields = 0

@@ -1,8 +1,8 @@
-"""Reference vectors: real inputs with the score and map that training gave; engines must reproduce them.
+"""Reference vectors: real inputs with the score and map from training; engines must reproduce them.
 
 They are a safetensors file of the network's inputs, `score` and `anomaly_map`, 1 to 64 of each, beside the
-model or embedded in it. Vectors of earlier versions, an `.npz`, are still read. Nothing is unpacked or
-allocated beyond what that many vectors of the model take.
+model or embedded in it. Vectors of earlier versions, an `.npz`, are still read. Memory use is bounded by the
+size of that many vectors of the model.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ast_edge.model.manifest import ModelSpec, TensorSpec
 from ast_edge.model.npz import is_npz, read_npz
 
 MOST_VECTORS = 64
-_HEADER_BYTES = 1 << 16  # more than names, shapes and offsets of five tensors take, in either format
+_HEADER_BYTES = 1 << 16  # more than names, shapes and offsets of five tensors need, in either format
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """K inputs of the network, keyed and shaped as in `ModelSpec.input_specs`, and what it answered.
+    """K inputs of the network, keyed and shaped as in `ModelSpec.input_specs`, and its outputs.
 
     `score` is float32 [K], `anomaly_map` float32 [K,h,h].
     """
@@ -40,7 +40,7 @@ class References:
         return int(self.score.shape[0])
 
     def to_bytes(self) -> bytes:
-        """The vectors as a safetensors file; the same vectors always give the same bytes."""
+        """Return the vectors as a safetensors file; the same vectors always give the same bytes."""
         from safetensors.numpy import save  # noqa: PLC0415 (only where vectors are written or read)
 
         return save({name: np.ascontiguousarray(array) for name, array in self._arrays().items()})
@@ -49,8 +49,8 @@ class References:
     def from_bytes(cls, data: bytes, spec: ModelSpec, where: str) -> References:
         """Read the vectors of a model, in either format; nothing is unpickled.
 
-        Raises ModelError when the bytes are damaged, more than `MOST_VECTORS` vectors take, or the vectors do
-        not fit the model.
+        Raises ModelError if the bytes are damaged, exceed the size of `MOST_VECTORS` vectors, or do not fit
+        the model.
         """
         limit = largest_file(spec)
         if len(data) > limit:
@@ -58,7 +58,7 @@ class References:
         try:
             arrays = read_npz(data, limit) if is_npz(data) else _read_safetensors(data)
             score, anomaly_map = arrays.pop("score"), arrays.pop("anomaly_map")
-        except Exception as exc:  # each format's reader raises many kinds on damaged bytes
+        except Exception as exc:  # each format's reader raises many exceptions on damaged bytes
             raise ModelError(
                 f"{where}: the reference vectors are damaged ({type(exc).__name__}: {exc}); "
                 "copy or export the model again."
@@ -71,7 +71,7 @@ class References:
         return {**self.inputs, "score": self.score, "anomaly_map": self.anomaly_map}
 
     def subset(self, indices: Sequence[int]) -> References:
-        """The vectors at `indices`, in that order."""
+        """Return the vectors at `indices`, in that order."""
         rows = np.asarray(indices, dtype=np.intp)
         inputs = {name: array[rows] for name, array in self.inputs.items()}
         return References(inputs, self.score[rows], self.anomaly_map[rows])
@@ -98,7 +98,7 @@ class References:
 
 
 def largest_file(spec: ModelSpec) -> int:
-    """The most bytes that reference vectors of a model can have."""
+    """Return the largest possible size of a model's reference vectors in bytes."""
     tensors = (*spec.input_specs(), *spec.output_specs())
     vector = sum(int(np.prod(one.shape)) * np.dtype(one.dtype).itemsize for one in tensors)
     return MOST_VECTORS * vector + _HEADER_BYTES
@@ -112,16 +112,15 @@ def reference_path(model_path: Path) -> Path:
 
 
 def earlier_reference_path(model_path: Path) -> Path:
-    """Where versions up to 0.1 wrote the vectors."""
+    """Return the path used by versions up to 0.1."""
     return reference_path(model_path).with_suffix(".npz")
 
 
 def load_references(model: AnyModel) -> tuple[References, str]:
-    """The vectors of `model` and where they came from, in words.
+    """Return the vectors of `model` and a description of their source.
 
-    The file beside the model is used when it is there, and must be the one of this export; otherwise the
-    vectors that the model carries. Raises ModelError when there are none, or they are damaged or belong to
-    another model.
+    The file beside the model is used if it exists, and must be of the same export; otherwise the embedded
+    vectors. Raises ModelError if there are none, or they are damaged or belong to another model.
     """
     beside = reference_path(model.path)
     for path in (beside, earlier_reference_path(model.path)):
@@ -159,9 +158,7 @@ def _load_beside(model: AnyModel, beside: Path) -> References:
 def _read_safetensors(data: bytes) -> dict[str, Array]:
     from safetensors.numpy import load  # noqa: PLC0415
 
-    return {
-        name: array.copy() for name, array in load(data).items()
-    }  # of those it gives, none can be written
+    return {name: array.copy() for name, array in load(data).items()}  # the arrays of `load` are read-only
 
 
 def _misfit(where: str, expected: str, found: str) -> ModelError:

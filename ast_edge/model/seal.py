@@ -1,8 +1,7 @@
 """The seal of a JSON file: its last member, `digest`, is the SHA-256 of all bytes before its comma.
 
-The digest covers the bytes as they stand in the file, so a reader needs no rule for how numbers are written.
-It finds damage and careless edits. It is not a signature: a person who can write the file can write a digest
-that fits.
+The digest covers the bytes in the file, so a reader needs no rule for the format of numbers. It detects
+damage and careless edits. It is not a signature: anyone who can write the file can write a matching digest.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 
-# What `ast-edge info` says about the digests of a file.
+# Shown by `ast-edge info` for the digests of a file.
 NO_SIGNATURE = (
-    "digests match: they find damage and careless edits, and are no signature; keep models where only "
+    "digests match: they detect damage and careless edits, and are not a signature; keep models where only "
     "trusted users can write"
 )
 
 
 def sealed(content: dict[str, object], *, indent: int | None = None) -> str:
-    """`content` as JSON text with keys in order and the digest at the end. Numbers must be finite."""
+    """Return `content` as JSON text with keys in order and the digest at the end. Numbers must be finite."""
     text = json.dumps(content, sort_keys=True, indent=indent, allow_nan=False)
     body = text[: text.rindex("}")].rstrip()
     space = " " if indent is None else "\n" + " " * indent
@@ -36,7 +35,7 @@ def seal_holds(data: bytes) -> bool:
 
 
 def canonical_digest(content: dict[str, object]) -> str:
-    """SHA-256 of the canonical JSON form of `content`: the seal of manifests of format 2, sidecars of 1."""
+    """SHA-256 of the canonical JSON form of `content`: used by manifests of format 2 and sidecars of 1."""
     return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 

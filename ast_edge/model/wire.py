@@ -1,4 +1,4 @@
-"""The protobuf wire format, as far as a model file needs it: fields of a message without their payloads."""
+"""The subset of the protobuf wire format that a model file needs: fields of a message, without payloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST_VARINT = 10
 
 
 class WireError(Exception):
-    """The bytes are no protobuf message; `cut` when they may be the beginning of one."""
+    """The bytes are not a protobuf message; `cut` if they may be the start of one."""
 
     def __init__(self, message: str, *, cut: bool = False) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class Field(NamedTuple):
 
 
 def scan(stream: BinaryIO, start: int, end: int) -> Iterator[Field]:
-    """Fields of the protobuf message in bytes `start` to `end`, without reading their payloads."""
+    """Yield the fields of the protobuf message in bytes `start` to `end`, without reading payloads."""
     position = start
     while position < end:
         tag, payload = _varint(stream, position, end)
@@ -51,7 +51,7 @@ def scan(stream: BinaryIO, start: int, end: int) -> Iterator[Field]:
 
 
 def _varint(stream: BinaryIO, position: int, end: int) -> tuple[int, int]:
-    """The variable-length integer at `position` and the position after it."""
+    """Return the variable-length integer at `position` and the position after it."""
     stream.seek(position)
     data = stream.read(min(_LONGEST_VARINT, end - position))
     value = 0
@@ -60,12 +60,12 @@ def _varint(stream: BinaryIO, position: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position + index + 1
     if len(data) < _LONGEST_VARINT:
-        raise WireError(f"a number is cut off at byte {position + len(data)}", cut=True)
+        raise WireError(f"a number is truncated at byte {position + len(data)}", cut=True)
     raise WireError(f"the number at byte {position} is longer than 64 bits")
 
 
 def bytes_field(number: int, payload: bytes) -> bytes:
-    """The bytes of a length-delimited field."""
+    """Encode a length-delimited field."""
     return _encode_varint(number << 3 | BYTES) + _encode_varint(len(payload)) + payload
 
 

@@ -1,6 +1,6 @@
-"""A synthetic product: a turned steel flange on a conveyor belt, as picture, depth and mask of its defect.
+"""A synthetic product: a turned steel flange on a conveyor belt, with picture, depth and defect mask.
 
-It needs no download and no camera, so it serves the demo, the tests and a look at the whole chain.
+It needs no download and no camera, for the demo, for tests and for trying the whole workflow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Four kinds of defect. Each changes the surface; what it changed is its mask, so masks are exact."""
+"""Four kinds of defect. The mask is computed from the changed surface, so masks are exact."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ast_edge.synthetic.shape import (
 )
 
 _SUBPIXEL_BITS = 4  # fixed-point coordinates of OpenCV's drawing functions
-_FACE_MM = FLANGE_MM / 2  # higher than this is a face of the part: defects stay out of holes and off the belt
-_VISIBLE_MM, _VISIBLE_OIL = 0.03, 0.25  # less than that is no defect
+_FACE_MM = FLANGE_MM / 2  # minimum height of a face: defects stay out of holes and off the belt
+_VISIBLE_MM, _VISIBLE_OIL = 0.03, 0.25  # smaller changes are not a defect
 
 
 @dataclass
@@ -48,7 +48,7 @@ Damage = Callable[[Surface, Grid, Pose, np.random.Generator], None]
 def damaged(
     blank: Field, kind: str | None, grid: Grid, pose: Pose, rng: np.random.Generator
 ) -> tuple[Surface, NDArray[np.bool_]]:
-    """Drill the turned `blank`, damage it, and say which pixels [n,n] differ from the good part."""
+    """Drill the turned `blank`, damage it, and return which pixels [n,n] differ from the good part."""
     forgotten = int(rng.integers(BOLTS)) if kind == "missing_hole" else None
     undamaged = blank.copy()
     for hole in range(BOLTS + 1):
@@ -88,7 +88,7 @@ def _scratch(surface: Surface, grid: Grid, pose: Pose, rng: np.random.Generator)
 
 
 def _dent(surface: Surface, grid: Grid, pose: Pose, rng: np.random.Generator) -> None:
-    """A blow: an oval hollow about a millimetre deep; the metal it pushed aside stands up around it."""
+    """A blow: an oval hollow about a millimetre deep, with a raised rim."""
     x, y = _spot(pose, rng)
     length, width = rng.uniform(3.6, 4.6), rng.uniform(2.8, 3.4)
     turn, depth = rng.uniform(0, np.pi), rng.uniform(0.9, 1.5)
@@ -119,7 +119,7 @@ def _contamination(surface: Surface, grid: Grid, pose: Pose, rng: np.random.Gene
 
 
 def _leave_as_it_is(surface: Surface, grid: Grid, pose: Pose, rng: np.random.Generator) -> None:
-    """The damage of a missing hole: `damaged` has not drilled it."""
+    """Do nothing: `damaged` has not drilled the missing hole."""
 
 
 DAMAGES: dict[str, Damage] = {
@@ -131,7 +131,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def _spot(pose: Pose, rng: np.random.Generator) -> tuple[float, float]:
-    """A place between two bolt holes on the flange's face or, one time in four, on the hub's."""
+    """Return a place between two bolt holes on the flange's face or, one time in four, on the hub's."""
     on_hub = rng.uniform() < 0.25
     inner, outer = (COUNTERBORE_RADIUS_MM, HUB_RADIUS_MM) if on_hub else (GROOVE_MM[1], FLANGE_RADIUS_MM)
     angle = 2 * np.pi / BOLTS * (rng.integers(BOLTS) + rng.uniform(0.3, 0.7))
@@ -141,7 +141,7 @@ def _spot(pose: Pose, rng: np.random.Generator) -> tuple[float, float]:
 def _helix(
     middle: tuple[float, float], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points [80,2] of a chip seen from above and how far each stands off the face, both in mm."""
+    """Return points [80,2] of a chip seen from above and their distances from the face, both in mm."""
     along = np.linspace(-0.5, 0.5, 80)
     heading, length = rng.uniform(0, 2 * np.pi), rng.uniform(6.5, 9.0)
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * rng.uniform(2.4, 3.2) * along
@@ -174,7 +174,7 @@ def _pixels(grid: Grid, view: View, line: NDArray[np.float64]) -> NDArray[np.int
 
 
 def _distance(grid: Grid, view: View, line: NDArray[np.float64]) -> Field:
-    """Distance in mm of every pixel of `view` from the drawn `line`."""
+    """Return the distance in mm of every pixel of `view` from the drawn `line`."""
     canvas = np.full(grid.x[view].shape, 255, dtype=np.uint8)
     cv2.polylines(
         canvas,
@@ -191,7 +191,7 @@ def _distance(grid: Grid, view: View, line: NDArray[np.float64]) -> Field:
 def _strands(
     grid: Grid, view: View, line: NDArray[np.float64], rise: NDArray[np.float64], width: float
 ) -> Field:
-    """How far the topmost strand stands off the face, in mm: low strands are drawn first."""
+    """Return the distance of the topmost strand from the face, in mm: low strands are drawn first."""
     canvas = np.zeros(grid.x[view].shape, dtype=np.float32)
     pixels = _pixels(grid, view, line)
     thickness = max(1, round(width / grid.pitch_mm))

@@ -76,7 +76,7 @@ def shade(surface: Surface, grid: Grid, marks: Field, belt: Field) -> Field:
 
 
 def _metal_light(surface: Surface, grid: Grid, marks: Field, near: slice) -> Field:
-    """What the metal mirrors, [lamps + 1, h, w]: one layer a lamp, the last the room around it."""
+    """Return the light mirrored by the metal, [lamps + 1, h, w]: one layer per lamp, then the room."""
     height = surface.height[near, near]
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1, scale=-0.5 / grid.pitch_mm)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1, scale=-0.5 / grid.pitch_mm)
@@ -148,7 +148,7 @@ def _shadow(height: Field, lamp: Lamp, size: int) -> Field:
 
 
 def _open_sky(height: Field, pitch_mm: float) -> Field:
-    """How much of the room a place sees, 0 to 1: little in holes, in corners and on the belt by the part."""
+    """Return the visible fraction of the room, 0 to 1: small in holes, in corners and beside the part."""
     fine = height.shape[0]
     small = _smaller(height, fine // _COARSE)
     near = cv2.GaussianBlur(small, (0, 0), 1.6 / (_COARSE * pitch_mm))

@@ -1,4 +1,4 @@
-"""One part as a fixed camera over a belt sees it: picture, registered xyz, and the mask of its defect."""
+"""One part as seen by a fixed camera over a belt: picture, registered xyz, and the mask of its defect."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class SyntheticPart:
 
 
 def render(seed: int | np.random.Generator, defect: str | None = None, *, size: int = 256) -> SyntheticPart:
-    """One part, `size` x `size` pixels; good, or with one of `DEFECTS`.
+    """Render one part, `size` x `size` pixels; good, or with one of `DEFECTS`.
 
     The same integer gives the same bytes (with one version of NumPy and OpenCV), and with a defect the same
-    part lying in the same place; a generator gives the next part. Raises UsageError for an unknown defect
-    or a size out of range.
+    part in the same place; a generator gives the next part. Raises UsageError for an unknown defect or a size
+    out of range.
     """
     if defect is not None and defect not in DAMAGES:
         raise UsageError(f"defect '{defect}' does not exist; choose one of {', '.join(DEFECTS)}.")
@@ -102,7 +102,7 @@ def _expose(radiance: Field, gain: float, rng: np.random.Generator) -> NDArray[n
 
 
 def _measure(height: Field, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What a depth camera says: x, y, z in metres, 0.1 mm of noise, nothing at steep edges."""
+    """Simulate a depth camera: x, y, z in metres, 0.1 mm of noise, no measurement at steep edges."""
     level = height[::_OVERSAMPLING, ::_OVERSAMPLING]
     axis = np.linspace(-VIEW_MM / 2, VIEW_MM / 2, level.shape[0], dtype=np.float32)
     belt = CAMERA_MM + _TILT[0] * axis[None, :] + _TILT[1] * axis[:, None]

@@ -1,5 +1,5 @@
 # TensorRT 8.5 to 11 and the CUDA driver's interface. TensorRT_ROOT names the folder that holds include/NvInfer.h;
-# CUDAToolkit_ROOT the one that holds include/cuda.h. Where the headers are there without the libraries (to prove that
+# CUDAToolkit_ROOT the one that holds include/cuda.h. If only the headers are available (to prove that
 # the code compiles), TensorRT_COMPILE_ONLY=ON is enough; CUDA_EXTRA_INCLUDE_DIRS names further folders of CUDA's.
 #
 # Sets TensorRT_FOUND, TensorRT_VERSION, TensorRT_INCLUDE_DIR, TensorRT_LIBRARY and CUDA_DRIVER_INCLUDE_DIR.

@@ -60,7 +60,7 @@ function(ast_edge_compile_options target)
     target_compile_options(${target} PRIVATE -fsanitize=${AST_EDGE_SANITIZE} -fno-sanitize-recover=all -g
       -fno-omit-frame-pointer)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-      # GCC takes what the sanitizers add for uses of what was never set, in std::regex for one.
+      # GCC's sanitizer instrumentation triggers this warning, for example in std::regex.
       target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
     endif()
     target_link_options(${target} PRIVATE -fsanitize=${AST_EDGE_SANITIZE})

@@ -237,32 +237,32 @@ void run(ast_edge::Model& model, const ast_edge::Part& part, const Settings& set
     Json warnings = Json::array();
     if (!warm["settled"].get<bool>())
         warnings.push_back("the times had not settled after " + warm["count"].dump() + " parts");
-    const Json told = {{"schema_version", kSchemaVersion},
-                       {"benchmark", "latency"},
-                       {"date", now()},
-                       {"model", model_facts(info, settings.model)},
-                       {"engine", info.engine},
-                       {"threads", settings.threads > 0 ? Json(settings.threads) : Json(nullptr)},
-                       {"frame", frame_facts(info, settings)},
-                       {"concurrency", 1},
-                       {"warm_up", warm},
-                       {"count", settings.iterations},
-                       {"stages_ms",
-                        {{"preprocess", percentiles(series.preprocess)},
-                         {"engine", percentiles(series.engine)},
-                         {"score", percentiles(series.score)}}},
-                       {"total_ms", total},
-                       {"beside_stages_ms", percentiles(series.beside)},
-                       {"outside_engine_ms", percentiles(series.outside)},
-                       {"jitter", jitter(total)},
-                       {"throughput_per_s", settings.iterations / series.seconds},
-                       {"histogram", histogram(series.total)},
-                       {"against", nullptr},
-                       {"ratio", nullptr},
-                       {"surroundings", nullptr},  // load, power and heat are not watched here
-                       {"machine", machine()},
-                       {"warnings", warnings}};
-    std::cout << told.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
+    const Json report = {{"schema_version", kSchemaVersion},
+                         {"benchmark", "latency"},
+                         {"date", now()},
+                         {"model", model_facts(info, settings.model)},
+                         {"engine", info.engine},
+                         {"threads", settings.threads > 0 ? Json(settings.threads) : Json(nullptr)},
+                         {"frame", frame_facts(info, settings)},
+                         {"concurrency", 1},
+                         {"warm_up", warm},
+                         {"count", settings.iterations},
+                         {"stages_ms",
+                          {{"preprocess", percentiles(series.preprocess)},
+                           {"engine", percentiles(series.engine)},
+                           {"score", percentiles(series.score)}}},
+                         {"total_ms", total},
+                         {"beside_stages_ms", percentiles(series.beside)},
+                         {"outside_engine_ms", percentiles(series.outside)},
+                         {"jitter", jitter(total)},
+                         {"throughput_per_s", settings.iterations / series.seconds},
+                         {"histogram", histogram(series.total)},
+                         {"against", nullptr},
+                         {"ratio", nullptr},
+                         {"surroundings", nullptr},  // load, power and heat are not watched here
+                         {"machine", machine()},
+                         {"warnings", warnings}};
+    std::cout << report.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 
 void serve(ast_edge::Model& model, const ast_edge::Part& part) {

@@ -58,29 +58,29 @@ int inspect(ast_edge::Model& model, const std::vector<std::string>& paths) {
 
 int verify(ast_edge::Model& model) {
     const ast_edge::Parity parity = model.verify();
-    const Json told = {{"engine", model.info().engine},
-                       {"vectors", parity.vectors},
-                       {"max_relative_score_error", parity.max_relative_score_error},
-                       {"max_absolute_map_error", parity.max_absolute_map_error},
-                       {"tolerance", parity.tolerance},
-                       {"flipped_verdicts", parity.flipped_verdicts},
-                       {"held_out_within_margin", parity.undecided_parts}};
-    std::cout << told.dump() << '\n';
+    const Json report = {{"engine", model.info().engine},
+                         {"vectors", parity.vectors},
+                         {"max_relative_score_error", parity.max_relative_score_error},
+                         {"max_absolute_map_error", parity.max_absolute_map_error},
+                         {"tolerance", parity.tolerance},
+                         {"flipped_verdicts", parity.flipped_verdicts},
+                         {"held_out_within_margin", parity.undecided_parts}};
+    std::cout << report.dump() << '\n';
     return 0;
 }
 
 int tell(const ast_edge::Info& info) {
     constexpr const char* kModes[] = {"rgb", "depth", "rgbd"};
     constexpr const char* kPrecisions[] = {"fp32", "fp16", "int8"};
-    const Json told = {{"model_id", info.model_id},
-                       {"mode", kModes[static_cast<int>(info.mode)]},
-                       {"precision", kPrecisions[static_cast<int>(info.precision)]},
-                       {"image_size", info.image_size},
-                       {"map_size", info.map_size},
-                       {"batch", info.batch},
-                       {"threshold", info.threshold},
-                       {"engine", info.engine}};
-    std::cout << told.dump() << '\n';
+    const Json report = {{"model_id", info.model_id},
+                         {"mode", kModes[static_cast<int>(info.mode)]},
+                         {"precision", kPrecisions[static_cast<int>(info.precision)]},
+                         {"image_size", info.image_size},
+                         {"map_size", info.map_size},
+                         {"batch", info.batch},
+                         {"threshold", info.threshold},
+                         {"engine", info.engine}};
+    std::cout << report.dump() << '\n';
     return 0;
 }
 

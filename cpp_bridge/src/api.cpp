@@ -1,4 +1,4 @@
-// The C face: every function catches everything, and whatever happens a result is a fault unless a part was judged.
+// The C interface: every function catches all exceptions, and a result is a fault unless the part was judged.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -27,7 +27,7 @@ using ast_edge_impl::write_versioned;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// In memory of its own: there may be none left to tell that there is none left.
+// Preallocated: there may be no memory left to report that.
 thread_local char last_error[1024] = "";
 
 ast_edge_status failed(ast_edge_status status, const char* sentence) {
@@ -84,7 +84,7 @@ ast_edge_result result_of(const ast_edge_result& theirs, const Inspection& found
     return result;
 }
 
-// A fault until it is known better; checks that the map has room.
+// A fault until judged; checks that the map is large enough.
 ast_edge_result prepared(ast_edge_result* result) {
     ast_edge_result theirs = read_versioned(result, "result");
     const std::size_t size = theirs.struct_size, reason = offsetof(ast_edge_result, reason);
@@ -101,10 +101,10 @@ void check_room(const ast_edge_result& result, const ast_edge_impl::Model& model
     if (result.map != nullptr) std::fill_n(result.map, side * side, std::numeric_limits<float>::quiet_NaN());
 }
 
-// Runs `judge`, and lets the result say why when it fails.
+// Runs `judge`, and stores the reason in the result if it fails.
 template <typename Judge>
 ast_edge_status judged_into(ast_edge_result* result, Judge judge) noexcept {
-    if (result != nullptr) result->verdict = AST_EDGE_FAULT;  // every version has it in this place
+    if (result != nullptr) result->verdict = AST_EDGE_FAULT;  // at this offset in every version
     ast_edge_result theirs{};
     bool known = false;
     const ast_edge_status status = guarded([&] {
@@ -140,7 +140,7 @@ ast_edge_status inspect_batch(ast_edge_impl::Model& model, const ast_edge_part* 
     return tell_outcomes(model.inspect_all(given), theirs, results, count > 0 ? results->struct_size : 0);
 }
 
-// The size of every result, after all have become faults; whatever fails from here on, no verdict of earlier is left.
+// The size of every result, after all were set to faults; if anything fails later, no earlier verdict remains.
 std::size_t checked_results(ast_edge_result* results, std::size_t count) {
     if (count == 0) return 0;
     require(results, "results").verdict = AST_EDGE_FAULT;
@@ -232,14 +232,14 @@ ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_par
         return AST_EDGE_OK;
     });
     if (status != AST_EDGE_OK) return status;
-    bool told = false;
+    bool reported = false;
     status = guarded([&] {
         const InUse used(model);
         const ast_edge_status found = inspect_batch(*used, parts, count, theirs, results);
-        told = true;
+        reported = true;
         return found;
     });
-    if (!told)
+    if (!reported)
         for (std::size_t i = 0; i < count; ++i)
             write_versioned(fault_of(theirs[i], last_error), element(results, size, i));
     return status;
@@ -267,15 +267,15 @@ ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int
 
 ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) noexcept {
     return guarded([&] {
-        ast_edge_parity told = parity == nullptr ? ast_edge_parity{} : read_versioned(parity, "parity");
+        ast_edge_parity report = parity == nullptr ? ast_edge_parity{} : read_versioned(parity, "parity");
         const ast_edge_impl::Parity found = InUse(model)->verify();
-        told.vectors = static_cast<std::uint32_t>(found.vectors);
-        told.flipped_verdicts = static_cast<std::uint32_t>(found.flipped);
-        told.max_relative_score_error = found.score_error;
-        told.max_absolute_map_error = found.map_error;
-        told.tolerance = found.tolerance;
-        told.undecided_parts = static_cast<std::uint32_t>(found.undecided);
-        if (parity != nullptr) write_versioned(told, parity);
+        report.vectors = static_cast<std::uint32_t>(found.vectors);
+        report.flipped_verdicts = static_cast<std::uint32_t>(found.flipped);
+        report.max_relative_score_error = found.score_error;
+        report.max_absolute_map_error = found.map_error;
+        report.tolerance = found.tolerance;
+        report.undecided_parts = static_cast<std::uint32_t>(found.undecided);
+        if (parity != nullptr) write_versioned(report, parity);
         if (!found.ok())
             throw Error(AST_EDGE_PARITY,
                         "The engine does not reproduce the model's reference vectors; export the "

@@ -1,4 +1,4 @@
-// An array of reference vectors, whichever file it came from.
+// An array of reference vectors, from either file format.
 #pragma once
 
 #include <map>

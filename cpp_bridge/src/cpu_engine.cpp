@@ -9,7 +9,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A part in memory of its own, its rows without gaps.
+// A part that owns its memory, with rows without gaps.
 class OwnPart {
 public:
     explicit OwnPart(const Part& part) : part_{packed(part.layouts)} {

@@ -22,7 +22,7 @@ public:
     Answer run(const Tensors& tensors) override;
 
 private:
-    // A prepared part in a row of the network, or already known to be a fault.
+    // A prepared part in a row of the network, or one already known to be a fault.
     struct Row {
         Outcome outcome;
         bool filled = false;
@@ -32,10 +32,10 @@ private:
     void judge_rows(std::vector<Row>& rows, std::size_t filled, double threshold);
 
     const Manifest& manifest_;
-    std::mutex mutex_;  // the worker's part and the caller's take turns
+    std::mutex mutex_;  // serialises parts of the worker and of the caller
     std::unique_ptr<Network> network_;
     Preparer preparer_;
-    Worker worker_;  // last: it ends first
+    Worker worker_;  // last member: destroyed first
 };
 
 }  // namespace ast_edge_impl

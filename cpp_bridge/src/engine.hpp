@@ -1,4 +1,4 @@
-// Engines behind one face. An engine belongs to one handle; one thread at a time.
+// The interface of engines. An engine belongs to one handle; one thread at a time.
 #pragma once
 
 #include <chrono>
@@ -17,15 +17,15 @@
 namespace ast_edge_impl {
 
 using Tensors = std::map<std::string, const void*>;  // the network's inputs for one part, by name
-using Targets = std::map<std::string, void*>;        // where they are to be written
+using Targets = std::map<std::string, void*>;        // buffers to write them to
 
-// What became of a part: judged, or refused with a status and a sentence (the verdict is then a fault).
+// The outcome for a part: judged, or refused with a status and a message (the verdict is then a fault).
 struct Outcome {
     Inspection inspection;
     ast_edge_status status = AST_EDGE_OK;
 };
 
-// What `inspect` gives or throws, as a value: exceptions do not travel from thread to thread.
+// The result or exception of `inspect` as a value, since exceptions do not cross threads.
 template <typename Inspect>
 Outcome outcome_of(Inspect inspect) noexcept {
     Outcome outcome;
@@ -46,14 +46,14 @@ Outcome outcome_of(Inspect inspect) noexcept {
     return outcome;
 }
 
-// The inspection; throws what the status says.
+// Returns the inspection; throws the error of the status.
 inline Inspection inspection_of(Outcome outcome) {
     if (outcome.status == AST_EDGE_MEMORY) throw std::bad_alloc();
     if (outcome.status != AST_EDGE_OK) throw Error(outcome.status, outcome.inspection.reason);
     return std::move(outcome.inspection);
 }
 
-// A part on its way.
+// A part in flight.
 class Pending {
 public:
     virtual ~Pending() = default;
@@ -61,9 +61,9 @@ public:
     Pending(const Pending&) = delete;
     Pending& operator=(const Pending&) = delete;
 
-    // Whether it is done; waits without end when the timeout is negative.
+    // Whether it is done; waits indefinitely if the timeout is negative.
     virtual bool wait(std::chrono::milliseconds timeout) = 0;
-    // The inspection after `wait` said yes, once; throws what went wrong.
+    // Returns the inspection once, after `wait` returned true; throws its error.
     virtual Inspection take() = 0;
 };
 
@@ -74,14 +74,14 @@ public:
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
-    // With its version and where it runs.
+    // Name, version and device.
     virtual std::string name() const = 0;
     virtual Inspection inspect(const Part& part, double threshold) = 0;
-    // Parts that are refused say so in their outcome; throws when the engine itself fails.
+    // A refused part has its error in its outcome; throws if the engine itself fails.
     virtual std::vector<Outcome> inspect_all(const std::vector<Part>& parts, double threshold) = 0;
-    // The part's memory may be used again when this returns.
+    // The part's memory may be reused when this returns.
     virtual std::unique_ptr<Pending> submit(const Part& part, double threshold) = 0;
-    // The network alone.
+    // Runs only the network.
     virtual Answer run(const Tensors& tensors) = 0;
 };
 

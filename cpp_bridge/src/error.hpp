@@ -1,4 +1,4 @@
-// Errors inside the library: one class with the status that the C face answers with, and sentences from pieces.
+// Errors inside the library: one class with the status of the C interface, and messages from pieces.
 #pragma once
 
 #include <stdexcept>
@@ -27,7 +27,7 @@ void add_piece(std::string& to, Integer piece) {
     to += std::to_string(piece);
 }
 
-// The pieces, strings and integers, as one string.
+// Concatenates strings and integers.
 template <typename... Pieces>
 std::string concat(const Pieces&... pieces) {
     std::string text;

@@ -25,7 +25,7 @@ struct Handles {
     std::map<std::uintptr_t, std::shared_ptr<OpenModel>> open;
 };
 
-// Never destroyed: programs may end with models open, and calls may come from destructors of theirs.
+// Never destroyed: programs may end with open models, and their destructors may still call.
 Handles& handles() {
     static Handles& all = *new Handles;
     return all;
@@ -54,7 +54,7 @@ ast_edge_model* add_handle(std::unique_ptr<Model> model) {
 
 void close_handle(ast_edge_model* handle) {
     const std::shared_ptr<OpenModel> open = found(handle);
-    // That of the process before the fork stays: there is no thread here that could be waited for.
+    // The model of the process before the fork is leaked: its threads do not exist here, so they cannot be joined.
     if (open == nullptr || open->process != ::getpid()) return;
     Handles& all = handles();
     const std::lock_guard<std::mutex> lock(all.mutex);

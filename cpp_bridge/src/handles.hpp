@@ -1,4 +1,4 @@
-// The models that are open, by their handles.
+// The open models, by handle.
 #pragma once
 
 #include <memory>
@@ -11,16 +11,16 @@ namespace ast_edge_impl {
 
 struct OpenModel;
 
-// A handle is a number that is given out once, and nothing lies at that address: one that was closed is told from all
-// others, whatever was opened since.
+// A handle is a unique number and not an address: a closed one is distinguished from all others, whatever was opened
+// since.
 ast_edge_model* add_handle(std::unique_ptr<Model> model);
 
-// Waits for the parts on their way and frees the model. Nothing for a handle that is closed; a call that another
-// thread is in ends first.
+// Waits for the parts in flight and frees the model. Does nothing for a closed handle; a call by another thread is
+// finished first.
 void close_handle(ast_edge_model* handle);
 
-// The model of a handle, for one call. Throws Error(AST_EDGE_USAGE) for a handle that is NULL or closed, that another
-// thread is using, or that another process opened: after a fork a model's threads are not there.
+// Returns the model of a handle for one call. Throws Error(AST_EDGE_USAGE) for a handle that is NULL or closed, that
+// another thread is using, or that another process opened: a model's threads do not survive a fork.
 class InUse {
 public:
     explicit InUse(const ast_edge_model* handle);

@@ -10,7 +10,7 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr int kDeepest = 32;  // ours are 6 deep; everything that walks through a JSON is recursive
+constexpr int kDeepest = 32;  // our files are 6 deep; all traversal is recursive
 
 void append_canonical(const Json& value, std::string& to);
 
@@ -140,7 +140,7 @@ bool Reader::boolean(const std::string& name) {
 
 int Reader::integer(const std::string& name, int least, int most) {
     const Json& value = member(name);
-    // A number above 2^63 is kept unsigned and would come out negative.
+    // A number above 2^63 is stored unsigned and would become negative.
     const bool fits = value.is_number_integer() &&
                       (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{INT32_MAX});
     if (!fits || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most)

@@ -1,4 +1,4 @@
-// JSON as our files use it: parsed with a bound on its depth, sealed by a digest, read key by key.
+// JSON files of ast-edge: parsed with a limit on nesting, sealed by a digest, read key by key.
 #pragma once
 
 #include <limits>
@@ -12,18 +12,18 @@ namespace ast_edge_impl {
 
 using Json = nlohmann::json;
 
-// What is wrong with a JSON text or one of its keys; the caller says in which file.
+// A problem in a JSON text or one of its keys; the caller adds the file.
 struct JsonProblem {
-    std::string key;  // as in "threshold.value"; empty for the whole
+    std::string key;  // such as "threshold.value"; empty for the whole text
     std::string sentence;
 };
 
-// An object that is nested at most 32 deep. Throws JsonProblem.
+// Parses an object nested at most 32 deep. Throws JsonProblem.
 Json parse_object(std::string_view text);
 
 // Whether the last member of a JSON text is `digest`, the SHA-256 of all bytes before the comma in front of it;
-// `content` is the same text parsed. It finds damage and careless edits, and is no signature. The seal of `earlier`
-// formats (manifests up to 2, sidecars of 1) is that of the canonical form instead.
+// `content` is the same text parsed. It detects damage and careless edits, and is not a signature. In `earlier` formats
+// (manifests up to 2, sidecars of 1) the digest is that of the canonical form instead.
 bool seal_holds(std::string_view text, const Json& content, bool earlier);
 
 // SHA-256 of the canonical form of `content`, that is Python's json.dumps(content, sort_keys=True,
@@ -33,14 +33,14 @@ std::string canonical_digest(const Json& content);
 // The object's member "format_version", at least 1. Throws JsonProblem.
 int format_version(const Json& content);
 
-// An object of which every key is asked for: `done` throws JsonProblem for one that was not, and everything else
-// for a value of another type or outside its bounds. References stay valid as long as the JSON does.
+// An object whose keys must all be read: `done` throws JsonProblem for an unread key; the readers throw for a value of
+// another type or outside its bounds. References stay valid as long as the JSON does.
 class Reader {
 public:
     explicit Reader(const Json& value, std::string key = "");
 
-    bool given(const std::string& name);  // there
-    bool has(const std::string& name);    // there and not null
+    bool given(const std::string& name);  // present
+    bool has(const std::string& name);    // present and not null
     const Json& member(const std::string& name);
     Reader object(const std::string& name) { return Reader(member(name), path(name)); }
 

@@ -9,7 +9,7 @@ namespace ast_edge_impl {
 namespace {
 
 constexpr int kFormatVersion = 3, kOldestVersion = 2;
-constexpr int kLargestSide = 16384;  // of picture and map; more is no network that anybody runs
+constexpr int kLargestSide = 16384;  // of picture and map; no practical network is larger
 constexpr int kLargestFrame = 1 << 20;
 constexpr std::size_t kQuantiles = 9;
 
@@ -58,7 +58,7 @@ Threshold read_threshold(Reader reader) {
     return threshold;
 }
 
-// The kept scores of good parts in rising order.
+// The stored scores of good parts in ascending order.
 std::vector<double> read_calibration(Reader reader) {
     reader.integer("revision", 1);
     reader.text("origin");
@@ -144,7 +144,7 @@ void check_versions(Reader& reader) {
         if (!version.is_string()) throw JsonProblem{"versions." + name, "expected a text"};
 }
 
-// The part's score under the oldest of the earlier thresholds, if there are any.
+// The part's score below the oldest of the earlier thresholds, if any.
 std::optional<double> first_threshold(Reader& reader) {
     if (!reader.given("earlier")) return std::nullopt;
     const Json& list = reader.member("earlier");

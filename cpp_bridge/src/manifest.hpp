@@ -1,5 +1,5 @@
-// What a model says about itself; ast_edge/model/manifest.py is the definition. Held here is what decides; everything
-// else is checked and let go.
+// The manifest of a model; ast_edge/model/manifest.py is the reference. Fields that affect verdicts are kept; the
+// others are only validated.
 #pragma once
 
 #include <optional>
@@ -40,7 +40,7 @@ struct TrainedRange {
 
 enum class Type { uint8, float32 };
 
-// The first dimension is the batch, -1 where it is free.
+// The first dimension is the batch, -1 if it is dynamic.
 struct TensorSpec {
     std::string name;
     Type type;
@@ -63,9 +63,9 @@ struct Manifest {
     Precision precision = Precision::fp32;
     Preprocessing preprocessing;
     double threshold = 0;
-    double reference_threshold = 0;  // the part's score under the first threshold: no reference vector is close to it
+    double reference_threshold = 0;  // the part's score below the first threshold: no reference vector is close to it
     int good_parts = 0;
-    std::vector<double> good_scores;  // rising; empty without a calibration
+    std::vector<double> good_scores;  // ascending; empty without a calibration
     std::optional<TrainedRange> trained;
     std::vector<TensorSpec> inputs, outputs;
 
@@ -74,12 +74,12 @@ struct Manifest {
     bool has_depth() const { return mode != Mode::rgb; }
 };
 
-// Both throw Error(AST_EDGE_MODEL) with `where` in front. The text of a manifest is sealed; what stands in a sidecar is
-// covered by the sidecar's seal.
+// Both throw Error(AST_EDGE_MODEL) with the prefix `where`. The text of a manifest is sealed; the manifest in a sidecar
+// is covered by the sidecar's seal.
 Manifest read_manifest(std::string_view text, const std::string& where);
 Manifest read_manifest(const Json& content, const std::string& where);
 
-// A network's tensors for `batch` parts at once.
+// The tensors of a network for `batch` parts at once.
 std::vector<TensorSpec> input_specs(Mode mode, const Preprocessing& spec, int batch);
 std::vector<TensorSpec> output_specs(const Preprocessing& spec, int batch);
 

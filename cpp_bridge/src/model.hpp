@@ -1,4 +1,4 @@
-// What a handle is: a model, the engine that runs it, and the parts on their way.
+// The object behind a handle: a model, its engine, and the parts in flight.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ public:
     Inspection inspect(const ast_edge_part& part);
     std::vector<Outcome> inspect_all(const std::vector<ast_edge_part>& parts);
     std::uint64_t submit(const ast_edge_part& part);
-    // Empty when it is not done in time.
+    // Empty if it is not done in time.
     std::optional<Inspection> wait(std::uint64_t ticket, std::int64_t timeout_ms);
     Parity verify();
 
@@ -38,10 +38,10 @@ private:
     double threshold_;
     std::unique_ptr<Engine> engine_;
     std::uint64_t last_ticket_ = 0;
-    std::map<std::uint64_t, std::unique_ptr<Pending>> pending_;  // before the engine, which they use
+    std::map<std::uint64_t, std::unique_ptr<Pending>> pending_;  // destroyed before the engine, which they use
 };
 
-// The engines in this library, one in a line.
+// The engines in this library, one per line.
 std::string engines();
 
 }  // namespace ast_edge_impl

@@ -18,10 +18,10 @@ constexpr const char* kMadeBy = "a model made by `ast-edge export`";
 constexpr std::uint64_t kMostFileBytes = (std::uint64_t{1} << 31) - 1;
 constexpr std::size_t kMostManifestBytes = std::size_t{16} << 20, kMostReferenceBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostKeyBytes = 1 << 10;
-constexpr std::size_t kMostFields = 100'000;  // more is an attack on our patience
+constexpr std::size_t kMostFields = 100'000;  // more is a denial-of-service attempt
 constexpr std::uint32_t kIrVersion = 1, kGraph = 7, kMetadata = 14;
 
-// Wire types of ModelProto's fields (onnx.proto); an unknown field of a later ONNX is let through.
+// Wire types of ModelProto's fields (onnx.proto); unknown fields of a later ONNX are accepted.
 bool fits_onnx(const Field& field) {
     switch (field.number) {
         case 1:
@@ -59,7 +59,7 @@ std::vector<Field> model_fields(std::string_view file, const std::string& path) 
     for (const Field& field : fields)
         if (!fits_onnx(field)) throw not_onnx(path, concat("field ", field.number, " has another wire type"));
     const auto is_graph = [](const Field& field) { return field.number == kGraph; };
-    if (std::none_of(fields.begin(), fields.end(), is_graph)) throw not_onnx(path, "it holds no graph");
+    if (std::none_of(fields.begin(), fields.end(), is_graph)) throw not_onnx(path, "it contains no graph");
     return fields;
 }
 
@@ -75,7 +75,7 @@ std::string_view payload(std::string_view file, const Field& field, std::size_t 
     return file.substr(field.payload, length);
 }
 
-// Key and value of a StringStringEntryProto.
+// Returns key and value of a StringStringEntryProto.
 std::pair<Field, Field> entry_parts(std::string_view file, const Field& entry, const std::string& path) {
     std::vector<Field> parts;
     bool whole = true;
@@ -105,7 +105,7 @@ Metadata read_metadata(std::string_view file, const std::vector<Field>& fields, 
         if (name == kManifestKey) found.manifest = payload(file, value, kMostManifestBytes, path);
         if (name != kReferenceKey) continue;
         if (found.reference)
-            throw model_error(path, ": the metadata key '", name, "' is there twice; export the model again.");
+            throw model_error(path, ": the metadata key '", name, "' occurs twice; export the model again.");
         found.reference = payload(file, value, kMostReferenceBytes, path);
     }
     return found;
@@ -142,7 +142,7 @@ void refuse_weights_outside(std::string_view file, const std::string& path) {
         throw not_onnx(path, problem.sentence);
     }
     if (outside)
-        throw model_error(path, ": the network keeps weights in another file, which nothing vouches for; expected a ",
+        throw model_error(path, ": the network has weights in another file, outside of its digest; expected a ",
                           "model file that is complete in itself; export the model again.");
 }
 

@@ -1,4 +1,4 @@
-// The model file; ast_edge/model/onnx_file.py says what it must be.
+// The model file; ast_edge/model/onnx_file.py defines its requirements.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,8 @@
 
 namespace ast_edge_impl {
 
-// A model file that passed every check. `content` is the whole file, which the engine gets too: nobody can put
-// another network in its place between the check and the use.
+// A model file that passed every check. `content` is the whole file, which is passed to the engine: the network cannot
+// be replaced between check and use.
 struct ModelFile {
     std::string path, content;
     Manifest manifest;
@@ -21,7 +21,7 @@ struct ModelFile {
 ModelFile read_model_file(const std::string& path);
 ModelFile read_model(std::string content, const std::string& path);
 
-// Up to the padding; throws JsonProblem for anything that is not base64.
+// Ignores padding; throws JsonProblem for anything that is not base64.
 std::string decode_base64(std::string_view text);
 
 }  // namespace ast_edge_impl

@@ -1,4 +1,4 @@
-// A network on the CPU: rows of inputs are filled in, then all are run.
+// A network on the CPU: rows of inputs are filled, then all are run.
 #pragma once
 
 #include <memory>
@@ -18,17 +18,17 @@ public:
     Network& operator=(const Network&) = delete;
 
     virtual std::string name() const = 0;
-    // How many rows `run` takes.
+    // The number of rows that `run` accepts.
     virtual std::size_t rows() const = 0;
-    // Where the tensors of a part in `row` lie, until the network goes.
+    // The buffers of a part's tensors in `row`, valid as long as the network.
     virtual Targets targets(std::size_t row) = 0;
-    // Copies a part's tensors into `row`, below the number of rows that `run` is then told.
+    // Copies a part's tensors into `row`, which must be below the count of the following `run`.
     virtual void fill(std::size_t row, const Tensors& tensors) = 0;
     // Runs the first `count` rows. Throws Error(AST_EDGE_BACKEND).
     virtual std::vector<Answer> run(std::size_t count) = 0;
 };
 
-// Takes the model with it. Throws Error(AST_EDGE_BACKEND) when the engine is missing or refuses the network,
+// Takes ownership of the model. Throws Error(AST_EDGE_BACKEND) if the engine is missing or refuses the network,
 // Error(AST_EDGE_USAGE) for an impossible number of threads.
 std::unique_ptr<Network> open_network(const ModelFile& model, int threads);
 

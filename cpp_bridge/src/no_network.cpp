@@ -1,4 +1,4 @@
-// In the place of a CPU engine, where the library was built without one.
+// Replaces the CPU engine in a library that was built without one.
 #include "error.hpp"
 #include "network.hpp"
 

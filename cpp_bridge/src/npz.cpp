@@ -43,7 +43,7 @@ std::string inflated(std::string_view packed, std::size_t size) {
     return bytes;
 }
 
-// The content of the file that the central directory's entry at `at` describes.
+// Returns the content of the file described by the central directory's entry at `at`.
 std::string member(std::string_view data, std::uint64_t at) {
     const std::uint32_t method = number(data, at + 10, 2), crc = number(data, at + 16, 4);
     const std::uint32_t packed_bytes = number(data, at + 20, 4), bytes = number(data, at + 24, 4);
@@ -58,7 +58,7 @@ std::string member(std::string_view data, std::uint64_t at) {
     return content;
 }
 
-// What follows `key` in a .npy header, behind spaces.
+// Returns the text after `key` in a .npy header, without leading spaces.
 std::string_view value_of(std::string_view header, std::string_view key) {
     const std::size_t at = header.find(key);
     if (at == std::string_view::npos) throw damaged("an array's header is damaged");

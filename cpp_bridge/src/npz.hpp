@@ -10,8 +10,8 @@ namespace ast_edge_impl {
 
 inline bool is_npz(std::string_view data) { return data.substr(0, 2) == "PK"; }
 
-// Unpacks at most `limit` bytes. Throws std::runtime_error when the bytes are damaged, of another kind, or more than
-// that when unpacked, and in a library that was built without zlib.
+// Unpacks at most `limit` bytes. Throws std::runtime_error if the bytes are damaged, of another kind, or exceed the
+// limit when unpacked, and in a library that was built without zlib.
 Arrays read_npz(std::string_view data, std::size_t limit);
 
 }  // namespace ast_edge_impl

@@ -24,7 +24,7 @@ Digits split(std::string_view scientific) {
     for (const char letter : scientific.substr(0, mark))
         if (letter != '.') found.digits += letter;
     std::string_view exponent = scientific.substr(mark + 1);
-    if (exponent.front() == '+') exponent.remove_prefix(1);  // from_chars takes no plus
+    if (exponent.front() == '+') exponent.remove_prefix(1);  // from_chars accepts no plus sign
     std::from_chars(exponent.data(), exponent.data() + exponent.size(), found.exponent);
     return found;
 }

@@ -1,4 +1,4 @@
-// Numbers as text, the same in every locale.
+// Numbers as text, independent of the locale.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@ namespace ast_edge_impl {
 // As Python's f"{value:.{digits}g}".
 std::string general(double value, int digits = 6);
 
-// As Python's repr(value): the shortest digits that give the same number again.
+// As Python's repr(value): the shortest digits that round-trip.
 std::string shortest(double value);
 
 }  // namespace ast_edge_impl

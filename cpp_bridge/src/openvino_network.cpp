@@ -1,4 +1,4 @@
-// OpenVINO on the CPU, through its C interface: that one stays the same when compilers and versions change.
+// OpenVINO on the CPU, through its C interface, which is stable across compilers and versions.
 #include <openvino/c/openvino.h>
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr std::size_t kMostRows = 16;  // at once, where the batch is free
+constexpr std::size_t kMostRows = 16;  // at once, if the batch is dynamic
 
 template <typename Thing, void (*Free)(Thing*)>
 struct Freed {
@@ -164,8 +164,8 @@ private:
     void compile(const Model& network, const std::string& path, int threads) {
         const std::string count = std::to_string(threads);
         ov_compiled_model_t* compiled = nullptr;
-        // FP32 is meant where the graph says so: by default processors with BF16 or FP16 would compute in those.
-        // Threads are not bound to cores: other handles and the rest of the program run there too.
+        // Respect FP32 in the graph: by default processors with BF16 or FP16 would compute in those.
+        // Threads are not pinned to cores: other handles and the rest of the program run there too.
         const ov_status_e status =
             ov_core_compile_model(core_.get(), network.get(), "CPU", threads > 0 ? 10 : 8, &compiled,
                                   "INFERENCE_PRECISION_HINT", "f32", "PERFORMANCE_HINT", "LATENCY", "NUM_STREAMS", "1",
@@ -189,7 +189,7 @@ private:
     // Lets the network see the first `count` rows.
     void bind(std::size_t count) {
         if (bound_ == count) return;
-        bound_ = 0;  // unknown, should it fail halfway
+        bound_ = 0;  // unknown if it fails halfway
         for (std::size_t i = 0; i < inputs_.size(); ++i) {
             std::vector<std::int64_t> sizes(inputs_[i].shape.begin(), inputs_[i].shape.end());
             sizes[0] = static_cast<std::int64_t>(count);

@@ -31,7 +31,7 @@ Message inside_attribute(std::uint32_t field) {
     }
 }
 
-// What a field of a message holds.
+// The content of a message's field.
 Message inside(Message message, std::uint32_t field) {
     switch (message) {
         case Message::model:

@@ -83,7 +83,7 @@ void check_presence(const void* given, bool wanted, const char* name, Mode mode)
     if (wanted == (given != nullptr)) return;
     const char* mode_name = kModes[static_cast<int>(mode)];
     if (wanted) throw frame_error("mode ", mode_name, " of this model needs `", name, "`, found none.");
-    throw frame_error("mode ", mode_name, " of this model has no use for `", name, "`; leave it out.");
+    throw frame_error("mode ", mode_name, " of this model does not use `", name, "`; leave it out.");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A part as it was handed in, checked; ast_edge/frames/pixel_formats.py and preprocess.py are the definition.
+// A checked part; ast_edge/frames/pixel_formats.py and preprocess.py are the reference.
 #pragma once
 
 #include <cstddef>
@@ -11,22 +11,22 @@
 
 namespace ast_edge_impl {
 
-// The order of `ast_edge.frames.pixel_formats.COLOURS`, of preprocess.cu and of the C face.
+// In the order of `ast_edge.frames.pixel_formats.COLOURS`, of preprocess.cu and of the C interface.
 enum class Format { rgb, bgr, mono, bayer_rggb, bayer_bggr, bayer_grbg, bayer_gbrg, nv12, yuyv };
 
-// How a frame lies in memory: in pixels, and `pitch` in bytes from row to row.
+// The memory layout of a frame: size in pixels, and `pitch` in bytes from row to row.
 struct FrameLayout {
     Format format;
     int width, height, pitch;
 
-    int row_bytes() const;  // without the gap
+    int row_bytes() const;  // without gap
     int rows() const { return format == Format::nv12 ? height * 3 / 2 : height; }
-    std::size_t bytes() const;  // to the end of the last row, the gap behind it left out
+    std::size_t bytes() const;  // to the end of the last row, without its gap
     auto key() const { return std::tuple(format, width, height, pitch); }
     bool operator==(const FrameLayout& other) const { return key() == other.key(); }
 };
 
-// How a depth map lies in memory; `pitch` counts values from row to row.
+// The memory layout of a depth map; `pitch` counts values from row to row.
 struct DepthLayout {
     bool is_double;
     int width, height, pitch;
@@ -44,7 +44,7 @@ struct Layouts {
     bool operator==(const Layouts& other) const { return frame == other.frame && depth == other.depth; }
 };
 
-// What to inspect; the memory is the caller's.
+// The part to inspect; the memory is owned by the caller.
 struct Part {
     Layouts layouts;
     const void* frame = nullptr;
@@ -55,11 +55,11 @@ struct Part {
     int height() const { return layouts.frame ? layouts.frame->height : layouts.depth->height; }
 };
 
-// From the C face's struct; nothing of the pixels is looked at. Throws Error(AST_EDGE_FRAME) for what is missing, of
-// another mode or of the wrong size, Error(AST_EDGE_USAGE) for values that no version has.
+// Converts the struct of the C interface; pixels are not checked. Throws Error(AST_EDGE_FRAME) for inputs that are
+// missing, of another mode or of the wrong size, Error(AST_EDGE_USAGE) for values that no version defines.
 Part checked_part(const ast_edge_part& part, const Manifest& manifest);
 
-// The same rows without gaps between them.
+// The layout of the same rows without gaps.
 Layouts packed(const Layouts& layouts);
 // Copies rows of `row` bytes from one pitch in bytes to another.
 void copy_rows(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t row,

@@ -140,7 +140,8 @@ Plan plan_part(const Layouts& layouts, const Preprocessing& spec) {
 bool part_seen(int status) {
     if (status & kNotFinite)
         throw frame_error("The depth map holds NaN or infinity; set pixels without a measurement to 0.");
-    if (status & kNegative) throw frame_error("The depth map holds a negative distance; measure from the camera away.");
+    if (status & kNegative)
+        throw frame_error("The depth map holds a negative distance; distances must be measured from the camera.");
     if (status & kTooFar)
         throw frame_error("The depth map reaches more than 100 m, expected at most 100 m; give it in metres, not in ",
                           "millimetres.");

@@ -11,12 +11,12 @@ extern "C" int ast_edge_launch(const char* name, const unsigned* grid, const uns
 namespace ast_edge_impl {
 namespace {
 
-constexpr std::size_t kLayoutsKept = 4;  // a line has one; somebody who tries several must not fill the memory
+constexpr std::size_t kLayoutsKept = 4;  // a line has one; trying several must not fill the memory
 
-// Of the network: written to where the network has it.
+// An input of the network, written to its own buffer.
 bool is_input(const std::string& name) { return name == "image" || name == "depth" || name == "foreground"; }
 
-struct Cell {  // an argument where a kernel finds it
+struct Cell {  // the storage of a kernel argument
     union {
         std::int32_t integer;
         double number;
@@ -68,7 +68,7 @@ private:
 
     Call wired(const Launch& launch) {
         Call call;
-        call.cells.resize(launch.arguments.size());  // never again: the pointers point into it
+        call.cells.resize(launch.arguments.size());  // not resized later: pointers refer into it
         for (std::size_t i = 0; i < call.cells.size(); ++i) {
             Cell& cell = call.cells[i];
             call.pointers.push_back(&cell);
@@ -87,7 +87,7 @@ private:
     Plan plan_;
     std::map<std::string, std::vector<std::max_align_t>> memory_;
     std::vector<Call> calls_;
-    std::map<std::string, std::vector<Cell*>> outside_;  // arguments that every part brings along
+    std::map<std::string, std::vector<Cell*>> outside_;  // arguments that differ for every part
 };
 
 Inputs Preparer::prepare(const Part& part, const Targets& targets) {

@@ -1,4 +1,4 @@
-// Frames and depth maps to the network's inputs on the CPU, by the kernels of preprocess.cu.
+// Converts frames and depth maps to the network's inputs on the CPU, with the kernels of preprocess.cu.
 #pragma once
 
 #include <list>
@@ -11,7 +11,7 @@
 
 namespace ast_edge_impl {
 
-// What is known of a part whose inputs were written.
+// Properties of a part whose inputs were written.
 struct Inputs {
     std::optional<GreyLevels> levels;
     bool part_seen;
@@ -21,7 +21,7 @@ class Preparer {
 public:
     explicit Preparer(const Preprocessing& spec) : spec_(spec) {}
 
-    // Writes the network's inputs to `targets`. Throws Error(AST_EDGE_FRAME) for a depth map that cannot be used.
+    // Writes the network's inputs to `targets`. Throws Error(AST_EDGE_FRAME) for an unusable depth map.
     Inputs prepare(const Part& part, const Targets& targets);
 
 private:
@@ -30,7 +30,7 @@ private:
     Prepared& prepared_for(const Layouts& layouts);
 
     Preprocessing spec_;
-    std::list<std::shared_ptr<Prepared>> prepared_;  // the one used last in front
+    std::list<std::shared_ptr<Prepared>> prepared_;  // most recently used first
 };
 
 }  // namespace ast_edge_impl

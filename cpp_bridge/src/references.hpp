@@ -1,4 +1,4 @@
-// Reference vectors and the proof against them; ast_edge/model/references.py is the definition.
+// Reference vectors and the proof against them; ast_edge/model/references.py is the reference.
 #pragma once
 
 #include <optional>
@@ -18,14 +18,14 @@ struct Parity {
     bool ok() const;
 };
 
-// The vectors beside the model at `path`, or those that it carries. Throws Error(AST_EDGE_MODEL) when there are
-// none, or they are damaged or of another model.
+// Loads the vectors beside the model at `path`, or the embedded ones. Throws Error(AST_EDGE_MODEL) if there are none,
+// or they are damaged or of another model.
 Arrays load_references(const std::string& path, const Manifest& manifest, const std::optional<std::string>& embedded);
 
-// The most bytes that reference vectors of a model can have.
+// The largest possible size of a model's reference vectors in bytes.
 std::size_t largest_references(const Manifest& manifest);
 
-// The vectors in a file's bytes, of either format. Throws Error(AST_EDGE_MODEL) with `where` in front.
+// Parses the vectors of a file, in either format. Throws Error(AST_EDGE_MODEL) with the prefix `where`.
 Arrays read_references(std::string_view data, const Manifest& manifest, const std::string& where);
 
 // Runs every vector and compares.

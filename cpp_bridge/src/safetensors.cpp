@@ -31,7 +31,7 @@ std::vector<std::uint64_t> whole_numbers(Reader& reader, const std::string& name
     return list.get<std::vector<std::uint64_t>>();
 }
 
-// The spec of an array and where its bytes lie.
+// The spec of an array and the range of its bytes.
 std::pair<TensorSpec, Place> described(const std::string& name, Reader reader) {
     TensorSpec spec{name, Type::uint8, {}};
     if (reader.choice("dtype", {"U8", "F32"}) == "F32") spec.type = Type::float32;
@@ -46,7 +46,7 @@ std::pair<TensorSpec, Place> described(const std::string& name, Reader reader) {
     return {std::move(spec), {offsets[0], offsets[1]}};
 }
 
-// Bytes of all vectors, or more than there are bytes in any file of ours.
+// Bytes of all vectors, or more than any valid file has.
 std::uint64_t bytes_of(const TensorSpec& spec, std::uint64_t most) {
     std::uint64_t bytes = spec.type == Type::uint8 ? 1 : 4;
     for (const int size : spec.shape) {

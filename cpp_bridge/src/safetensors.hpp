@@ -7,7 +7,7 @@
 
 namespace ast_edge_impl {
 
-// Throws JsonProblem when the bytes are damaged, or hold anything but uint8 and float32.
+// Throws JsonProblem if the bytes are damaged, or contain types other than uint8 and float32.
 Arrays read_safetensors(std::string_view data);
 
 }  // namespace ast_edge_impl

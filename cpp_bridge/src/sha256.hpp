@@ -13,7 +13,7 @@ class Sha256 {
 public:
     void update(std::string_view data);
 
-    // As 64 hexadecimal digits; call it once, last.
+    // Returns 64 hexadecimal digits; call it once, last.
     std::string hex();
 
 private:

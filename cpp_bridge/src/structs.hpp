@@ -1,4 +1,4 @@
-// Structs of the C face that come from callers of other versions, and text for them.
+// Structs of the C interface from callers of other versions, and text for them.
 #pragma once
 
 #include <algorithm>
@@ -11,26 +11,26 @@
 
 namespace ast_edge_impl {
 
-// More is no struct of ours and no batch of anybody's, but memory that was never set.
+// A larger size or count is uninitialised memory.
 constexpr std::size_t kMostStructBytes = 1 << 16, kMostParts = 1 << 16;
 
 inline void copy_text(char* to, std::size_t bytes, const char* text) {
     const auto goes_on = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; };
     std::size_t length = std::min(std::strlen(text), bytes - 1);
     if (text[length] != '\0')
-        while (length > 0 && goes_on(length)) --length;  // half a character of UTF-8 is none
+        while (length > 0 && goes_on(length)) --length;  // do not split a UTF-8 character
     std::memcpy(to, text, length);
     to[length] = '\0';
 }
 
-// What a pointer of the caller points to. Throws Error(AST_EDGE_USAGE) for NULL.
+// Returns what a caller's pointer points to. Throws Error(AST_EDGE_USAGE) for NULL.
 template <typename Thing>
 Thing& require(Thing* thing, const char* what) {
     if (thing == nullptr) throw usage_error(what, ": expected a pointer, found NULL.");
     return *thing;
 }
 
-// A copy of a struct of the caller's version; members that its version does not have are zero.
+// Returns a copy of a struct of the caller's version; members unknown to that version are zero.
 template <typename Struct>
 Struct read_versioned(const Struct* from, const char* what) {
     constexpr std::size_t kFirst = sizeof(std::uint32_t);
@@ -42,7 +42,7 @@ Struct read_versioned(const Struct* from, const char* what) {
     return copy;
 }
 
-// Copies `from` to a struct of the caller's version, without the members that its version does not have.
+// Copies `from` to a struct of the caller's version, without members unknown to that version.
 template <typename Struct>
 void write_versioned(const Struct& from, Struct* to) {
     const std::size_t size = to->struct_size;

@@ -1,4 +1,4 @@
-// Compiled without contracted multiplications and additions, which would round otherwise than NumPy does.
+// Compiled without contracted multiplications and additions, which would round differently from NumPy.
 #include "tables.hpp"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 namespace ast_edge_impl {
 namespace {
 
-// The sum in the order in which NumPy adds up a contiguous axis: pairwise, eight at a time.
+// Sums in the order in which NumPy adds up a contiguous axis: pairwise, eight at a time.
 double numpy_sum(const double* values, std::size_t count) {
     if (count < 8) {
         double sum = 0;

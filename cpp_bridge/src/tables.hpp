@@ -1,5 +1,4 @@
-// The weights of resampled lines; ast_edge/frames/preprocess.py is the definition, and these are equal to it bit for
-// bit.
+// The weights of resampled lines, bit-identical to the reference, ast_edge/frames/resize.py.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +14,7 @@ struct FixedPointTable {
     int taps;
 };
 
-// Bilinear of two neighbours: `first` [n_out], `weights` [n_out,2]. Takes a line of at least 2.
+// Bilinear from two neighbours: `first` [n_out], `weights` [n_out,2]. Requires a line of at least 2.
 struct TwoTapTable {
     std::vector<std::int32_t> first;
     std::vector<double> weights;

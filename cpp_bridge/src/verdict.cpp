@@ -10,7 +10,7 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr double kMargin = 2.0;  // half as dark and twice as bright as any good part seen is still let through
+constexpr double kMargin = 2.0;  // half as dark and twice as bright as any good part is still accepted
 __extension__ typedef unsigned __int128 Wide;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -27,7 +27,7 @@ std::string outside_levels(const char* name, double found, const Range& range) {
                   general(range.low, 3), " to ", general(range.high, 3));
 }
 
-// The share of good parts, this one counted among them, that score no less.
+// Returns the fraction of good parts, including this one, with at least this score.
 double p_value(double score, const Manifest& manifest) {
     const std::vector<double>& kept = manifest.good_scores;
     if (kept.empty()) return kNan;

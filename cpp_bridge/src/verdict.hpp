@@ -1,5 +1,5 @@
-// From what an engine says to a verdict; ast_edge/verdict/scoring.py, imaging.py, calibration.py and inspector.py are
-// the definition.
+// From the outputs of an engine to a verdict; ast_edge/verdict, ast_edge/frames/levels.py and ast_edge/inspector.py are
+// the reference.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Stages {
     double preprocess_ms = 0, engine_ms = 0, score_ms = 0;
 };
 
-// What an engine says about one part; `map` [h,h].
+// The outputs of an engine for one part; `map` [h,h].
 struct Answer {
     float score;
     std::vector<float> map;
@@ -41,14 +41,14 @@ struct Inspection {
 // From the sum of the channels' sum, the sum of its squares, and its squared differences down and to the right.
 GreyLevels levels_from_sums(const std::uint64_t* sums, int size);
 
-// In words why a frame of this size cannot be judged; empty when it can.
+// Describes why a frame of this size cannot be judged; empty if it can.
 std::string why_unfit(const Manifest& manifest, int width, int height, const std::optional<GreyLevels>& levels,
                       bool part_seen);
 
-// The verdict on a score against a threshold, and its reason.
+// Returns the verdict on a score against a threshold, and its reason.
 Verdict judge(double score, double threshold, std::string& reason);
 
-// A fault of a part that no engine was asked about: numbers and map are NaN.
+// Returns a fault of a part for which no engine was run: numbers and map are NaN.
 Inspection unjudged(const Manifest& manifest, double threshold, const std::string& reason);
 
 Inspection judged(const Manifest& manifest, double threshold, Answer answer);

@@ -415,7 +415,7 @@ def test_calibrating_an_engine_changes_its_sidecar(machine: Behaviour, tmp_path:
     rewrite_any(engine, engine.manifest.model_copy(update={"threshold": threshold}))
     with Inspector.open(engine.path) as inspector:
         assert inspector.spec.threshold.value == 0.2
-    with pytest.raises(ModelError, match="changed by someone else"):
+    with pytest.raises(ModelError, match="changed by another process"):
         rewrite_any(engine, engine.manifest)
 
 

@@ -188,7 +188,7 @@ def test_a_large_part_is_centred_on_its_mean(host: Host) -> None:
     ("status", "sentence"),
     [
         (1 | 2 | 4 | 8, NOT_FINITE),
-        (2 | 4 | 8, "The depth map holds a negative distance; measure from the camera away."),
+        (2 | 4 | 8, "The depth map holds a negative distance; distances must be measured from the camera."),
         (4 | 8 | NO_PART, "The depth map reaches more than 100 m, expected at most 100 m; give it in metres"),
         (8 | NO_PART, NO_CORNER),
     ],

@@ -62,8 +62,8 @@ def test_a_part_cannot_be_changed_and_a_copy_has_its_own_memory() -> None:
     ("mode", "change", "words"),
     [
         ("rgb", {"frame": None}, "needs `frame`"),
-        ("rgb", {"depth_m": flat_part()}, "no use for `depth_m`"),
-        ("depth", {"colour": "rgb"}, "no use for `colour`"),
+        ("rgb", {"depth_m": flat_part()}, "does not use `depth_m`"),
+        ("depth", {"colour": "rgb"}, "does not use `colour`"),
         ("rgbd", {"depth_m": flat_part(48, 40)}, r"\[40, 48\] and \[48, 40\] \(height, width\)"),
         ("rgbd", {"depth_m": np.zeros((40, 48), np.uint16)}, "float32 or float64 in metres, found uint16"),
         ("rgb", {"frame": grey().astype(np.float32)}, "uint8, found float32"),

@@ -212,7 +212,7 @@ def test_a_depth_map_that_asks_to_be_turned_is_refused(tmp_path: Path) -> None:
     xyz = np.zeros((4, 6, 3), np.float32)
     path = tmp_path / "000.tiff"
     tifffile.imwrite(path, xyz, photometric="rgb", extratags=[(274, 3, 1, 6, False)])
-    refused(read_xyz, path, r"found one to be turned \(orientation 6\)")
+    refused(read_xyz, path, r"found one to be rotated \(orientation 6\)")
 
 
 @pytest.mark.parametrize("size", [(10_000, 9_500), (13_500, 13_400)])

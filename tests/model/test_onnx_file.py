@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "empty": (lambda _: b"", "the file is empty"),
     "text": (lambda _: b"hello, I am a recipe\n" * 40, "not an ONNX file"),
     "one byte": (lambda _: b"\x08", "not an ONNX file"),
-    "no graph": (lambda _: b"\x08\x08", "not an ONNX file (it holds no graph)"),
+    "no graph": (lambda _: b"\x08\x08", "not an ONNX file (it contains no graph)"),
     "zeros": (lambda _: bytes(1000), "not an ONNX file (byte 0 starts no field)"),
     "group": (lambda data: data + b"\x0b", "unknown wire type 3"),
     "endless number": (lambda _: b"\x08" + b"\xff" * 20, "longer than 64 bits"),
@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     ),
     "reference twice": (
         lambda data: bytes_field(14, bytes_field(1, REFERENCE_KEY.encode()) + bytes_field(2, b"")) + data,
-        "'ast_edge.reference' is there twice",
+        "'ast_edge.reference' occurs twice",
     ),
     "reference not base64": (
         lambda data: with_metadata({**metadata(data), REFERENCE_KEY: "*"})(data),
@@ -283,7 +283,7 @@ def test_weights_in_another_file_are_refused(
         )
     path = tmp_path / "network.onnx"
     path.write_bytes(network.SerializeToString())
-    with pytest.raises(ModelError, match="keeps weights in another file"):
+    with pytest.raises(ModelError, match="has weights in another file"):
         write_model_file(tmp_path / "model.onnx", path, tiny_manifest(tiny_spec(), path), None)
 
 

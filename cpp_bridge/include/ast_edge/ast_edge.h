@@ -1,12 +1,12 @@
-/* The C face of ast-edge: open a model, hand it parts, get verdicts; the same verdicts as Python's.
+/* The C interface of ast-edge: open a model, pass it parts, get the same verdicts as from Python.
  *
- * Rules that hold for everything here:
- * - Every function catches everything: it answers with a status, and ast_edge_last_error() has the sentence.
- * - A part that could not be judged is never a pass: whatever the status, a result that was handed in is written,
+ * Rules for all functions:
+ * - No exception leaves a function: it returns a status, and ast_edge_last_error() has the message.
+ * - A part that could not be judged is never a pass: whatever the status, a result that was passed in is written,
  *   and its verdict is AST_EDGE_FAULT unless the part was judged. Zeroed memory is a fault too.
  * - One model is used by one thread at a time; several models may be used side by side. A call on a model that another
- *   thread is in, that is closed, or that was opened before a fork is AST_EDGE_USAGE.
- * - Structs begin with their size. Begin with AST_EDGE_INIT; fields are only ever added at the end, and
+ *   thread is using, that is closed, or that was opened before a fork is AST_EDGE_USAGE.
+ * - Structs start with their size. Initialise with AST_EDGE_INIT; fields are only ever added at the end, and
  *   a library that is newer than its caller writes and reads only what the caller has.
  */
 #ifndef AST_EDGE_AST_EDGE_H
@@ -37,14 +37,14 @@ typedef struct ast_edge_model ast_edge_model;
 /* Values never change their meaning. */
 typedef enum ast_edge_status {
     AST_EDGE_OK = 0,
-    AST_EDGE_USAGE = 1,   /* an argument, option or call that cannot be */
+    AST_EDGE_USAGE = 1,   /* an invalid argument, option or call */
     AST_EDGE_FRAME = 2,   /* a frame or depth map of the wrong kind, size or content */
     AST_EDGE_MODEL = 3,   /* a file is refused: missing, damaged, changed, or newer than this library */
-    AST_EDGE_BACKEND = 4, /* an engine is not there, does not fit this machine, or failed */
+    AST_EDGE_BACKEND = 4, /* an engine is missing, does not fit this machine, or failed */
     AST_EDGE_PARITY = 5,  /* the engine does not reproduce the model's reference vectors */
-    AST_EDGE_BUSY = 6,    /* AST_EDGE_IN_FLIGHT parts are on their way already: wait for one */
-    AST_EDGE_TIMEOUT = 7, /* not done in time; the part is still on its way */
-    AST_EDGE_MEMORY = 8,  /* there is no memory left */
+    AST_EDGE_BUSY = 6,    /* AST_EDGE_IN_FLIGHT parts are in flight already: wait for one */
+    AST_EDGE_TIMEOUT = 7, /* not done in time; the part is still in flight */
+    AST_EDGE_MEMORY = 8,  /* out of memory */
     AST_EDGE_INTERNAL = 9 /* a defect in this library */
 } ast_edge_status;
 
@@ -91,10 +91,10 @@ typedef struct ast_edge_info {
     uint32_t image_size; /* side of the network's picture */
     uint32_t map_size;   /* side of the anomaly map */
     int32_t batch;       /* parts at once that the network was exported or built for; -1: any number */
-    uint32_t crop_x, crop_y, crop_width, crop_height; /* what is looked at of a frame; width 0: all of it */
+    uint32_t crop_x, crop_y, crop_width, crop_height; /* the inspected area of a frame; width 0: all of it */
     double threshold;                                 /* a part is rejected when its score is greater */
     char model_id[AST_EDGE_NAME_BYTES];
-    char engine[AST_EDGE_NAME_BYTES]; /* with its version and where it runs */
+    char engine[AST_EDGE_NAME_BYTES]; /* name, version and device */
 } ast_edge_info;
 
 /* One part: a frame in the modes rgb and rgbd, a depth map in depth and rgbd, both of the same pixels. */
@@ -111,22 +111,22 @@ typedef struct ast_edge_part {
     size_t depth_pitch; /* bytes from row to row; 0: rows without gaps */
 } ast_edge_part;
 
-/* Numbers that are not there are NaN. Set `map` to map_size * map_size floats of yours to get the anomaly map. */
+/* Missing numbers are NaN. Set `map` to a buffer of map_size * map_size floats to get the anomaly map. */
 typedef struct ast_edge_result {
     uint32_t struct_size;
     int32_t verdict; /* ast_edge_verdict */
     double score, threshold;
-    double p_value;                         /* share of good parts, this one counted among them, that score no less */
+    double p_value;                         /* fraction of good parts, including this one, with at least this score */
     double brightness, contrast, sharpness; /* of the network's picture in grey levels */
     double preprocess_ms, engine_ms, score_ms; /* engine_ms with the copies from and to a GPU */
-    float* map;                                /* yours, or NULL */
-    size_t map_values;                         /* how many floats fit into it; too few is AST_EDGE_USAGE */
-    char reason[AST_EDGE_REASON_BYTES];        /* one sentence, cut off where it is longer */
+    float* map;                                /* owned by the caller, or NULL */
+    size_t map_values;                         /* capacity of `map` in floats; too small is AST_EDGE_USAGE */
+    char reason[AST_EDGE_REASON_BYTES];        /* one sentence, truncated if longer */
 } ast_edge_result;
 
 typedef struct ast_edge_parity {
     uint32_t struct_size;
-    uint32_t vectors; /* how many were compared */
+    uint32_t vectors; /* number of vectors compared */
     uint32_t flipped_verdicts;
     double max_relative_score_error, max_absolute_map_error;
     double tolerance; /* of the score, relative */
@@ -135,7 +135,7 @@ typedef struct ast_edge_parity {
     uint32_t undecided_parts;
 } ast_edge_parity;
 
-/* In C: `ast_edge_part part = AST_EDGE_INIT(ast_edge_part);`. In C++ take ast_edge.hpp. */
+/* In C: `ast_edge_part part = AST_EDGE_INIT(ast_edge_part);`. In C++ use ast_edge.hpp. */
 #define AST_EDGE_INIT(type) \
     { .struct_size = (uint32_t)sizeof(type) }
 
@@ -144,35 +144,35 @@ typedef uint64_t ast_edge_ticket;
 /* Version of the loaded library, as 0x00MMmmpp. */
 AST_EDGE_API uint32_t ast_edge_version(void) AST_EDGE_NOEXCEPT;
 
-/* What went wrong in this thread's last call that did not answer AST_EDGE_OK; never NULL. */
+/* The error of this thread's last call that did not return AST_EDGE_OK; never NULL. */
 AST_EDGE_API const char* ast_edge_last_error(void) AST_EDGE_NOEXCEPT;
 
-/* The engines that this library was built with, "OpenVINO 2025.2.0" say, one in a line; empty for none. */
+/* The engines that this library was built with, such as "OpenVINO 2025.2.0", one per line; empty for none. */
 AST_EDGE_API const char* ast_edge_engines(void) AST_EDGE_NOEXCEPT;
 
-/* Checks the file and opens it with an engine; `options` may be NULL. `*model` is NULL unless it answers OK. */
+/* Checks the file and opens it with an engine; `options` may be NULL. `*model` is NULL unless it returns OK. */
 AST_EDGE_API ast_edge_status ast_edge_open(const char* path, const ast_edge_options* options,
                                            ast_edge_model** model) AST_EDGE_NOEXCEPT;
 
 AST_EDGE_API ast_edge_status ast_edge_get_info(const ast_edge_model* model, ast_edge_info* info) AST_EDGE_NOEXCEPT;
 
-/* For this handle alone; the file keeps its own. */
+/* Only for this handle; the file is not changed. */
 AST_EDGE_API ast_edge_status ast_edge_set_threshold(ast_edge_model* model, double threshold) AST_EDGE_NOEXCEPT;
 
 /* Judges one part. */
 AST_EDGE_API ast_edge_status ast_edge_inspect(ast_edge_model* model, const ast_edge_part* part,
                                               ast_edge_result* result) AST_EDGE_NOEXCEPT;
 
-/* Judges up to 65536 parts, as many at once as the network takes. A part that is refused is a fault with its reason,
- * the others are judged all the same, and the first refusal is the status. */
+/* Judges up to 65536 parts, in batches of the network's size. A part that is refused is a fault with its reason,
+ * the others are still judged, and the first refusal is the status. */
 AST_EDGE_API ast_edge_status ast_edge_inspect_batch(ast_edge_model* model, const ast_edge_part* parts, size_t count,
                                                     ast_edge_result* results) AST_EDGE_NOEXCEPT;
 
-/* Starts on one part and returns; its memory may be used again at once. Each ticket is waited for once. */
+/* Starts inspecting one part and returns; its memory may be reused at once. Wait for each ticket once. */
 AST_EDGE_API ast_edge_status ast_edge_submit(ast_edge_model* model, const ast_edge_part* part,
                                              ast_edge_ticket* ticket) AST_EDGE_NOEXCEPT;
 
-/* Waits at most `timeout_ms`, or without end when it is negative. */
+/* Waits at most `timeout_ms`, or indefinitely if negative. */
 AST_EDGE_API ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticket ticket, int64_t timeout_ms,
                                            ast_edge_result* result) AST_EDGE_NOEXCEPT;
 
@@ -180,7 +180,7 @@ AST_EDGE_API ast_edge_status ast_edge_wait(ast_edge_model* model, ast_edge_ticke
  * NULL. */
 AST_EDGE_API ast_edge_status ast_edge_verify(ast_edge_model* model, ast_edge_parity* parity) AST_EDGE_NOEXCEPT;
 
-/* Waits for the parts on their way and frees everything; NULL and a handle that is closed are nothing. */
+/* Waits for the parts in flight and frees everything; does nothing for NULL and closed handles. */
 AST_EDGE_API void ast_edge_close(ast_edge_model* model) AST_EDGE_NOEXCEPT;
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-// The C++ face of ast-edge, header only over the C face: a model that closes itself, views instead of pointers, and
-// exceptions. See ast_edge.h for the rules; the most important: what was not judged is a fault, never a pass.
+// The C++ interface of ast-edge, header-only on top of the C interface: RAII, views instead of pointers, and
+// exceptions. See ast_edge.h for the rules; the most important: a part that was not judged is a fault, never a pass.
 #pragma once
 
 #include <algorithm>
@@ -47,7 +47,7 @@ private:
     ast_edge_status status_;
 };
 
-// A view of a frame; the memory stays the caller's. `pitch` is bytes from row to row, 0 for rows without gaps.
+// A view of a frame, which does not own the memory. `pitch` is bytes from row to row, 0 for rows without gaps.
 struct Frame {
     const void* data;
     std::uint32_t width, height;
@@ -68,7 +68,7 @@ struct DepthMap {
     ast_edge_depth_type type;
 };
 
-// What to inspect: a frame, a depth map, or both of the same pixels.
+// The part to inspect: a frame, a depth map, or both of the same pixels.
 class Part {
 public:
     Part(const Frame& frame, Memory memory = Memory::host) : part_(empty(memory)) { add(frame); }
@@ -104,7 +104,7 @@ private:
     ast_edge_part part_;
 };
 
-// Numbers that are not there are NaN. `map` has map_size x map_size values, row by row.
+// Missing numbers are NaN. `map` has map_size x map_size values, row by row.
 struct Result {
     Verdict verdict = Verdict::fault;
     ast_edge_status status = AST_EDGE_INTERNAL;
@@ -136,7 +136,7 @@ struct Parity {
     std::uint32_t undecided_parts;
 };
 
-// A part on its way; hand it to `wait`.
+// A part in flight; pass it to `wait`.
 enum class Ticket : ast_edge_ticket {};
 
 namespace detail {
@@ -170,7 +170,7 @@ inline void take(const ast_edge_result& raw, ast_edge_status status, Result& res
 
 }  // namespace detail
 
-// One model and its engine. One thread at a time; several models side by side.
+// One model and its engine. For one thread at a time; several models may be used side by side.
 class Model {
 public:
     // Checks the model or engine file at `path` and opens it.
@@ -201,7 +201,7 @@ public:
                 raw.engine};
     }
 
-    // For this model object alone; the file keeps its own.
+    // Only for this model object; the file is not changed.
     void set_threshold(double threshold) { detail::check(ast_edge_set_threshold(model_.get(), threshold)); }
 
     // Throws Error when the part is refused or the engine fails.
@@ -212,8 +212,8 @@ public:
         return result;
     }
 
-    // Without exceptions about the part: a part that is refused is a fault, with its status and reason. The memory in
-    // `result` is used again.
+    // Does not throw for the part: one that is refused is a fault, with its status and reason. The memory of `result`
+    // is reused.
     void judge(const Part& part, Result& result) {
         result.verdict = Verdict::fault;
         result.map.resize(map_values_);
@@ -222,8 +222,8 @@ public:
         detail::take(raw, status, result);
     }
 
-    // Parts that are refused are faults with their reason; throws Error only when nothing could be judged. The status
-    // in every result is that of the whole batch.
+    // Parts that are refused are faults with their reason; throws Error only if nothing could be judged. The status in
+    // every result is that of the whole batch.
     std::vector<Result> inspect_batch(const std::vector<Part>& parts) {
         std::vector<Result> results(parts.size());
         std::vector<ast_edge_part> raw_parts;
@@ -241,7 +241,7 @@ public:
         return results;
     }
 
-    // Starts on a part; its memory may be used again at once. Two may be on their way.
+    // Starts inspecting a part; its memory may be reused at once. Up to two may be in flight.
     Ticket submit(const Part& part) {
         ast_edge_ticket ticket = 0;
         detail::check(ast_edge_submit(model_.get(), &part.raw(), &ticket));
@@ -250,7 +250,7 @@ public:
 
     Result wait(Ticket ticket) { return *wait_at_most(ticket, -1); }
 
-    // Nothing when it takes longer; wait for it again.
+    // Empty if it takes longer; wait for it again.
     std::optional<Result> wait_for(Ticket ticket, std::chrono::milliseconds timeout) {
         return wait_at_most(ticket, timeout.count() < 0 ? 0 : timeout.count());
     }

@@ -1,4 +1,4 @@
-// A project of somebody else: opens a model, judges a grey frame, and says what it found.
+// A third-party project: opens a model, judges a grey frame, and prints the result.
 #include <ast_edge/ast_edge.hpp>
 #include <iostream>
 #include <vector>
