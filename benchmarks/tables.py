@@ -1,4 +1,4 @@
-"""Write the tables of README and docs from the result files; `--check` only compares (1 when they differ).
+"""Write the tables of README and docs from the result files; `--check` only compares (1 if they differ).
 
 python -m benchmarks.tables [--check]
 """
@@ -35,18 +35,18 @@ def main() -> int:
                 page.write_text(wanted, encoding="utf-8")
     if "--check" in sys.argv[1:]:
         for page in stale:
-            sys.stderr.write(f"{page.relative_to(ROOT)}: its tables are not those of the results\n")
+            sys.stderr.write(f"{page.relative_to(ROOT)}: its tables differ from the results\n")
         return int(bool(stale))
     return 0
 
 
 def pages() -> list[Path]:
-    """The pages that have tables."""
+    """Return the pages with tables."""
     return [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
 
 
 def filled(text: str) -> str:
-    """The page with every table between its marks written from the results."""
+    """Return the page with every table between its marks written from the results."""
     for name in re.findall(r"<!-- begin (\w+) -->", text):
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         head, _, rest = text.partition(begin)
@@ -56,7 +56,7 @@ def filled(text: str) -> str:
 
 
 def preset_table() -> str:
-    """The presets at a glance: cost, accuracy and time in mode rgb, and what is predicted for a Jetson."""
+    """Format the presets at a glance: cost, accuracy and time in mode rgb, and predictions for a Jetson."""
     networks = peers_table.networks()
     board = json.loads((RESULTS / "roofline.json").read_text("utf-8"))["boards"][BOARD]
     rows = []
@@ -78,7 +78,7 @@ def preset_table() -> str:
 
 
 def accuracy_table() -> str:
-    """The presets in every mode, over all seeds."""
+    """Format the presets in every mode, over all seeds."""
     rows = []
     for row in study.ROWS:
         for mode in row.modes if row.name in {"balanced", "nano"} else ():
@@ -91,7 +91,7 @@ def accuracy_table() -> str:
 
 
 def study_table() -> str:
-    """One change of `balanced` a row, one seed, with what good parts alone say."""
+    """Format one change of `balanced` per row, one seed, with the figures from good parts alone."""
     rows = []
     for row in study.ROWS:
         for mode in row.modes if row.name not in {"nano"} else ():
@@ -108,7 +108,7 @@ def study_table() -> str:
 
 
 def peer_table() -> str:
-    """anomalib's methods on the same features beside our RGB presets."""
+    """Format anomalib's methods on the same features beside our RGB presets."""
     rows = []
     ours = {
         "balanced": "`balanced`",
@@ -129,7 +129,7 @@ def peer_table() -> str:
 
 
 def int8_table() -> str:
-    """What INT8 does to the presets' models, by the gate's own figures."""
+    """Format the effect of INT8 on the presets' models, from the gate's figures."""
     content = json.loads((RESULTS / "int8.json").read_text("utf-8"))
     rows = []
     for model in content["models"]:
@@ -149,7 +149,7 @@ def int8_table() -> str:
 
 
 def line_table() -> str:
-    """From trigger to coil, in milliseconds."""
+    """Format trigger to coil, in milliseconds."""
     content = json.loads((RESULTS / "line_latency.json").read_text("utf-8"))
     rows = []
     for key, words in (
@@ -165,7 +165,7 @@ def line_table() -> str:
 
 
 def wrong_pictures_table() -> str:
-    """Which picture verdicts came from, in what scenario."""
+    """Format which picture verdicts came from, by scenario."""
     content = json.loads((RESULTS / "wrong_pictures.json").read_text("utf-8"))
     cells = ("runs", "parts", "faults", "judged", "wrong")
     rows = [(one["what"], *(str(one[cell]) for cell in cells)) for one in content["scenarios"].values()]
@@ -173,7 +173,7 @@ def wrong_pictures_table() -> str:
 
 
 def storm_table() -> str:
-    """What was done to the line, and what became of its parts."""
+    """Format the faults of the storm and the outcome of its parts."""
     content = json.loads((RESULTS / "fault_storm.json").read_text("utf-8"))
     done = ", ".join(f"{name} {count}" for name, count in content["faults"].items())
     verdicts = ", ".join(f"{count} {name}" for name, count in content["verdicts"].items())
@@ -232,7 +232,7 @@ def _figures(found: list[Result]) -> list[str]:
 
 
 def _over(found: list[Result], engine: str, key: str) -> str:
-    """The mean over the seeds and, of several, their standard deviation, in percent."""
+    """Format the mean over the seeds and, for several, their standard deviation, in percent."""
     values = [100 * result["figures"][engine][key] for result in found]
     if len(values) == 1:
         return f"{values[0]:.1f}"

@@ -1,1 +1,1 @@
-"""What the benchmarks share: machine facts, command line, tables, networks without training."""
+"""Shared code of the benchmarks: machine facts, command line, tables, untrained networks."""

@@ -1,4 +1,4 @@
-"""What the commands share: models by name, results that a dry run only prints, and processes of modules."""
+"""Shared code of the commands: models by name, results that a dry run only prints, module processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.common.paths import ROOT
 
 
 def named(word: str) -> tuple[str, Path]:
-    """An argument NAME=PATH."""
+    """Parse an argument NAME=PATH."""
     name, _, path = word.partition("=")
     return name, Path(path)
 
@@ -28,11 +28,11 @@ def keep(result: Mapping[str, object], target: Path, *, dry_run: bool) -> None:
 
 
 def module(name: str, python: str | Path = sys.executable) -> list[str]:
-    """The command that runs a module of the benchmarks; it needs `environment`."""
+    """Return the command that runs a module of the benchmarks; it needs `environment`."""
     return [str(python), "-m", f"benchmarks.{name}"]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment in which every Python finds this checkout's packages."""
+    """Return this process's environment, extended so that every Python finds this checkout's packages."""
     paths = (str(ROOT), str(ROOT / "export"), os.environ.get("PYTHONPATH", ""))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), **more}

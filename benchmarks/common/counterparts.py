@@ -1,4 +1,4 @@
-"""What stands on loopback to test and measure against: free ports, and mosquitto."""
+"""Counterparts on loopback for tests and measurements: free ports, and mosquitto."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _START_S = 20.0
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
+    """Return a TCP port of 127.0.0.1 that is currently free."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -29,20 +29,20 @@ def listens(port: int) -> bool:
 
 
 class Mosquitto:
-    """The MQTT broker with a port and a configuration of its own; it may die, freeze and come back."""
+    """The MQTT broker with its own port and configuration; it can be killed, stopped and restarted."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
         """`settings`: lines of mosquitto.conf; without any, everything is allowed and sessions are kept."""
         self.port = free_port()
         self.file = folder / "mosquitto.conf"
-        # Started by root, mosquitto would change to a user who may not read `folder`.
+        # Started by root, mosquitto would change to a user without access to `folder`.
         lines = [f"listener {self.port} 127.0.0.1", f"user {getpass.getuser()}"]
         lines += settings or ("allow_anonymous true", "persistence true", f"persistence_location {folder}/")
         self.file.write_text("\n".join([*lines, "log_dest none", ""]), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to serve. Raises RuntimeError where mosquitto is not installed or does not start."""
+        """Start to serve. Raises RuntimeError if mosquitto is not installed or does not start."""
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         if program is None:
             raise RuntimeError("mosquitto is not installed (Debian, Ubuntu: apt install mosquitto)")
@@ -56,13 +56,13 @@ class Mosquitto:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP for a broker that takes and gives nothing, SIGCONT for one that does again."""
+        """Send a signal: SIGSTOP freezes the broker, SIGCONT lets it continue."""
         if self._process is None:
-            raise RuntimeError("the broker does not run")
+            raise RuntimeError("the broker is not running")
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """As a power cut; a second call does nothing."""
+        """Kill the broker, as in a power cut; a second call does nothing."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

@@ -1,4 +1,4 @@
-"""What a measurement was made on: it goes into every result file."""
+"""Facts about the machine of a measurement, included in every result file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one count of multiply-accumulates in an ONNX graph."""
+"""Counts multiply-accumulates in an ONNX graph."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from math import prod
 
 from onnx import NodeProto
 
-# Convolutions and matrix products: what else multiplies is left out.
+# Convolutions and matrix products; other multiplications are not counted.
 LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 def macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Multiply-accumulates of one of `LAYERS`, from the shapes of its second input and its output."""
+    """Return the multiply-accumulates of one of `LAYERS`, from the shapes of its second input and output."""
     weight, size = shapes[node.input[1]], prod(shapes[node.output[0]])
     if node.op_type == "Conv":
         return size * prod(weight[1:])

@@ -11,9 +11,9 @@ from ast_edge.train.network import AstNetwork, extract
 
 
 def measure(network: AstNetwork, config: TrainConfig) -> dict[str, float]:
-    """GMAC of trunk, teacher, student and memories and in all; millions of parameters and constants in all.
+    """Return GMAC of trunk, teacher, student, memories and in total; millions of parameters and constants.
 
-    `trunk` is one pass of the network's own backbone; what memories see beside it counts among `memories`.
+    `trunk` is one pass of the network's own backbone; further backbones of memories count among `memories`.
 
     Counted by PyTorch on the unfolded network: convolutions and matrix products only.
     """

@@ -1,4 +1,4 @@
-"""Where the project and its results lie."""
+"""Paths of the project and its results."""
 
 from __future__ import annotations
 

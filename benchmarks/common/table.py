@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table; a bar within a cell is escaped."""
+    """Format a Markdown table; a bar within a cell is escaped."""
     columns = list(head)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     cleaned = ([cell.replace("|", "\\|") for cell in row] for row in rows)

@@ -31,8 +31,8 @@ REFERENCES = 4
 
 
 def make_network(config: TrainConfig) -> AstNetwork:
-    """With random weights, and with the batch norms set on noise, so that no layer's output grows out of
-    bounds.
+    """Create a network with random weights and batch norms calibrated on noise, so that no layer's output
+    grows without bounds.
     """
     torch.manual_seed(0)
     network = AstNetwork(config, *build_trunks(config)).eval()
@@ -40,7 +40,7 @@ def make_network(config: TrainConfig) -> AstNetwork:
         for name, values in network.memories.each.named_buffers():
             if name.endswith(("patches", "whitening")):
                 nn.init.normal_(values)
-    # Untrained networks multiply by zero in places: such weights, all alike, would be stored once for several
+    # Untrained networks multiply by zero in places: identical weights would be stored once for several
     # layers, and stay in a cache.
     for name, parameter in network.named_parameters():
         if name.endswith(("weight", "gamma")) and not parameter.any():
@@ -60,7 +60,7 @@ def make_network(config: TrainConfig) -> AstNetwork:
 
 
 def make_inputs(config: TrainConfig, count: int, seed: int) -> dict[str, Array]:
-    """Smooth noise as pictures, a disc with a rough surface as a part."""
+    """Return smooth noise as pictures, and a disc with a rough surface as the part."""
     rng = np.random.default_rng(seed)
     size, grid = config.image_size, config.map_size
     inputs: dict[str, Array] = {}
@@ -75,9 +75,9 @@ def make_inputs(config: TrainConfig, count: int, seed: int) -> dict[str, Array]:
 
 
 def write_model(name: str, config: TrainConfig, folder: Path, *, int8: bool = False) -> dict[str, Any]:
-    """`NAME.onnx` and its reference vectors, as an export writes them; the network's size and cost.
+    """Write `NAME.onnx` and its reference vectors, as an export does; return the network's size and cost.
 
-    With `int8` also `NAME.int8.onnx`, if it reproduces the references; what came of it, in words.
+    With `int8` also `NAME.int8.onnx`, if it reproduces the references; the result describes the outcome.
     """
     network = make_network(config)
     folded = FoldedNetwork(network)
@@ -106,7 +106,7 @@ def write_model(name: str, config: TrainConfig, folder: Path, *, int8: bool = Fa
 
 
 def _write_int8(target: Path, network: Path, spec: ModelSpec, references: References) -> str:
-    """`NAME.int8.onnx`, if ONNX Runtime reproduces the references with it; what came of it, in words."""
+    """Write `NAME.int8.onnx` if ONNX Runtime reproduces the references with it; describe the outcome."""
     parts = [references.subset([index]).inputs for index in range(len(references))]
     quantised = network.with_name("int8.onnx")
     onnx.save(to_int8(onnx.load(network), parts), quantised)
@@ -121,7 +121,7 @@ def _write_int8(target: Path, network: Path, spec: ModelSpec, references: Refere
 
 
 def _spec(config: TrainConfig, top_score: float) -> ModelSpec:
-    """The threshold lies well above every score: no verdict flips by rounding."""
+    """Return a spec whose threshold is well above every score: no verdict flips by rounding."""
     threshold = Threshold(
         value=2 * top_score,
         pixel_value=2 * top_score,

@@ -1,7 +1,7 @@
 """A whole line for one experiment: the station as its own process, a GigE Vision camera, a PLC, a broker.
 
-All of them share one scene (`benchmarks.line.scene`), and the station's witness writes down which number was
-in the picture that a verdict came from.
+All of them share one scene (`benchmarks.line.scene`), and the station's witness records which number was in
+the picture behind a verdict.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ format = "json"
 
 @dataclass(frozen=True)
 class Plan:
-    """A line.toml's sections that differ, and how long a part stays before the camera.
+    """The sections of line.toml that differ, and how long a part stays in front of the camera.
 
-    That is longer than the bounds of line.toml together: by default 100 ms for the look at the counter, and
-    as long again for the camera.
+    That is longer than the limits of line.toml in total: by default 100 ms for the poll of the counter, and
+    the same again for the camera.
     """
 
     trigger: str
@@ -79,7 +79,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the witness saw of a part."""
+    """The witness's record of a part."""
 
     part: int
     verdict: str
@@ -88,12 +88,12 @@ class Verdict:
 
     @property
     def wrong(self) -> bool:
-        """Whether the part was judged by a picture that is not its own."""
+        """Whether the part was judged by a picture of another part."""
         return self.verdict != "fault" and self.picture != self.part
 
 
 class Bench:
-    """Everything that runs, up while the block does, and ended by its own ids."""
+    """All processes of the line; running during the block, and ended by their own ids."""
 
     def __init__(self, folder: Path, model: Path, plan: Plan) -> None:
         self.folder, self.plan, self._model = folder, plan, model
@@ -136,25 +136,25 @@ class Bench:
     # ---- parts ---------------------------------------------------------------------------------------------
 
     def part(self) -> int:
-        """A part comes before the camera and is told to the station; its number. Does not wait."""
+        """Put a part in front of the camera and report it; return its number. Does not wait."""
         if self.plan.kind == "modbus":
             return self.plc.trigger()
         self._parts += 1
         self.scene.put(self._parts)
-        told = {"id": str(self._parts), "sent_ms": time.time() * 1e3}
+        content = {"id": str(self._parts), "sent_ms": time.time() * 1e3}
         if self.plan.kind == "mqtt":
-            self._publisher.publish(TOPIC, json.dumps(told), qos=1)
+            self._publisher.publish(TOPIC, json.dumps(content), qos=1)
         else:
-            self._post(told)
+            self._post(content)
         return self._parts
 
     def verdict(self, part: int, within_s: float = 20.0) -> Verdict:
-        """What became of it. Raises RuntimeError where nothing does."""
+        """Return the verdict on a part. Raises RuntimeError if there is none in time."""
         wait_for(lambda: part in self.verdicts(), within_s, f"part {part} has no verdict")
         return self._seen[part]
 
     def verdicts(self) -> dict[int, Verdict]:
-        """Of every part until now."""
+        """Return the verdicts so far."""
         if not self._journal.exists():
             return self._seen
         with self._journal.open(encoding="ascii") as stream:
@@ -171,7 +171,7 @@ class Bench:
 
     @contextmanager
     def quota(self, share: float) -> Iterator[None]:
-        """The station has this share of one processor, as a container has its quota, in periods of 100 ms."""
+        """Limit the station to this fraction of a processor, like a container, in periods of 100 ms."""
         group = _CPU / f"ast-edge-bench-{os.getpid()}"
         group.mkdir()
         try:
@@ -183,7 +183,7 @@ class Bench:
             group.rmdir()
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP and SIGCONT for the station."""
+        """Send SIGSTOP or SIGCONT to the station."""
         self.station.send_signal(number)
 
     # ---- pieces --------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Bench:
         return self.ready()
 
     def ready(self) -> bool:
-        """Whether /readyz says so."""
+        """Whether /readyz reports ready."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=5)
         try:
             connection.request("GET", "/readyz")
@@ -242,16 +242,16 @@ class Bench:
         self._stack.callback(client.disconnect)
         return client
 
-    def _post(self, told: dict[str, object]) -> None:
-        """The request is in the kernel's hands when this returns; the answer is not waited for."""
+    def _post(self, content: dict[str, object]) -> None:
+        """Send a request; returns when the kernel has it, without waiting for the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=60)
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        connection.request("POST", "/trigger", json.dumps(told), headers)
+        connection.request("POST", "/trigger", json.dumps(content), headers)
         self._stack.callback(connection.close)
 
 
 def wait_for(condition: Callable[[], object], within_s: float, what: str) -> None:
-    """Until it holds. Raises RuntimeError with `what` where it does not in time."""
+    """Wait until the condition holds. Raises RuntimeError with `what` if it does not in time."""
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:
@@ -260,10 +260,10 @@ def wait_for(condition: Callable[[], object], within_s: float, what: str) -> Non
 
 
 def has_quotas() -> bool:
-    """Whether this process may give others a share of the processor."""
+    """Whether this process may set CPU quotas of others."""
     return os.access(_CPU / "cpu.cfs_quota_us", os.R_OK) and os.access(_CPU, os.W_OK)
 
 
 def loads() -> list[float]:
-    """How busy the machine is: runnable processes over the last 1, 5, 15 minutes."""
+    """Return the load averages: runnable processes over the last 1, 5, 15 minutes."""
     return [round(load, 1) for load in os.getloadavg()]

@@ -1,4 +1,4 @@
-"""The broker of the benchmarks: mosquitto, with a subscriber that remembers what it heard."""
+"""The broker of the benchmarks: mosquitto, with a subscriber that records messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.common.counterparts import Mosquitto
 
 
 class Broker(Mosquitto):
-    """A broker whose subscriber remembers every message about a part."""
+    """A broker whose subscriber records every message about a part."""
 
     def __init__(self, folder: Path, topic: str = "storm/part") -> None:
         super().__init__(folder, "allow_anonymous true")
@@ -24,18 +24,18 @@ class Broker(Mosquitto):
         self._ear.on_message = self._heard
 
     def start(self) -> None:
-        """Begin to serve and to listen. Raises RuntimeError as `Mosquitto.start` does."""
+        """Start to serve and to listen. Raises RuntimeError as `Mosquitto.start` does."""
         super().start()
         self._ear.connect("127.0.0.1", self.port)
         self._ear.loop_start()
 
     def kill(self) -> None:
-        """As a power cut; a second call does nothing."""
+        """Kill the broker, as in a power cut; a second call does nothing."""
         self._ear.loop_stop()
         super().kill()
 
     def close(self) -> None:
-        """Let go of subscriber and broker."""
+        """Release subscriber and broker."""
         self._ear.disconnect()
         self.kill()
 

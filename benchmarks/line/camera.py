@@ -1,4 +1,4 @@
-"""A GigE Vision camera to test and measure against: starts and kills the process of `camera_server.py`."""
+"""A GigE Vision camera for tests and measurements: starts and kills the process of `camera_server.py`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SERIAL = "LINE"
 
 
 class FakeCamera:
-    """Aravis' fake camera on loopback; the standard fixes its port, so one machine has one.
+    """Aravis' fake camera on loopback; the standard fixes its port, so a machine can have only one.
 
-    Of its packets `lost_share` are never sent. It shows the `scene` of this file, in which a part stays for
-    `stay_ms`, or else a pattern that moves.
+    The fraction `lost_share` of its packets is never sent. It shows the `scene` of this file, in which a part
+    stays for `stay_ms`, or else a moving pattern.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FakeCamera:
         self.close()
 
     def start(self) -> None:
-        """Switch on, as soon as nobody else's is. Raises RuntimeError where it does not come up."""
+        """Start once no other one runs. Raises RuntimeError if it does not come up."""
         if self._lock is None:
             self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -64,32 +64,32 @@ class FakeCamera:
         )
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
         if process.stdout.readline().strip() != "serving":
-            self.close()  # the lock, too: the next one in this very process would wait for it for ever
+            self.close()  # the lock, too: the next one in this process would wait for it forever
             raise RuntimeError("the fake camera did not start: does another one run, is Aravis installed?")
 
     def late(self, milliseconds: float) -> None:
-        """From now on every frame leaves so long after its exposure."""
+        """Delay every frame by this time after its exposure, from now on."""
         process = self._process
         if process is None or process.stdin is None:
-            raise RuntimeError("the camera does not run")
+            raise RuntimeError("the camera is not running")
         process.stdin.write(f"late {milliseconds}\n")
         process.stdin.flush()
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGSTOP for a camera that answers nothing, SIGCONT for one that answers again."""
+        """Send a signal: SIGSTOP freezes the camera, SIGCONT lets it continue."""
         if self._process is None:
-            raise RuntimeError("the camera does not run")
+            raise RuntimeError("the camera is not running")
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """As a pulled plug; a second call does nothing."""
+        """Kill the camera, as if unplugged; a second call does nothing."""
         process, self._process = self._process, None
         if process is not None:
             with process:
                 process.kill()
 
     def close(self) -> None:
-        """Off, and others may have theirs."""
+        """Stop, and release the lock for others."""
         self.kill()
         if self._lock is not None:
             self._lock.close()

@@ -2,14 +2,14 @@
 
     python -m benchmarks.line.camera_server --address 127.0.0.1 --serial LINE --looks-per-s 909
 
-The camera looks for a software trigger so many times a second, by default 25, which the program that Aravis
-ships cannot change: a frame would come up to 40 ms after its trigger, by the camera's doing and not the
-line's. It sleeps whole milliseconds and spins for what is left until its next look: every 1.1 ms it hardly
-spins, every 1 or 2 ms it takes two or three times as much of a processor.
+The camera polls for a software trigger this many times per second, by default 25, which the program shipped
+with Aravis cannot change: a frame would arrive up to 40 ms after its trigger because of the camera and not of
+the line. It sleeps whole milliseconds and spins for the rest of the interval: every 1.1 ms it hardly spins,
+every 1 or 2 ms it takes two or three times as much of a processor.
 
-With `--scene FILE` it shows what lies before it (`benchmarks.line.scene`): the number that is there when it
-exposes is in the pixels of the frame, which leaves `late_ms` after that. A line `late 330` on standard input
-changes it.
+With `--scene FILE` it shows what is in front of it (`benchmarks.line.scene`): the number in place at the time
+of exposure is in the pixels of the frame, which leaves `late_ms` after that. A line `late 330` on standard
+input changes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from ast_edge.cameras.gi_bindings import load
 from benchmarks.line.scene import Scene, draw
 
-_SIDE = 512  # of the fake camera's pictures, unless another is asked for
+_SIDE = 512  # of the fake camera's pictures, unless set otherwise
 _LIBRARY = "libaravis-0.8.so.0"
 _PATTERN = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32
@@ -34,14 +34,14 @@ _PATTERN = ctypes.CFUNCTYPE(
 
 
 class View:
-    """What the camera sees: draws frames into the buffers of Aravis' fake camera."""
+    """The camera's view: draws frames into the buffers of Aravis' fake camera."""
 
     def __init__(self, scene: Scene) -> None:
         self.late_s = 0.0
         self._scene = scene
         self._frames = 0
         self._grey = np.add.outer(np.arange(_SIDE), np.arange(_SIDE)).astype(np.uint16)
-        # Only through its C interface can a buffer be written to.
+        # A buffer is writable only through its C interface.
         self._library = ctypes.CDLL(_LIBRARY)
         self._library.arv_buffer_get_data.restype = ctypes.c_void_p
         self._library.arv_buffer_get_data.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
@@ -49,12 +49,12 @@ class View:
         self._pattern = _PATTERN(self._fill)
 
     def before(self, camera: Any) -> None:
-        """From now on this camera shows the scene; PyGObject's hash of an object is its address."""
+        """Show the scene on this camera from now on; PyGObject's hash of an object is its address."""
         self._library.arv_fake_camera_set_fill_pattern(hash(camera), self._pattern, None)
 
     def _fill(self, buffer: int, _data: int, _exposure: int, _gain: int, _format: int) -> None:
         number = self._scene.look()
-        # The size it tells is that of what has arrived: nothing yet. There is room for a picture.
+        # The reported size is that of the received data: none yet. There is room for a picture.
         address = self._library.arv_buffer_get_data(buffer, ctypes.byref(ctypes.c_size_t()))
         pixels = (ctypes.c_uint8 * (_SIDE * _SIDE)).from_address(address)
         picture = np.ctypeslib.as_array(pixels).reshape(_SIDE, _SIDE)
@@ -70,9 +70,9 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--serial", default="LINE")
     parser.add_argument("--looks-per-s", type=float, default=909.0)
-    parser.add_argument("--lost-share", type=float, default=0.0, help="of its packets, never sent")
+    parser.add_argument("--lost-share", type=float, default=0.0, help="fraction of packets never sent")
     parser.add_argument("--scene", type=Path)
-    parser.add_argument("--stay-ms", type=float, help="how long a part stays before the camera")
+    parser.add_argument("--stay-ms", type=float, help="how long a part stays in front of the camera")
     arguments = parser.parse_args()
     aravis = load("Aravis", "0.8")
     camera = aravis.GvFakeCamera.new(arguments.address, arguments.serial)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.line.latency --minutes 10 -o benchmarks/results/line_latency.json
 
-The camera is Aravis' fake one, the PLC a pymodbus server in a process of its own that writes down when its
-coil goes on. Some of the parts are rejected; each of these gives one figure: the moment at which the
-PLC has the coil, less that of the trigger. The engine's time is taken off, and in a second figure the
-camera's, which is from the trigger to the whole frame's arrival. `--dry-run` takes seconds and keeps nothing.
+The camera is Aravis' fake one, the PLC a pymodbus server in its own process that records when its coil goes
+on. Some of the parts are rejected; each of these gives one figure: the time from its trigger to the moment at
+which the PLC has the coil. The engine's time is subtracted, and in a second figure also the camera's, from
+the trigger to the arrival of the whole frame. `--dry-run` takes seconds and keeps nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ level = "warning"
 
 @dataclass(frozen=True)
 class Part:
-    """What the station knows of one part; times in nanoseconds of CLOCK_MONOTONIC."""
+    """The station's data of one part; times in nanoseconds of CLOCK_MONOTONIC."""
 
     number: int
     verdict: str
@@ -78,7 +78,7 @@ class Part:
 
 
 class Recorder(Output):
-    """Remembers every part."""
+    """Records every part."""
 
     name = "recorder"
 
@@ -86,10 +86,10 @@ class Recorder(Output):
         self.parts: list[Part] = []
 
     def start(self, station: StationView) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def put(self, result: PartResult) -> None:
-        """Keep times, not pictures."""
+        """Record times, not pictures."""
         frame, stages = result.frame, dict(result.stages_ms)
         arrived = frame.host_ns if frame is not None else None
         part = Part(
@@ -103,7 +103,7 @@ class Recorder(Output):
         return OutputStatus(connected=True, delivered=len(self.parts), undelivered=0, queued=0, last_error="")
 
     def close(self, timeout_s: float) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def main() -> int:
@@ -123,8 +123,8 @@ def main() -> int:
         model = arguments.model or train(
             folder, CAMERA, pictures=24 if dry else 80, epochs=1 if dry else 4, weights=arguments.weights
         )
-        parts, books = run(folder, model.resolve(), plc, per_s=arguments.per_s, seconds=seconds)
-        figures = judge(parts, books, plc)
+        parts, balance = run(folder, model.resolve(), plc, per_s=arguments.per_s, seconds=seconds)
+        figures = judge(parts, balance, plc)
     result = {
         "command": f"python -m benchmarks.line.latency --minutes {arguments.minutes:g}",
         "machine": machine.facts(),
@@ -141,7 +141,7 @@ def main() -> int:
 
 
 def scheduling() -> str:
-    """How this process competes for the processor: its nice value and that of its session's group."""
+    """Return this process's scheduling: its nice value and that of its session's group."""
     group = Path("/proc/self/autogroup")
     of_group = group.read_text(encoding="ascii").strip() if group.exists() else "none"
     return f"nice {os.nice(0)}, autogroup {of_group.partition(' ')[2]}"
@@ -150,7 +150,7 @@ def scheduling() -> str:
 def run(
     folder: Path, model: Path, plc: Plc, *, per_s: float, seconds: float
 ) -> tuple[list[Part], dict[str, object]]:
-    """The line for so long; what became of every part, and the station's books."""
+    """Run the line for this long; return the outcome of every part, and the station's balance."""
     file = folder / "line.toml"
     file.write_text(
         LINE.format(
@@ -172,27 +172,27 @@ def run(
         while time.monotonic() < end:
             time.sleep(min(5.0, max(end - time.monotonic(), 0.01)))
             loads.append(os.getloadavg()[0])
-        books = service.stop()
+        balance = service.stop()
     return recorder.parts, {
-        "triggers": books.triggers,
-        "verdicts": books.verdicts,
-        "open": books.open,
+        "triggers": balance.triggers,
+        "verdicts": balance.verdicts,
+        "open": balance.open,
         "load_1_min": {"median": float(np.median(loads)), "max": max(loads)},
     }
 
 
-def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, object]:
-    """Everything that is worth telling, from the station's memory and the PLC's journal."""
+def judge(parts: list[Part], balance: dict[str, object], plc: Plc) -> dict[str, object]:
+    """Return all figures, from the station's records and the PLC's journal."""
     written = plc.results()
     codes = {"pass": 1, "reject": 2, "fault": 3}
-    told = {result.id: result.verdict for result in written}
-    triggers = books["triggers"]
+    reported = {result.id: result.verdict for result in written}
+    triggers = balance["triggers"]
     one_each = (
-        books["open"] == 0
+        balance["open"] == 0
         and [part.number for part in sorted(parts, key=lambda part: part.number)]
         == list(range(1, int(str(triggers)) + 1))
-        and len(written) == len(told) == len(parts)
-        and all(told.get(part.number) == codes[part.verdict] for part in parts)
+        and len(written) == len(reported) == len(parts)
+        and all(reported.get(part.number) == codes[part.verdict] for part in parts)
     )
     pairs = paired(parts, plc)
     total = [(on - part.at_ns) / 1e6 for part, on in pairs]
@@ -201,7 +201,7 @@ def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, ob
     without = [ms - own for ms, own in zip(total, engine, strict=True)]
     station = [(on - part.frame_ns) / 1e6 - part.engine_ms for part, on in pairs if part.frame_ns is not None]
     return {
-        **books,
+        **balance,
         "one_verdict_each": one_each,
         "coils": len(pairs),
         "trigger_to_coil_ms": quantiles(total),
@@ -222,10 +222,10 @@ def judge(parts: list[Part], books: dict[str, object], plc: Plc) -> dict[str, ob
 
 
 def paired(parts: list[Part], plc: Plc) -> list[tuple[Part, int]]:
-    """Every rejected part with the moment at which the PLC had its coil.
+    """Pair every rejected part with the moment at which the PLC had its coil.
 
-    The station writes the coil of a part and then its registers, so a part's coil is the one that was
-    switched on between the registers of the part before and its own.
+    The station writes the coil of a part and then its registers, so a part's coil is the one switched on
+    between the registers of the previous part and its own.
     """
     by_number = {part.number: part for part in parts}
     found, on = [], None
@@ -241,7 +241,7 @@ def paired(parts: list[Part], plc: Plc) -> list[tuple[Part, int]]:
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """Of all parts, in milliseconds; a percentile that too few values support is left out."""
+    """Return percentiles over all parts, in milliseconds; one that too few values support is omitted."""
     if not values:
         return {}
     found = {name: value for name, value in figures(values).model_dump().items() if value is not None}

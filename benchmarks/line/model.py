@@ -1,4 +1,4 @@
-"""A real model for what a camera shows: captured, trained and exported by the commands of the product."""
+"""A real model for the camera's pictures: captured, trained and exported by the product's commands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ast_edge.frames.pixel_formats import decode
 
 
 def capture(uri: str, folder: Path, count: int) -> None:
-    """Write `count` frames of the camera as PNG. Raises RuntimeError when one does not come."""
+    """Write `count` frames of the camera as PNG. Raises RuntimeError if one does not arrive."""
     folder.mkdir(parents=True)
     with open_camera(uri) as camera:
         for number in range(count):
             camera.trigger()
             try:
                 frame = camera.read(5.0)
-            except LostFrameError:  # a busy machine loses packets now and then
+            except LostFrameError:  # a busy machine loses packets occasionally
                 camera.trigger()
                 frame = camera.read(5.0)
             if not isinstance(frame, Frame) or frame.pixels is None or frame.colour is None:
@@ -31,7 +31,7 @@ def capture(uri: str, folder: Path, count: int) -> None:
 
 
 def train(folder: Path, uri: str, *, pictures: int, epochs: int, weights: str) -> Path:
-    """A model of preset `nano` for what the camera shows, whose threshold rejects about a fifth of it."""
+    """Train a model of preset `nano` for the camera's pictures, whose threshold rejects about a fifth."""
     good = folder / "product" / "train" / "good"
     capture(uri, good, pictures)
     run, model = folder / "run", folder / "model.onnx"

@@ -1,9 +1,9 @@
-"""What open pages cost the line: from trigger to coil with ten pages open and with none, in turns.
+"""The cost of open pages for the line: trigger to coil with ten pages open and with none, alternately.
 
     python -m benchmarks.line.page_cost --minutes 10 -o benchmarks/results/line_page_cost.json
 
-The line of `benchmarks.line.latency` with a page. Windows with and without ten readers follow each other, so
-that whatever else the machine does meets both alike. `--dry-run` takes seconds and keeps nothing.
+The line of `benchmarks.line.latency` with a page. Windows with and without ten readers alternate, so that
+other load of the machine affects both alike. `--dry-run` takes seconds and keeps nothing.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from benchmarks.line.model import train
 from benchmarks.line.plc import BLOCK, REJECT_COIL, Plc
 
 PAGES = 10
-_SETTLE_S = 2.0  # at the beginning of a window: pages are being opened or closed
+_SETTLE_S = 2.0  # at the start of a window: pages are being opened or closed
 
 
 @dataclass(frozen=True)
 class Window:
-    """From when to when how many pages were open; nanoseconds of CLOCK_MONOTONIC."""
+    """A period and the number of open pages; nanoseconds of CLOCK_MONOTONIC."""
 
     pages: int
     start_ns: int
     end_ns: int
 
     def holds(self, part: Part) -> bool:
-        """Whether the part came in this window, which had settled."""
+        """Whether the part came in this window after it had settled."""
         return self.start_ns + _SETTLE_S * 1e9 <= part.at_ns < self.end_ns
 
 
@@ -86,7 +86,7 @@ def main() -> int:
 def run(
     folder: Path, model: Path, plc: Plc, *, per_s: float, turns: tuple[int, float]
 ) -> tuple[list[Part], list[Window]]:
-    """The line over so many windows of each kind; its parts."""
+    """Run the line over this many windows of each kind; return its parts."""
     port = free_port()
     text = LINE.format(
         camera=CAMERA,
@@ -111,7 +111,7 @@ def run(
 
 
 def window(port: int, pages: int, seconds: float) -> Window:
-    """Wait for so long with so many pages open."""
+    """Wait for this long with this many pages open."""
     start_ns = time.monotonic_ns()
     with opened(port, pages) if pages else contextlib.nullcontext():
         time.sleep(seconds)
@@ -120,7 +120,7 @@ def window(port: int, pages: int, seconds: float) -> Window:
 
 @contextlib.contextmanager
 def opened(port: int, pages: int) -> Iterator[None]:
-    """A process that reads as so many pages would."""
+    """Run a process that reads like this many pages."""
     with subprocess.Popen([*module("line.pages"), str(port), str(pages)], env=environment()) as process:
         try:
             yield
@@ -131,14 +131,14 @@ def opened(port: int, pages: int) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
+    """Return a port of 127.0.0.1 that is currently free."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def judge(parts: list[Part], windows: list[Window], plc: Plc) -> dict[str, object]:
-    """Figures of both kinds of windows."""
+    """Return the figures of both kinds of windows."""
     pairs = paired(parts, plc)
     found: dict[str, object] = {"parts": len(parts)}
     for pages in (0, PAGES):

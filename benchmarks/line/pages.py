@@ -1,9 +1,9 @@
-"""Open pages without a browser: asks a station for what the operator's page asks for, as often.
+"""Open pages without a browser: requests the same data as the operator's page, at the same rate.
 
     python -m benchmarks.line.pages PORT COUNT
 
-Every page has a connection of its own, reads `/board` every 0.7 s and fetches the pictures that a browser
-would not have in its cache. Runs until it is ended.
+Every page has its own connection, reads `/board` every 0.7 s and fetches the pictures that a browser would
+not have in its cache. Runs until terminated.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import threading
 import time
 
 EVERY_S = 0.7
-_NICE = 10  # on a line the screens are other computers
+_NICE = 10  # on a real line the browsers run on other computers
 
 
 def main() -> int:
-    """Open the pages and stay."""
+    """Open the pages and keep them open."""
     port, count = int(sys.argv[1]), int(sys.argv[2])
     os.nice(_NICE)
     for _ in range(count):
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def page(port: int) -> None:
-    """One page, for ever."""
+    """Run one page, forever."""
     time.sleep(random.random() * EVERY_S)  # noqa: S311 (pages are not opened at one moment)
     seen: set[str] = set()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -48,13 +48,13 @@ def page(port: int) -> None:
 
 
 def fetch(connection: http.client.HTTPConnection, path: str) -> bytes:
-    """One answer, on the connection that is open."""
+    """Return one answer, on the open connection."""
     connection.request("GET", path)
     return connection.getresponse().read()
 
 
 def wanted(board: dict[str, object]) -> list[str]:
-    """The pictures that the page shows."""
+    """Return the pictures shown by the page."""
     shown, bad = board["shown"], board["bad"]
     paths = []
     if isinstance(shown, dict) and shown["picture"]:

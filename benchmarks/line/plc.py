@@ -1,4 +1,4 @@
-"""A PLC to test and measure against: starts, kills and commands the process of `plc_server.py`.
+"""A PLC for tests and measurements: starts, kills and commands the process of `plc_server.py`.
 
 with Plc(folder) as plc:
     plc.run(per_s=10)
@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.common.command import environment, module
 from benchmarks.common.counterparts import free_port, listens
 
-# The server's map, said here again: importing it would need pymodbus's server in every process.
+# The server's map, repeated here: importing it would need pymodbus's server in every process.
 COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
 SENSOR_COIL, SENSOR_INPUT = 1, 0
 REJECT_COIL = 0
@@ -31,7 +31,7 @@ _START_S = 60.0
 
 @dataclass(frozen=True)
 class Written:
-    """The station's result block as it was written once."""
+    """The station's result block, as written once."""
 
     at_ns: int
     id: int
@@ -46,9 +46,9 @@ class Written:
 
 
 class Plc:
-    """One PLC in `folder`, which keeps its journal over restarts. Not for several threads at once.
+    """One PLC in `folder`, which keeps its journal across restarts. Not thread-safe.
 
-    Its parts lie before the camera of `scene`, where that file is given.
+    Its parts are in front of the camera of `scene`, if that file is given.
     """
 
     def __init__(self, folder: Path, port: int | None = None, *, scene: Path | None = None) -> None:
@@ -69,7 +69,7 @@ class Plc:
     # ---- its life ------------------------------------------------------------------------------------------
 
     def start(self, *, forget: bool = False) -> None:
-        """Begin to serve; with `forget` its counters and registers are 0 again."""
+        """Start to serve; with `forget` its counters and registers are 0 again."""
         if forget:
             self.journal.unlink(missing_ok=True)
         self._process = subprocess.Popen(
@@ -94,7 +94,7 @@ class Plc:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """As a power cut; a second call does nothing."""
+        """Kill the PLC, as in a power cut; a second call does nothing."""
         process, self._process = self._process, None
         if process is not None:
             with process:
@@ -103,47 +103,47 @@ class Plc:
     # ---- commands ------------------------------------------------------------------------------------------
 
     def ask(self, what: str, **details: Any) -> dict[str, Any]:
-        """Send a command and return what the PLC says."""
+        """Send a command and return the PLC's answer."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
-            raise RuntimeError("the PLC does not run")
+            raise RuntimeError("the PLC is not running")
         process.stdin.write(json.dumps({"do": what, **details}) + "\n")
         process.stdin.flush()
         answer: dict[str, Any] = json.loads(process.stdout.readline())
         return answer
 
     def trigger(self, count: int = 1) -> int:
-        """So many parts pass at once; the counter after it."""
+        """Let this many parts pass at once; return the counter after it."""
         return int(self.ask("trigger", count=count)["counter"])
 
     def run(self, per_s: float, jitter: float = 0.0, count: int | None = None) -> None:
-        """Parts at a rate from now on."""
+        """Produce parts at a rate from now on."""
         self.ask("run", per_s=per_s, jitter=jitter, count=count)
 
     def halt(self) -> int:
-        """No more parts; the counter."""
+        """Stop producing parts; return the counter."""
         return int(self.ask("halt")["counter"])
 
     def sensor(self, *, on: bool) -> None:
-        """The part sensor as coil and input, without counting."""
+        """Set the part sensor, as coil and input, without counting."""
         self.ask("sensor", on=on)
 
     def belt(self, speed: float, counts: int | None = None) -> None:
-        """Encoder counts a second from now on; `counts` sets the encoder."""
+        """Run at this many encoder counts per second from now on; `counts` sets the encoder."""
         self.ask("belt", speed=speed, counts=counts)
 
     def spoil(self, mode: str = "ok", delay_s: float = 0.0) -> None:
-        """Answers: ok, busy, silent, wrong_id, wrong_device, short, long, rubbish, flood; each so late."""
+        """Answers: ok, busy, silent, wrong_id, wrong_device, short, long, rubbish, flood; and the delay."""
         self.ask("spoil", mode=mode, delay_s=delay_s)
 
     def set(self, address: int, values: Sequence[int]) -> None:
-        """Registers, as the PLC's own program writes them."""
+        """Set registers, as the PLC's own program does."""
         self.ask("set", address=address, values=list(values))
 
     # ---- what it saw ---------------------------------------------------------------------------------------
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """The journal: every part, every write; the last line may be torn by a kill."""
+        """Return the journal: every part, every write; the last line may be truncated by a kill."""
         if not self.journal.exists():
             return []
         lines = self.journal.read_text(encoding="ascii").split("\n")[:-1]
@@ -151,7 +151,7 @@ class Plc:
         return [event for event in events if kind is None or event["kind"] == kind]
 
     def pulses(self, address: int = REJECT_COIL) -> list[tuple[int, int | None]]:
-        """When the coil went on and off, in nanoseconds of CLOCK_MONOTONIC; None while it is on."""
+        """Return when the coil went on and off, in nanoseconds of CLOCK_MONOTONIC; None while it is on."""
         found: list[tuple[int, int | None]] = []
         for event in self.events():
             # A PLC that starts has its coils off.
@@ -166,7 +166,7 @@ class Plc:
         return found
 
     def results(self, address: int = BLOCK) -> list[Written]:
-        """Every result block that was written, in order."""
+        """Return every result block written, in order."""
         writes = [event for event in self.events("registers") if event["address"] == address]
         return [_written(event["at_ns"], event["values"]) for event in writes if len(event["values"]) == 16]
 

@@ -1,12 +1,11 @@
-"""The PLC as a process of its own: a pymodbus server with a conveyor, a part counter and an encoder.
+"""The PLC as a separate process: a pymodbus server with a conveyor, a part counter and an encoder.
 
     python -m benchmarks.line.plc_server --port 5020 --journal plc.jsonl
 
-Every write to it and every part that it counts goes to the journal, one JSON line with `at_ns` of
-CLOCK_MONOTONIC, before it is answered. A journal that is there already is read first: the PLC has its
-counters and registers back, as from retained memory, also after kill -9. Commands come as JSON lines on
-standard input, each answered by a JSON line; the end of the input ends the PLC. `benchmarks/line/plc.py` is
-the other side.
+Every write to it and every part that it counts is journalled, as one JSON line with `at_ns` of
+CLOCK_MONOTONIC, before it is answered. An existing journal is read first: the PLC restores its counters and
+registers, as from retained memory, also after kill -9. Commands are JSON lines on standard input, each
+answered by a JSON line; the end of the input ends the PLC. `benchmarks/line/plc.py` is the client.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from benchmarks.line.scene import Scene
 
-# Where things are. 32-bit values: high word first. The sensor is coil 1 and discrete input 0.
+# Addresses. 32-bit values: high word first. The sensor is coil 1 and discrete input 0.
 COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
 SENSOR_COIL, SENSOR_INPUT = 1, 0
 HOLDING, INPUTS = 256, 16
-_READS = {1, 2, 3, 4}  # a write reads back by its own function
+_READS = {1, 2, 3, 4}  # a write is read back by its own function
 _BITS = {1, 2, 5, 15}
-# How an answer is spoiled on its way out.
+# How outgoing answers are spoiled.
 _SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "silent": lambda _: b"",
     "wrong_id": lambda data: bytes([data[0] ^ 0xFF]) + data[1:],
@@ -71,17 +70,17 @@ class Conveyor:
 
     @property
     def encoder(self) -> int:
-        """The encoder's count now, 32 bits."""
+        """Return the encoder's current count, 32 bits."""
         gone_s = (time.monotonic_ns() - self._since_ns) / 1e9
         return int(self._counts + self._speed * gone_s) % (1 << 32)
 
     def move(self, speed: float, counts: int | None) -> None:
-        """Run at `speed` counts a second from now on; `counts` sets the encoder."""
+        """Run at `speed` counts per second from now on; `counts` sets the encoder."""
         self._counts = float(self.encoder if counts is None else counts)
         self._speed, self._since_ns = speed, time.monotonic_ns()
 
     def part(self, count: int = 1) -> None:
-        """So many parts pass the sensor."""
+        """Let this many parts pass the sensor."""
         for _ in range(count):
             self.counter = (self.counter + 1) % (1 << 32)
             if self._scene is not None:
@@ -89,12 +88,12 @@ class Conveyor:
             self.note("trigger", counter=self.counter, encoder=self.encoder)
 
     def note(self, kind: str, **details: object) -> None:
-        """One line of the journal."""
+        """Write one line of the journal."""
         self._file.write(json.dumps({"at_ns": time.monotonic_ns(), "kind": kind, **details}) + "\n")
         self._file.flush()
 
     def fill(self, function: int, block: list[int]) -> None:
-        """What a read finds."""
+        """Fill the values that a read returns."""
         if function in _BITS:
             bit = SENSOR_COIL if function == 1 else SENSOR_INPUT
             block[0] = block[0] & ~(1 << bit) | self.sensor << bit
@@ -106,7 +105,7 @@ class Conveyor:
             block[ENCODER16 + 1 :] = self.registers[ENCODER16 + 1 :]
 
     def write(self, function: int, address: int, values: list[int] | list[bool]) -> None:
-        """What a write does."""
+        """Apply a write."""
         if function in _BITS:
             self.coils[address : address + len(values)] = [bool(value) for value in values]
             for at, value in enumerate(values):
@@ -167,7 +166,7 @@ class Plc:
     # ---- commands ------------------------------------------------------------------------------------------
 
     async def obey(self, command: dict[str, Any]) -> dict[str, object]:
-        """One command; what the PLC is like after it."""
+        """Execute one command; return the state of the PLC after it."""
         what = command.pop("do")
         if what == "trigger":
             self.conveyor.part(**command)
@@ -195,7 +194,7 @@ class Plc:
         self._run = None if command is None else asyncio.ensure_future(self._parts(**command))
 
     async def _parts(self, per_s: float, jitter: float = 0.0, count: int | None = None) -> None:
-        """Parts at a rate, each up to `jitter` of the period late, the sensor on for half of it."""
+        """Produce parts at a rate, each up to `jitter` of the period late, the sensor on for half of it."""
         due, made = time.monotonic(), 0
         while count is None or made < count:
             due += 1 / per_s
@@ -209,7 +208,7 @@ class Plc:
 
 
 def _listen(plc: Plc, loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
-    """Commands from standard input, on a thread."""
+    """Read commands from standard input, on a thread."""
     for line in sys.stdin:
         done = asyncio.run_coroutine_threadsafe(plc.obey(json.loads(line)), loop).result()
         sys.stdout.write(json.dumps(done) + "\n")
@@ -223,7 +222,7 @@ async def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument(
-        "--scene", type=Path, help="where parts lie before a camera, see benchmarks.line.scene"
+        "--scene", type=Path, help="file of the parts in front of a camera, see benchmarks.line.scene"
     )
     arguments = parser.parse_args()
     scene = None if arguments.scene is None else Scene(arguments.scene)

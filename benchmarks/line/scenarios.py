@@ -1,4 +1,4 @@
-"""What makes a station see a part too late, or a picture too early: each done once, with times by chance."""
+"""Situations in which a station sees a part too late, or a picture too early, with random times."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MODBUS = 'kind = "modbus"'
 
 @dataclass(frozen=True)
 class Chance:
-    """Draws times; a `long` run may take its time."""
+    """Draws random times; a `long` run may take longer."""
 
     rng: random.Random
     long: bool
 
     def wait(self, low_ms: float, high_ms: float) -> float:
-        """Sleep so long, by chance; how long it was, in milliseconds."""
+        """Sleep for a random time; return it, in milliseconds."""
         drawn_ms = self.rng.uniform(low_ms, high_ms)
         time.sleep(drawn_ms / 1e3)
         return round(drawn_ms, 1)
@@ -33,7 +33,7 @@ class Chance:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`do` happens in a line of this plan and says what times it drew."""
+    """`do` runs in a line of this plan and returns the random times."""
 
     what: str
     plan: Plan
@@ -45,20 +45,20 @@ def _judged(bench: Bench, part: int) -> None:
 
 
 def _calm(bench: Bench) -> None:
-    """Parts that nothing disturbs, until one is judged: on a busy machine some are seen too late.
+    """Produce undisturbed parts until one is judged: on a busy machine some are seen too late.
 
-    Raises RuntimeError where none is: a line that judges nothing is never wrong.
+    Raises RuntimeError if none is judged: a line that judges nothing is never wrong.
     """
     wait_for(bench.ready, _READY_S, "the station does not become ready again")
     for _ in range(_MOST_CALM):
         if bench.verdict(bench.part()).verdict != "fault":
             return
         time.sleep(bench.plan.stay_ms / 1e3)
-    raise RuntimeError(f"{_MOST_CALM} parts that nothing disturbed were faults")
+    raise RuntimeError(f"{_MOST_CALM} undisturbed parts were faults")
 
 
 def _stopped(bench: Bench, chance: Chance) -> Drawn:
-    """The station stands still while a part passes."""
+    """The station is stopped while a part passes."""
     _calm(bench)
     bench.signal(signal.SIGSTOP)
     before_ms = chance.wait(0, 50)
@@ -67,12 +67,12 @@ def _stopped(bench: Bench, chance: Chance) -> Drawn:
     bench.signal(signal.SIGCONT)
     _judged(bench, part)
     if chance.long:
-        time.sleep(1.0)  # the camera may have given the station up
+        time.sleep(1.0)  # the camera may have dropped the station's connection
     return {"stopped_before_part": before_ms, "stopped_after_part": after_ms}
 
 
 def _starved(bench: Bench, chance: Chance) -> Drawn:
-    """The station runs now and then for a moment, as under a quota of processor time, while parts pass."""
+    """The station runs only briefly now and then, as under a CPU quota, while parts pass."""
     _calm(bench)
     parts, rests = [], []
     for _ in range(6 if chance.long else 3):
@@ -88,7 +88,7 @@ def _starved(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _quota(bench: Bench, chance: Chance) -> Drawn:
-    """The station has too small a share of the processor while parts pass."""
+    """The station has too small a CPU share while parts pass."""
     _calm(bench)
     share = chance.rng.uniform(0.02, 0.2)
     parts, gaps = [], []
@@ -102,7 +102,7 @@ def _quota(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _early_stream(bench: Bench, chance: Chance) -> Drawn:
-    """What comes over the network was taken long before, and nothing in the stream says so."""
+    """Pictures from the network are old, and nothing in the stream shows it."""
     phase_ms = chance.wait(0, 100)
     _calm(bench)
     apart_ms = chance.wait(bench.plan.stay_ms, bench.plan.stay_ms + 200)
@@ -122,7 +122,7 @@ def _slow_plc(delay_ms: float) -> Callable[[Bench, Chance], Drawn]:
 
 
 def _late_camera(bench: Bench, chance: Chance) -> Drawn:
-    """Frames leave the camera after their parts' deadline, just when the next part is there."""
+    """Frames leave the camera after the deadline of their parts, just when the next part is in place."""
     late_ms = 330.0
     bench.camera.late(late_ms)
     parts, gaps = [], []
@@ -138,7 +138,7 @@ def _late_camera(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _silent_camera(bench: Bench, chance: Chance) -> Drawn:
-    """The camera takes no request for a while: its library holds the station's thread up."""
+    """The camera accepts no request for a while: its library blocks the station's thread."""
     _calm(bench)
     bench.camera.signal(signal.SIGSTOP)
     part = bench.part()
@@ -150,7 +150,7 @@ def _silent_camera(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _stalled_broker(bench: Bench, chance: Chance) -> Drawn:
-    """Messages lie in the network while their parts pass; the connection lives."""
+    """Messages are delayed in the network while their parts pass; the connection lives."""
     _calm(bench)
     bench.broker.signal(signal.SIGSTOP)
     part = bench.part()
@@ -191,7 +191,7 @@ SCENARIOS: dict[str, Scenario] = {
             _MODBUS,
             "deadline_ms = 4000\nsettle_ms = 0\npicture_within_ms = 1800",
             "rtsp://127.0.0.1:{port}/cam",
-            # Encoder and network of a busy machine; the time for the picture begins with it.
+            # Encoder and network of a busy machine; the time limit of the picture starts there.
             f"delay_ms = {STREAM_LATE_MS + 850:g}",
             stay_ms=2000.0,
         ),

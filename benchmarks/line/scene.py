@@ -1,8 +1,8 @@
-"""What lies before the camera, as a fact that every process can look up, and pictures that show it.
+"""The part in front of the camera, readable by every process, and pictures that show it.
 
-The PLC (or whatever moves the belt) writes a part's number and moment into a file; the camera looks it up
-when it exposes and draws the number into the picture; the judge reads it from the picture that a verdict came
-from. A part stays for a while, and then the belt is empty, which is the number 0.
+The PLC (or another process that moves the belt) writes a part's number and time into a file; the camera looks
+it up at exposure and draws the number into the picture; the judge reads it from the picture behind a verdict.
+A part stays for a while, and then the belt is empty, which is the number 0.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _DARK, _BRIGHT, _HALF = 48, 208, 128
 
 
 class Scene:
-    """One conveyor's place before a camera; one process puts parts there, any number look.
+    """The place in front of a camera; one process puts parts there, any number may look.
 
-    `stay_ms` is how long a part stays in view, None for until the next one.
+    `stay_ms` is how long a part stays in view, None: until the next one.
     """
 
     def __init__(self, file: Path, stay_ms: float | None = None) -> None:
@@ -38,17 +38,17 @@ class Scene:
         self._sequence = _RECORD.unpack_from(self._memory)[0]
 
     def put(self, number: int) -> int:
-        """A part is there from now on; the moment in nanoseconds of CLOCK_MONOTONIC."""
+        """Put a part in place; return the time in nanoseconds of CLOCK_MONOTONIC."""
         at_ns = time.monotonic_ns()
         self._sequence += 1
-        # A look in the middle of this finds two sequences, and looks again.
+        # A concurrent look sees two different sequence numbers, and looks again.
         struct.pack_into("<Q", self._memory, 0, self._sequence)
         struct.pack_into("<Qq", self._memory, 8, number, at_ns)
         struct.pack_into("<Q", self._memory, 24, self._sequence)
         return at_ns
 
     def look(self) -> int:
-        """The number of the part that is in view now, or EMPTY."""
+        """Return the number of the part in view, or EMPTY."""
         while True:
             first, number, at_ns, last = _RECORD.unpack_from(self._memory)
             if first == last:
@@ -57,7 +57,7 @@ class Scene:
         return EMPTY if gone else int(number)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._memory.close()
         self._stream.close()
 
@@ -78,7 +78,7 @@ def draw(picture: NDArray[np.uint8], number: int) -> None:
 
 
 def read(picture: NDArray[np.uint8]) -> int | None:
-    """The number in a picture [H,W] or [H,W,C]; None where there is none."""
+    """Return the number in a picture [H,W] or [H,W,C]; None if there is none."""
     grey = picture if picture.ndim == 2 else picture[..., 0]
     cells = grey[:_CELL, : _CELL * (_BITS + _SUM_BITS)]
     if cells.shape != (_CELL, _CELL * (_BITS + _SUM_BITS)):
@@ -91,5 +91,5 @@ def read(picture: NDArray[np.uint8]) -> int | None:
 
 
 def _sum(number: int) -> int:
-    """A check that an empty or broken picture does not pass."""
+    """Return a checksum that an empty or broken picture does not match."""
     return (sum(number >> shift & 0xFF for shift in range(0, _BITS, 8)) + 0x5A) & 0xFF

@@ -1,4 +1,4 @@
-"""An RTSP camera to test against: starts and kills the process of `stream_server.py`."""
+"""An RTSP camera for tests: starts and kills the process of `stream_server.py`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""An RTSP camera as a process of its own that shows a scene, until standard input ends.
+"""An RTSP camera as a separate process that shows a scene, until standard input ends.
 
     python -m benchmarks.line.stream_server --port 8554 --scene scene --late-ms 150
 
-It draws what lies before it (`benchmarks.line.scene`) 25 times a second, and sends each picture `late_ms`
-later, as the encoder of an IP camera does: nothing in the stream says when the picture was taken.
+It draws the scene in front of it (`benchmarks.line.scene`) 25 times per second, and sends each picture
+`late_ms` later, as the encoder of an IP camera does: nothing in the stream shows when the picture was taken.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _PIPELINE = (
 
 
 class Eye:
-    """Looks at the scene and sends what it saw, on a thread for every stream that is asked for."""
+    """Sends views of the scene, on a thread for every requested stream."""
 
     def __init__(self, gst: Any, scene: Scene, late_s: float) -> None:
         self._gst, self._scene, self._late_s = gst, scene, late_s
 
     def open(self, _factory: object, media: Any) -> None:
-        """A client has asked for the stream."""
+        """Start the stream of a client."""
         source = media.get_element().get_by_name("eye")
         threading.Thread(target=self._look, args=(source,), daemon=True).start()
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", required=True)
     parser.add_argument("--scene", type=Path, required=True)
-    parser.add_argument("--stay-ms", type=float, help="how long a part stays before the camera")
+    parser.add_argument("--stay-ms", type=float, help="how long a part stays in front of the camera")
     parser.add_argument("--late-ms", type=float, default=0.0)
     arguments = parser.parse_args()
     gst, glib, rtsp = load("Gst", "1.0"), load("GLib", "2.0"), load("GstRtspServer", "1.0")

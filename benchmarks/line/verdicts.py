@@ -1,4 +1,4 @@
-"""What became of the parts of a storm: the PLC's journal against the archive's index."""
+"""The outcome of a storm's parts: the PLC's journal compared with the archive's index."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ _NO_COIL = ("plc", "SIGKILL", "SIGTERM", "stopped", "starved", "slow_plc", "sile
 
 
 @dataclass
-class Books:
-    """Triggers and verdicts as the PLC saw them; times in nanoseconds of CLOCK_MONOTONIC."""
+class Ledger:
+    """Triggers and verdicts as seen by the PLC; times in nanoseconds of CLOCK_MONOTONIC."""
 
     triggers: dict[int, int]
     verdicts: dict[int, list[tuple[int, str]]]
 
 
 def judge(storm: Storm) -> dict[str, Any]:
-    """Every figure of the storm, and `problems`: sentences, none of which may be there."""
-    books = read_plc(storm)
+    """Return every figure of the storm, and `problems`: a list of sentences that must be empty."""
+    ledger = read_plc(storm)
     rows = read_archive(storm)
-    problems = [*one_each(books), *agree(books, rows, storm.windows), *unseen(books, storm.windows)]
-    problems += coils(books, storm)
+    problems = [*one_each(ledger), *agree(ledger, rows, storm.windows), *unseen(ledger, storm.windows)]
+    problems += coils(ledger, storm)
     pictures, wrong = own_pictures(storm)
     problems += wrong
     memory, grown = memory_of(storm)
     problems += grown
-    given = Counter(found[0][1] for found in books.verdicts.values())
+    given = Counter(found[0][1] for found in ledger.verdicts.values())
     return {
         "problems": problems[:_SHOWN],
         "problem_kinds": dict(Counter(re.sub(r"[0-9]+", "N", problem) for problem in problems)),
         "seconds": round(storm.memory[-1][0], 1),
         "faults": dict(Counter(window.kind for window in storm.windows)),
-        "parts": len(books.triggers),
+        "parts": len(ledger.triggers),
         "verdicts": dict(given),
         "pictures": pictures,
         "fault_reasons": dict(Counter(row.reason for row in rows if row.verdict == "fault").most_common(20)),
-        "told_again": sum(len(found) - 1 for found in books.verdicts.values()),
+        "told_again": sum(len(found) - 1 for found in ledger.verdicts.values()),
         "archive_rows": len(rows),
         "broker_parts": len({part["part_id"] for part in storm.broker.parts}),
         "station_ends": [f"{what}: exit code {code}" for what, code in storm.ends],
@@ -60,13 +60,13 @@ def judge(storm: Storm) -> dict[str, Any]:
     }
 
 
-def read_plc(storm: Storm) -> Books:
-    """From the PLC's journal."""
+def read_plc(storm: Storm) -> Ledger:
+    """Read the PLC's journal."""
     triggers = {event["counter"]: event["at_ns"] for event in storm.plc.events("trigger")}
     verdicts: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for written in storm.plc.results(BLOCK):
         verdicts[written.id].append((written.at_ns, _CODES.get(written.verdict, str(written.verdict))))
-    return Books(triggers, verdicts)
+    return Ledger(triggers, verdicts)
 
 
 def read_archive(storm: Storm) -> list[ArchivedPart]:
@@ -75,18 +75,18 @@ def read_archive(storm: Storm) -> list[ArchivedPart]:
         return list(archive.oldest_first(Query()))
 
 
-def one_each(books: Books) -> list[str]:
-    """Every trigger has a verdict, and never two different ones."""
-    problems = [f"part {number} has no verdict" for number in books.triggers if number not in books.verdicts]
-    for number, found in books.verdicts.items():
-        if number not in books.triggers:
+def one_each(ledger: Ledger) -> list[str]:
+    """Check that every trigger has a verdict, and never two different ones."""
+    problems = [f"part {number} has no verdict" for number in ledger.triggers if number not in ledger.verdicts]
+    for number, found in ledger.verdicts.items():
+        if number not in ledger.triggers:
             problems.append(f"part {number} was never triggered")
         if len({verdict for _, verdict in found}) > 1:
             problems.append(f"part {number} has several verdicts: {found}")
     return problems
 
 
-def agree(books: Books, rows: list[ArchivedPart], windows: list[Window]) -> list[str]:
+def agree(ledger: Ledger, rows: list[ArchivedPart], windows: list[Window]) -> list[str]:
     """The archive says what the PLC heard last.
 
     A part just before a kill may be missing in it, or be there twice: its row was written and its verdict not
@@ -102,9 +102,9 @@ def agree(books: Books, rows: list[ArchivedPart], windows: list[Window]) -> list
         ):
             problems.append(f"part {row.external_id} passed with the score {row.score}: {row.reason}")
     kills = [window.start_ns for window in windows if window.kind == "SIGKILL"]
-    for number, found in books.verdicts.items():
+    for number, found in ledger.verdicts.items():
         verdicts = archived.get(number, [])
-        moments = (books.triggers.get(number, found[0][0]), found[0][0])
+        moments = (ledger.triggers.get(number, found[0][0]), found[0][0])
         killed = any(
             kill - _KILLED_NS <= at_ns <= kill + _ON_THE_WIRE_NS for kill in kills for at_ns in moments
         )
@@ -117,28 +117,28 @@ def agree(books: Books, rows: list[ArchivedPart], windows: list[Window]) -> list
     return problems
 
 
-def unseen(books: Books, windows: list[Window]) -> list[str]:
+def unseen(ledger: Ledger, windows: list[Window]) -> list[str]:
     """No part passed or was rejected that was triggered while the camera was off or the engine failed."""
     problems = []
     for window in windows:
         if window.kind not in ("camera", "engine_raise"):
             continue
-        for number, at_ns in books.triggers.items():
+        for number, at_ns in ledger.triggers.items():
             if window.start_ns + _GRACE_NS <= at_ns <= window.end_ns - _GRACE_NS:
-                verdict = books.verdicts.get(number, [(0, "none")])[0][1]
+                verdict = ledger.verdicts.get(number, [(0, "none")])[0][1]
                 if verdict not in ("fault", "none"):
                     problems.append(f"part {number} is a {verdict}, judged while: {window.kind}")
     return problems
 
 
 def own_pictures(storm: Storm) -> tuple[dict[str, int], list[str]]:
-    """Every verdict came from a picture of its own part, by the number in the pixels."""
+    """Check that every verdict came from a picture of its own part, by the number in the pixels."""
     checked, problems = 0, []
     for line in storm.witness.read_text(encoding="ascii").splitlines():
         try:
             seen = json.loads(line)
         except ValueError:
-            continue  # torn by a kill
+            continue  # truncated by a kill
         if seen["verdict"] == "fault":
             continue
         checked += 1
@@ -147,28 +147,28 @@ def own_pictures(storm: Storm) -> tuple[dict[str, int], list[str]]:
     return {"judged": checked, "of_another_part": len(problems)}, problems
 
 
-def coils(books: Books, storm: Storm) -> list[str]:
-    """Every reject and fault that was told while its trigger was fresh had the reject coil on."""
+def coils(ledger: Ledger, storm: Storm) -> list[str]:
+    """Check that every reject and fault reported while its trigger was fresh had the reject coil on."""
     pulses = storm.plc.pulses(REJECT_COIL)
     problems = []
-    for number, found in books.verdicts.items():
-        told_ns, verdict = found[0]
-        at_ns = books.triggers.get(number, told_ns)
+    for number, found in ledger.verdicts.items():
+        reported_ns, verdict = found[0]
+        at_ns = ledger.triggers.get(number, reported_ns)
         # While PLC or station were off nothing could be written, and a pulse that is too late is never fired.
         off = any(
             window.start_ns - _COIL_NS <= at_ns <= window.end_ns + _COIL_NS
             for window in storm.windows
             if window.kind in _NO_COIL
         )
-        if verdict == "pass" or off or told_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
+        if verdict == "pass" or off or reported_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
             continue
-        if not any(on <= told_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
+        if not any(on <= reported_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
             problems.append(f"part {number} is a {verdict}, and the coil stayed off")
     return problems
 
 
 def memory_of(storm: Storm) -> tuple[dict[str, float], list[str]]:
-    """Of the station that lived longest: at a third of its life, and at the end."""
+    """Return the memory of the station that lived longest: at a third of its life, and at the end."""
     lives: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for seconds, pid, megabytes in storm.memory:
         lives[pid].append((seconds, megabytes))

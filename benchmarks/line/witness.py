@@ -1,9 +1,9 @@
-"""A station that writes down which picture every verdict came from: `ast-edge run`, and one output more.
+"""A station that records which picture every verdict came from: `ast-edge run`, plus one output.
 
     python -m benchmarks.line.witness JOURNAL LINE_TOML
 
-The pictures show the number of the part that lay before the camera (`benchmarks.line.scene`). Everything else
-is the product as it is.
+The pictures show the number of the part in front of the camera (`benchmarks.line.scene`). Everything else is
+the unmodified product.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.line.scene import read
 
 
 class Witness(Output):
-    """One JSON line for every part, as soon as it has its verdict."""
+    """Writes one JSON line for every part, as soon as it has its verdict."""
 
     name = "witness"
 
@@ -33,10 +33,10 @@ class Witness(Output):
         self._told = 0
 
     def start(self, station: StationView) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def put(self, result: PartResult) -> None:
-        """Write down the part's name, its verdict, and the number in its picture."""
+        """Record the part's name, its verdict, and the number in its picture."""
         frame, part = result.frame, result.trigger.external_id
         pixels = None if frame is None else frame.pixels
         line = {
@@ -57,12 +57,12 @@ class Witness(Output):
         return OutputStatus(connected=True, delivered=self._told, undelivered=0, queued=0, last_error="")
 
     def close(self, timeout_s: float) -> None:  # noqa: ARG002 (there is nothing to wait for)
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
 
 def install(journal: Path) -> None:
-    """Every station that this process assembles from now on has the witness among its outputs."""
+    """Add the witness to the outputs of every station that this process assembles from now on."""
     made = assemble.outputs
 
     def outputs(config: LineConfig, encoder: EncoderSource | None) -> list[Output]:

@@ -1,13 +1,12 @@
-"""Which picture a verdict came from, while everything conspires that it be another part's.
+"""Checks which picture a verdict came from, in situations that favour another part's picture.
 
     python -m benchmarks.line.wrong_pictures --runs 40 -o benchmarks/results/wrong_pictures.json
 
 The station is its own process, the PLC a pymodbus server, the camera Aravis' fake one over GigE Vision, the
-broker mosquitto. What lies before the camera is a fact (`benchmarks.line.scene`) that the camera draws into
-its pixels, and a verdict is wrong when the number in its picture is not the part's. A fault is never wrong;
-parts that nothing disturbs must be judged all the same. Exit code 1 where a verdict is wrong, or a line
-judged nothing. With `--only` the result file keeps what it says of the other scenarios. `--dry-run` does
-everything once and keeps nothing.
+broker mosquitto. The camera draws the part in front of it (`benchmarks.line.scene`) into its pixels, and a
+verdict is wrong if the number in its picture is not the part's. A fault is never wrong; undisturbed parts
+must still be judged. Exit code 1 if a verdict is wrong, or a line judged nothing. With `--only` the result
+file keeps the results of the other scenarios. `--dry-run` runs everything once and keeps nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from benchmarks.line.camera import SERIAL, FakeCamera
 from benchmarks.line.model import train
 from benchmarks.line.scenarios import SCENARIOS, Chance, Drawn, Scenario
 
-_LONG_EVERY = 10  # of the runs, one takes long
+_LONG_EVERY = 10  # one run in this many takes long
 
 
 def main() -> int:
@@ -61,7 +60,7 @@ def main() -> int:
 
 
 def write(arguments: argparse.Namespace, found: dict[str, dict[str, object]]) -> None:
-    """What was found until now, with what the file says of the other scenarios; a dry run prints it."""
+    """Write the results so far, with those of the other scenarios in the file; a dry run prints them."""
     dry_run: bool = arguments.dry_run
     runs = 1 if dry_run else arguments.runs
     command = f"python -m benchmarks.line.wrong_pictures --runs {runs} --seed {arguments.seed}"
@@ -73,7 +72,7 @@ def write(arguments: argparse.Namespace, found: dict[str, dict[str, object]]) ->
 
 
 def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> dict[str, object]:
-    """So many runs of a scenario with this seed: what became of its parts, and the times that were drawn."""
+    """Run a scenario repeatedly with this seed; return the outcome of its parts, and the random times."""
     runs, seed = how
     rng, drawn = random.Random(seed), list[Drawn]()  # noqa: S311 (chance, no secret)
     with Bench(folder, model, scenario.plan) as bench:
@@ -97,7 +96,7 @@ def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> 
 
 
 def new_model(folder: Path) -> Path:
-    """A model for what the camera shows; which verdict it gives does not matter here."""
+    """Train a model for the camera's pictures; its verdicts do not matter here."""
     with FakeCamera(scene=folder / "scene"):
         uri = f"gige://{SERIAL}?trigger=software&packet_size=9000"
         return train(folder, uri, pictures=24, epochs=1, weights="seeded")

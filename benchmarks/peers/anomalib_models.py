@@ -122,7 +122,7 @@ def export(network: Any, size: int, folder: Path, name: str) -> tuple[dict[str, 
     ):
         try:
             path = Path(call(folder / name, name, (size, size), **words))
-        except Exception as exc:  # noqa: BLE001  # whatever it is stands in the table
+        except Exception as exc:  # noqa: BLE001  # any error is reported in the table
             said = " ".join(str(exc).split())
             reasons[engine] = f"anomalib's export: {type(exc).__name__}: {said[:200]}"
             continue

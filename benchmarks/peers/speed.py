@@ -142,7 +142,7 @@ def _entry(card: Card, folder: Path, runners: list[Runner]) -> dict[str, object]
     if graph is not None:
         try:
             size = asdict(graph_facts.facts_of(folder / graph))
-        except Exception as exc:  # noqa: BLE001  # a file that nobody can read stands in the table as well
+        except Exception as exc:  # noqa: BLE001  # an unreadable file is reported in the table too
             reasons.setdefault("onnxruntime", f"its graph cannot be read: {' '.join(str(exc).split())[:200]}")
     content = asdict(card)
     for key in ("files", "reasons", "gmac", "parameters_m", "name"):

@@ -27,7 +27,7 @@ _BYTES: dict[int, int] = {
     TensorProto.DOUBLE: 8,
 }
 _NAMES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
-# They name memory anew or are done while a graph is loaded; Q/DQ pairs are part of the layers around them.
+# They rename memory or are executed when a graph is loaded; Q/DQ pairs are part of the layers around them.
 _FREE = {
     *("Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape"),
     *("QuantizeLinear", "DequantizeLinear"),

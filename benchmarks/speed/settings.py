@@ -44,7 +44,7 @@ Change = Callable[[Any], None]
 
 
 class Tuned(Backend):
-    """ONNX Runtime with session options of one's own, and IO binding where asked for."""
+    """Run ONNX Runtime with custom session options, and IO binding if requested."""
 
     name = "ONNX Runtime"
 
