@@ -77,7 +77,9 @@ def read_archive(storm: Storm) -> list[ArchivedPart]:
 
 def one_each(ledger: Ledger) -> list[str]:
     """Check that every trigger has a verdict, and never two different ones."""
-    problems = [f"part {number} has no verdict" for number in ledger.triggers if number not in ledger.verdicts]
+    problems = [
+        f"part {number} has no verdict" for number in ledger.triggers if number not in ledger.verdicts
+    ]
     for number, found in ledger.verdicts.items():
         if number not in ledger.triggers:
             problems.append(f"part {number} was never triggered")

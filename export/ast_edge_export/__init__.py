@@ -1,4 +1,4 @@
-"""Export of a training run as one ONNX model that proves itself."""
+"""Export of a training run as one ONNX model with a proof of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Exported", "export_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that `ast_edge.model.half_precision` can be used where there is no torch.
+    # Lazy, so that `ast_edge.model.half_precision` can be used without torch.
     if name in __all__:
         from ast_edge_export import export  # noqa: PLC0415
 

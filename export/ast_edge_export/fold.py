@@ -1,8 +1,8 @@
-"""Teacher and student in plain torch with everything constant folded in; results stay what they were.
+"""Teacher and student in plain torch with all constants folded in, without changing results.
 
-Folded exactly, up to the rounding of the arithmetic: the condition into a bias map (a convolution is linear,
-and the condition is padded as that layer pads), gamma and the clamp's division into the second convolution,
-batch norm into the student's convolutions.
+Folded exactly, up to rounding: the condition into a bias map (a convolution is linear, and the condition is
+padded like that layer), gamma and the clamp's division into the second convolution, batch norm into the
+student's convolutions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FoldedSubnet(nn.Module):
         self.conv2 = _conv(*_scaled(subnet.conv2, scale))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both halves of the coefficients."""
+        """Return both halves of the coefficients."""
         hidden = F.relu(self.conv1(self._padded(x)) + self.bias)
         # split by sizes becomes one Split; chunk would become two Slices.
         s, t = torch.split(self.conv2(self._padded(hidden)), self.conv2.out_channels // 2, dim=1)
@@ -84,7 +84,7 @@ class FoldedStudent(nn.Module):
         self.leaky_slope = student.leaky_slope
         self.blocks = nn.Sequential(*(FoldedBlock(block) for block in student.blocks))  # type: ignore[arg-type]
         bias = student.conv_out.bias
-        self.conv_out = _conv(student.conv_out.weight, bias, padding=1)  # a copy: the student stays as it is
+        self.conv_out = _conv(student.conv_out.weight, bias, padding=1)  # a copy: the student is not changed
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict z from features [N,C,h,w]."""
@@ -94,7 +94,7 @@ class FoldedStudent(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """A residual block with its batch norms inside the convolutions."""
+    """A residual block with its batch norms folded into the convolutions."""
 
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class FoldedBlock(nn.Module):
 
 
 class FoldedNetwork(JudgingNetwork):
-    """The network as it is traced; the attribute names become the scopes of the graph's nodes."""
+    """The network as traced; the attribute names become the scopes of the graph's nodes."""
 
     def __init__(self, network: AstNetwork) -> None:
         super().__init__()
@@ -124,12 +124,12 @@ class FoldedNetwork(JudgingNetwork):
         self.eval().requires_grad_(requires_grad=False)
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """z of teacher and student."""
+        """Return z of teacher and student."""
         return self.teacher(features), self.student(features)
 
 
 def fold_teacher(teacher: Teacher) -> nn.Sequential:
-    """The flow as a plain sequence of folded couplings, x [N,C,h,w] -> z."""
+    """Return the flow as a sequence of folded couplings, x [N,C,h,w] -> z."""
     modules = list(teacher.flow)
     return nn.Sequential(
         *(

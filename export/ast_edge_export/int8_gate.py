@@ -1,12 +1,12 @@
-"""May an INT8 model be shipped? Which convolutions stay in FP32 until it may, and the figures.
+"""Decides whether an INT8 model may be shipped, and which convolutions must stay in FP32 for that.
 
-A pass over the layers tells how much each one alone moves the map of good parts that were held out. The worst
-ones stay in FP32, none at first and then one, two, four ..., until the gate holds:
+The effect of each layer alone on the map of held-out good parts is measured. The worst layers stay in FP32,
+none at first and then one, two, four ..., until the gate accepts the model:
 
 * it reproduces the reference vectors within INT8's tolerance and flips no verdict on them;
 * at the shipped threshold as many held-out good parts are rejected as the FP32 model rejects, within the
   95 % Clopper-Pearson interval of that rate;
-* where the data has labelled defective parts, the image AUROC moves by at most 0.3 points.
+* if the data has labelled defective parts, the image AUROC changes by at most 0.3 points.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ SENSITIVITY_PARTS = 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """Network inputs, a batch a part: good ones to take ranges from, good ones held out, labelled ones.
+    """Network inputs, one batch per part: good ones to take ranges from, good ones held out, labelled ones.
 
-    A batch is filled with copies of its part; there may be no labelled parts.
+    A batch is filled with copies of its part; the labelled parts may be empty.
     """
 
     ranges: Sequence[Inputs]
@@ -48,7 +48,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the gate looks at; scores relative, rates and AUROC as fractions, None where there is no label."""
+    """The figures for the gate; scores relative, rates and AUROC as fractions, None without labels."""
 
     score_error: float
     flipped_verdicts: int
@@ -60,7 +60,7 @@ class Figures:
 
     @property
     def refusal(self) -> str | None:
-        """In words what is against the model; None when it may be shipped."""
+        """Describe why the model is refused; None if it may be shipped."""
         tolerance = SCORE_TOLERANCE["int8"]
         if not self.score_error <= tolerance:
             return f"a reference score is off by {self.score_error:.2g} relative (allowed {tolerance:g})"
@@ -79,29 +79,29 @@ class Figures:
 
 @dataclass(frozen=True)
 class Int8Report:
-    """What each convolution alone does to the map (mean relative change), which stay in FP32, the figures."""
+    """Effect of each convolution alone on the map (mean relative change), those kept in FP32, the figures."""
 
     sensitivity: dict[str, float]
     in_fp32: tuple[str, ...]
     figures: Figures
 
     def as_json(self) -> dict[str, object]:
-        """For the file beside the model."""
+        """Return the content of the file beside the model."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What PyTorch gave, and the threshold of the FP32 model."""
+    """PyTorch's outputs, and the threshold of the FP32 model."""
 
     references: References
     spec: ModelSpec
 
 
 def quantise(model: ModelProto, evidence: Evidence, proof: Proof) -> tuple[ModelProto, Int8Report]:
-    """The INT8 model with the fewest layers in FP32 that passes the gate; a quarter is in INT8 at least.
+    """Return the INT8 model with the fewest layers in FP32 that passes the gate; at least a quarter in INT8.
 
-    `model` is the FP32 graph. Where none passes, the last one tried: see `Int8Report.figures.refusal`.
+    `model` is the FP32 graph. If none passes, returns the last one tried: see `Int8Report.figures.refusal`.
     """
     full = to_int8(model, evidence.ranges)
     layers = quantisable(model)
@@ -132,7 +132,7 @@ class _Judged:
 
 
 class _Session:
-    """A graph that is not yet a file, through ONNX Runtime: inputs of one part to (score, map)."""
+    """Runs an unsaved graph with ONNX Runtime: inputs of one part to (score, map)."""
 
     def __init__(self, model: ModelProto) -> None:
         options = onnxruntime.SessionOptions()

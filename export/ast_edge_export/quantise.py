@@ -1,9 +1,9 @@
 """INT8 written into the graph: explicit QuantizeLinear and DequantizeLinear around convolutions.
 
 Trunk and student only; the flow, the distance and the score stay in FP32. Symmetric with zero point 0, one
-scale a tensor for activations and one an output channel for weights, whose pairs stand on the FP32 weights,
-bias in FP32: the form that TensorRT 8.5 to 11 and ONNX Runtime read. ONNX Runtime's own tool makes it, with
-ranges from good parts. Needs `onnx` and `onnxruntime` and no torch.
+scale per tensor for activations and one per output channel for weights, whose pairs are on the FP32 weights,
+bias in FP32: the form that TensorRT 8.5 to 11 and ONNX Runtime read. It is made by ONNX Runtime's own tool,
+with ranges from good parts. Needs `onnx` and `onnxruntime` and no torch.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ Inputs = Mapping[str, Array]
 
 
 def quantisable(model: ModelProto) -> list[str]:
-    """Names of the convolutions of trunk and student, in the order of the graph."""
+    """Return the names of the convolutions of trunk and student, in the order of the graph."""
     return [
         node.name for node in model.graph.node if node.op_type == "Conv" and node.name.startswith(HALF_SCOPES)
     ]
 
 
 def to_int8(model: ModelProto, parts: Sequence[Inputs]) -> ModelProto:
-    """A copy of `model` in which every convolution of `quantisable` has its pairs.
+    """Return a copy of `model` in which every convolution of `quantisable` has Q/DQ pairs.
 
-    `parts` are inputs of the network, batch 1, from good parts: the largest value that each tensor reaches on
-    them becomes its range, and what lies beyond saturates.
+    `parts` are inputs of the network, batch 1, from good parts: the largest value of each tensor on them
+    becomes its range, and larger values saturate.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)  # given in memory, the tool would change it
+        onnx.save(model, source)  # the tool would modify a model in memory
         quantize_static(
             source,
             target,
@@ -70,12 +70,12 @@ def to_int8(model: ModelProto, parts: Sequence[Inputs]) -> ModelProto:
     quantised.ir_version = model.ir_version
     del quantised.metadata_props[:]
     onnx.checker.check_model(quantised, full_check=True)
-    # The tool lets every reader of a quantised tensor read it rounded: the flow would, too.
+    # The tool makes every reader of a quantised tensor read it rounded, the flow too.
     return quantise_only(quantised, quantisable(model))
 
 
 def quantise_only(model: ModelProto, names: Collection[str]) -> ModelProto:
-    """A copy of the quantised `model` in which only the convolutions `names` read through pairs."""
+    """Return a copy of the quantised `model` in which only the convolutions `names` read through pairs."""
     copy = ModelProto()
     copy.CopyFrom(model)
     maker = {name: node for node in copy.graph.node for name in node.output}
@@ -105,7 +105,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime carr
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The tool advises a pre-processing that our simplified graph has behind it."""
+    """Silence the tool's advice on preprocessing, which our simplified graph already had."""
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""From a torch module to one simplified ONNX graph."""
+"""Tracing of a torch module to one simplified ONNX graph."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OUTPUTS = ("score", "anomaly_map")
 
 
 def trace(module: nn.Module, inputs: Sequence[TensorSpec], target: Path) -> onnx.ModelProto:
-    """Trace `module` with keyword inputs of these shapes (-1: free batch) and return the simplified graph.
+    """Trace `module` with keyword inputs of these shapes (-1: dynamic batch) and return the simplified graph.
 
-    `target` is a scratch file. The simplifier compares nothing: the proof of the whole model does.
+    `target` is a scratch file. The simplifier does not compare outputs: the proof of the whole model does.
     """
     example = {spec.name: _example(spec) for spec in inputs}
     free = {name: {0: "batch"} for name in (*example, *OUTPUTS)} if inputs[0].shape[0] == -1 else None
     with warnings.catch_warnings(), torch.inference_mode():
-        # The tracer warns of Python numbers taken from shapes; all our shapes but the batch are fixed.
+        # The tracer warns about Python numbers taken from shapes; all our shapes but the batch are fixed.
         warnings.simplefilter("ignore", TracerWarning)
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
-        # This exporter calls itself deprecated; the newer one writes opset 18, unread by TensorRT 8.
+        # This exporter is deprecated; the newer one writes opset 18, which TensorRT 8 cannot read.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             module.eval(),
