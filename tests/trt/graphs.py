@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,9 +34,8 @@ def inputs(config: TrainConfig, batch: int, seed: int) -> dict[str, Array]:
     return every
 
 
-@functools.cache
 def graph(name: PresetName, mode: Mode, size: int | None, batch: int, scratch: Path) -> onnx.ModelProto:
-    """The FP32 graph of a preset, at the preset's own picture size where `size` is None; read only."""
+    """The FP32 graph of a preset, at the preset's own picture size where `size` is None."""
     config = preset(name, mode)
     if size is not None:
         config = config.model_copy(update={"image_size": size})
