@@ -1,1 +1,1 @@
-"""Where verdicts go: each library is imported only inside its own module."""
+"""Outputs for verdicts; each library is imported only inside its own module."""

@@ -1,4 +1,4 @@
-"""What every output is to the line: it takes results at once, and nothing it suffers delays anybody else."""
+"""The interface of outputs: results are accepted at once, and problems of one output delay no other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ast_edge.line.status import StationView
 
 @dataclass(frozen=True, kw_only=True)
 class OutputStatus:
-    """How an output is doing: results delivered, lost for good, and waiting; the last error in words."""
+    """Status of an output: results delivered, lost and waiting; the last error."""
 
     connected: bool
     delivered: int = 0
@@ -22,10 +22,10 @@ class OutputStatus:
 
 
 class Output(ABC):
-    """A receiver of results. `put` never blocks and never raises; delivery is on a thread of its own.
+    """A receiver of results. `put` never blocks and never raises; delivery is on a separate thread.
 
-    `start` does not raise for a counterpart that is absent: it is tried again, with backoff, for ever.
-    `told` hears when the counterpart comes and goes.
+    `start` does not raise if the counterpart is absent: connecting is retried, with backoff, without limit.
+    An event is reported through `report` when the connection is made or lost.
     """
 
     name: str
@@ -33,25 +33,25 @@ class Output(ABC):
 
     @abstractmethod
     def start(self, station: StationView) -> None:
-        """Begin to deliver; `station` says how the line is, for heartbeats and states."""
+        """Start to deliver; `station` provides the status, for heartbeats and states."""
 
     @abstractmethod
     def put(self, result: PartResult) -> None:
-        """Hand over one result; from any thread. What finds no room is counted as undelivered."""
+        """Queue one result; from any thread. Results without room in the queue count as undelivered."""
 
-    def note(self, event: Event) -> None:  # noqa: B027 (most outputs tell of parts only)
-        """Hand over an event that people should see; as `put`, but nothing depends on its arrival."""
+    def note(self, event: Event) -> None:  # noqa: B027 (most outputs report only parts)
+        """Queue an event for people; as `put`, but its delivery is not guaranteed."""
 
     @property
     @abstractmethod
     def status(self) -> OutputStatus:
-        """From any thread."""
+        """Return the status; from any thread."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What people should look at, a sentence each."""
+        """Current warnings for people, a sentence each."""
         return ()
 
     @abstractmethod
     def close(self, timeout_s: float) -> None:
-        """Deliver what waits, for at most this long, then let go; a second call does nothing."""
+        """Deliver what waits within the timeout, then release everything; a second call does nothing."""

@@ -1,8 +1,9 @@
-"""Who may write a block of a PLC's registers: one station, which says so in the block itself.
+"""Ownership of a block of a PLC's registers: a single station, recorded in the block itself.
 
-Two stations that write one block overwrite each other's verdicts, and the PLC sees neither's. So each block
-names its station, in a number, beside a counter that moves as long as that station lives, ready or not. A
-station that starts waits and watches where another's number stands; if the counter moves, it writes nothing.
+Two stations that write one block would overwrite each other's verdicts, and the PLC would see neither's. So
+each block contains the number of its station, and a counter that moves as long as that station lives, ready
+or not. A station that finds another's number at its start waits and watches; if the counter moves, it writes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ from collections.abc import Callable, Sequence
 
 from ast_edge.errors import LineError
 
-WORDS = 3  # the station's id, high word first, and its counter of life
+WORDS = 3  # the station's id, high word first, and its life counter
 _LOOK_S = 0.05
 
 
 def station_id(station: str, output: str) -> int:
-    """A number that names this output of this station on this machine; never 0."""
+    """Return a number that identifies this output of this station on this machine; never 0."""
     name = f"{platform.node()}\n{station}\n{output}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") or 1
 
 
 class Claim:
-    """On one block, for the thread that writes it. `read` gives the three registers as the PLC holds them."""
+    """The claim on one block, for the thread that writes it. `read` returns the PLC's three registers."""
 
     def __init__(self, where: str, own_id: int, read: Callable[[], Sequence[int]]) -> None:
         self.own_id = own_id
         self._where, self._read = where, read
         self._life = 0
-        self._known: set[int] = set()  # values of the counter that we may have written
-        self._fresh = False  # whether nothing was written since the block was taken
+        self._known: set[int] = set()  # values of the counter that this station may have written
+        self._fresh = False  # whether nothing was written since the block was claimed
         self.held = False
 
     def take(self, watch_s: float, pause: Callable[[float], None]) -> None:
-        """Make sure that no other station writes here; waits for up to `watch_s` where one did.
+        """Make sure that no other station writes the block; if one did, watch it for up to `watch_s`.
 
-        Raises LineError where one does.
+        Raises LineError if one does.
         """
         self.held = False
         found, life = self._found()
@@ -53,7 +54,7 @@ class Claim:
         self._fresh = self.held = True
 
     def check(self) -> None:
-        """Raise LineError where another station has written since; a PLC that forgot everything is none."""
+        """Raise LineError if another station has written since; a reset PLC does not count."""
         if self._fresh:
             return
         found, life = self._found()
@@ -62,14 +63,14 @@ class Claim:
             raise self._taken(found)
 
     def next_words(self) -> list[int]:
-        """What to write now. The write may arrive although its answer is lost: both values are known then."""
+        """Return what to write now. A write may arrive although its answer is lost."""
         before, self._life = self._life, (self._life + 1) & 0xFFFF
         self._known = {before, self._life}
         self._fresh = False
         return [self.own_id >> 16, self.own_id & 0xFFFF, self._life]
 
     def released(self) -> list[int]:
-        """What to write at the end: the block is free."""
+        """Return what to write at the end: the block is free."""
         self.held = False
         self._known = set()
         return [0, 0, self._life]

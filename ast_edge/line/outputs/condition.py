@@ -1,4 +1,4 @@
-"""The station's condition as numbers, for outputs that have no room for sentences: the state, and why."""
+"""The station's condition as numbers, for outputs without room for sentences: state and reasons."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from ast_edge.line.status import AlarmKind, Obstacle, StationState, StationStatu
 
 STATES: dict[StationState, int] = {"stopped": 0, "starting": 1, "running": 2, "stopping": 3, "paused": 4}
 NOT_READY, ATTENTION = 5, 6
-# Numbers are never given again: PLC programs know them.
+# Numbers are never reused: PLC programs rely on them.
 OBSTACLES: dict[Obstacle, int] = {"camera": 1, "trigger": 2, "hung": 4, "ledger": 8}
 GAPS = 16
 ALARMS: dict[AlarmKind, int] = {"faults": 32, "rejects": 64, "stuck": 128}
 
 
 def state_code(status: StationStatus, condition: int) -> int:
-    """0 to 4 by the station's state; while it runs 5 where the next part will not be judged, 6 where it will
-    be and `condition` says that something needs attention, and 2 only where all is well.
+    """Return 0 to 4 by the state; while it runs, 5 if the next part will not be judged, 6 if it will
+    be and `condition` is set, and 2 only if all is well.
     """
     if status.state != "running":
         return STATES[status.state]
@@ -24,7 +24,7 @@ def state_code(status: StationStatus, condition: int) -> int:
 
 
 def condition_bits(status: StationStatus, *, gaps: bool) -> int:
-    """What is wrong, a bit each; `gaps`: parts went by uncounted."""
+    """Return what is wrong, one bit each; `gaps`: parts passed uncounted."""
     found = sum(bit for kind, bit in OBSTACLES.items() if kind in status.obstacles)
     alarms = sum(bit for kind, bit in ALARMS.items() if kind in status.surroundings.alarms)
     return found + alarms + (GAPS if gaps else 0)

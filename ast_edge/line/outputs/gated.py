@@ -1,4 +1,4 @@
-"""An output with a reject gate: the coil comes first, at once, and everything else waits for it."""
+"""An output with a reject gate: the coil takes precedence over everything else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ast_edge.line.outputs.queued import QueuedOutput
 from ast_edge.line.part import PartResult
 
 _NEVER_S = 3600.0
-_NAMED = 20  # parts that an event names; their number is always told
+_NAMED = 20  # maximum number of parts listed in an event; their count is always reported
 
 
 class GatedOutput(QueuedOutput):
-    """The gate takes every result when it is put: neither a full queue nor slow registers delay it.
+    """The gate receives every result in `put`: neither a full queue nor slow registers delay it.
 
-    Without gate (`gate` None) it is a plain `QueuedOutput`. Counted: `fired`, `missed`, `untimed`, and
+    Without a gate (`gate` None) it is a plain `QueuedOutput`. Counters: `fired`, `missed`, `untimed`, and
     `errors` of the counterpart.
     """
 
@@ -48,10 +48,10 @@ class GatedOutput(QueuedOutput):
 
     @abstractmethod
     def _write_gate(self, *, on: bool) -> None:
-        """Switch the coil; returns when it is seen to be so, raises when it is not."""
+        """Switch the coil; returns when it is confirmed, raises if it is not."""
 
     def put(self, result: PartResult) -> None:
-        """See `Output`; never waits for the counterpart."""
+        """Pass the result to the gate and queue it; never waits for the counterpart."""
         if self._gate is not None:
             reading = self._position()
             with self._gate_lock:
@@ -61,11 +61,11 @@ class GatedOutput(QueuedOutput):
         super().put(result)
 
     def note(self, event: Event) -> None:
-        """Nothing: events take no room from results here."""
+        """Ignore events: they would take room from results."""
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Parts that fired, were missed, fired without being timed, and wait; errors of the counterpart."""
+        """Counts of parts that fired, were missed, fired untimed, and wait; errors of the counterpart."""
         if self._gate is None:
             return {"errors": self._errors}
         with self._gate_lock:
@@ -79,7 +79,7 @@ class GatedOutput(QueuedOutput):
         }
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; pulses that are due within the time are given, then the coil is off."""
+        """Close the output; pulses due within the timeout are given, then the coil is off."""
         super().close(timeout_s)
         if self._gate is not None:
             with self._gate_lock:
@@ -87,7 +87,7 @@ class GatedOutput(QueuedOutput):
             self._tell_fates()
 
     def _drive_gate(self) -> float:
-        """Write the coil when that is due; seconds until it is due again, at the latest."""
+        """Write the coil if due; return the seconds until it is due again, at the latest."""
         gate = self._gate
         if gate is None:
             return _NEVER_S
@@ -112,7 +112,7 @@ class GatedOutput(QueuedOutput):
             return gate.step(time.monotonic_ns(), reading)
 
     def _gate_lost(self) -> None:
-        """The counterpart is gone: how its coil is, nobody knows, and what is too late is told."""
+        """Handle a lost counterpart: its coil is unknown, and parts that are too late are reported."""
         if self._gate is not None:
             with self._gate_lock:
                 self._gate.step(time.monotonic_ns())
@@ -140,7 +140,7 @@ class GatedOutput(QueuedOutput):
         super()._note_error(exc)
 
     def _tell_fates(self) -> None:
-        """Tell of parts that were missed or fired without being timed, and of the encoder."""
+        """Report parts that were missed or fired untimed, and problems of the encoder."""
         assert self._gate is not None  # noqa: S101 (asked by the callers)
         with self._gate_lock:
             fates = self._gate.fates()

@@ -1,12 +1,12 @@
-"""Verdicts on GPIO lines: the reject gate, signals for good parts and faults, and one that says ready.
+"""Verdicts on GPIO lines: the reject gate, signals for good parts and faults, and readiness.
 
-`reject` is driven by the gate as the coil of a PLC is. `ok` and `fault` are on for `signal_ms` after a pass
+`reject` is driven by the gate like the coil of a PLC. `ok` and `fault` are on for `signal_ms` after a pass
 and a fault. `ready` is on while the station would judge the next part, and off as soon as it would not;
-`alive` changes its level every `alive_ms` while the station is ready, for a watchdog relay. At the start, at
-the end, and before lines are given back all of them are off.
+`alive` toggles every `alive_ms` while the station is ready, for a watchdog relay. At the start, at the end,
+and before lines are released all of them are off.
 
-What a line cannot do: after a power cut or kill -9 the chip leaves it as it was, so `ready` may stay on and a
-pulse may not end. Where that is dangerous use `alive`, and let the unit's ExecStopPost switch the lines off.
+Limits of a line: after a power cut or kill -9 the chip leaves it unchanged, so `ready` may stay on and a
+pulse may not end. If that is dangerous use `alive`, and let the unit's ExecStopPost switch the lines off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GpioOutputOptions(Options):
     """Lines of one `chip` (/dev/gpiochip0): `reject` with its `gate`, `ok`, `fault`, `ready`, `alive`.
 
     At least one of them. `signal_ms`: how long `ok` and `fault` are on; `alive_ms`: half the period of
-    `alive`; `room`: results that may wait.
+    `alive`; `room`: maximum number of waiting results.
     """
 
     kind: Literal["gpio"]
@@ -59,7 +59,7 @@ class GpioOutputOptions(Options):
         return self
 
     def lines(self) -> dict[str, GpioLine]:
-        """The lines that there are, by what they are for."""
+        """Return the configured lines, by purpose."""
         all_lines = {
             "reject": self.reject,
             "ok": self.ok,
@@ -115,7 +115,7 @@ class GpioOutput(GatedOutput):
         self._set("reject", on=on)
 
     def _drive_signals(self) -> float:
-        """Seconds until one of them changes, at the latest."""
+        """Return the seconds until a signal changes, at the latest."""
         due = []
         for name, signal in self._signals.items():
             with self._gate_lock:
@@ -132,7 +132,7 @@ class GpioOutput(GatedOutput):
         return max(min(times) - time.monotonic_ns(), 0) / 1e9 if times else _READY_NS / 1e9
 
     def _tell_ready(self) -> float:
-        """Also shows whether the chip is still there."""
+        """Update `ready`; also detects that the chip is gone."""
         assert self.station is not None  # noqa: S101 (set before the thread starts)
         ready, now = self.station.status().ready, time.monotonic_ns()
         self._set("ready", on=ready)

@@ -1,7 +1,7 @@
 """Verdicts to a PLC over Modbus TCP: a reject coil with the gate, and a block of holding registers.
 
-The station is the client. Registers from the option `registers` on; 32-bit values take two, high word first
-unless `word_order` is "little":
+The station is the client. Register numbers are relative to the option `registers`; 32-bit values take two
+registers, high word first unless `word_order` is "little":
 
     +0  +1   id: the number that the trigger's source gave to the part, else the part's number in this run
     +2       verdict: 1 pass, 2 reject, 3 fault
@@ -27,23 +27,23 @@ unless `word_order` is "little":
     +22      life: one more every `heartbeat_ms`, ready or not, by which another station sees that the block
              is taken
 
-One request writes +0 to +15, another +16 to +22. Results that waited for a connection follow each other as
-fast as the PLC answers; a PLC that must read every part takes its counters or reads faster than parts come.
+One request writes +0 to +15, another +16 to +22. Results that waited for a connection are written as fast as
+the PLC answers; a PLC that must see every part uses its counters, or reads faster than parts arrive.
 
-A block belongs to one station. Where another's id stands in it, the station waits and watches for three
-heartbeats; where that one lives it writes nothing, neither registers nor coil, and says so. So after a kill
-the coil may stay as it was for that long. A PLC of earlier versions that has room for 18 registers alone is
-given them with `block = 18`: two stations on it are not noticed, and gaps and the condition not shown.
+A block belongs to one station. If it contains another's id, the station waits and watches for three
+heartbeats; if the other is alive, this station writes neither registers nor coil, and reports that. So after
+a kill the coil may stay unchanged for that long. For a PLC of earlier versions with room for only 18
+registers use `block = 18`: a second station is then not detected, and gaps and the condition are not shown.
 
-The coil comes before the registers, and the gate is asked before each of them, so a pulse begins and ends at
-most one request late. What the PLC must do itself: take the gate into its safe state when the heartbeat
-stands still, because a station without power cannot switch its coil off. After a lost connection the coil is
-written at once, off unless a part is due. At the end results and pulses that are due within the time to close
-are given, then the coil is off and the state stopped.
+The coil is written before the registers, and the gate is checked before each of them, so a pulse begins and
+ends at most one request late. The PLC itself must put the gate into its safe state when the heartbeat stops,
+because a station without power cannot switch its coil off. After a lost connection the coil is written at
+once, off unless a part is due. At the end results and pulses due within the timeout are written, then the
+coil is off and the state is stopped.
 
-A PLC that is slow, absent, or answers with exceptions or rubbish delays this output alone: each request ends
-after `timeout_ms`, then the connection is made anew, with growing waits up to a second. The coil of parts
-whose moment passed meanwhile stays off: they are counted as missed and told.
+A PLC that is slow, absent, or answers with exceptions or invalid data delays only this output: each request
+ends after `timeout_ms`, then the connection is made again, after growing delays of up to a second. The coil
+stays off for parts whose moment has passed meanwhile: they are counted as missed and reported.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationStatus
 from ast_edge.verdict.scoring import Verdict
 
-REGISTERS, SHORT = 23, 18  # of the block, and of one without condition and claim
+REGISTERS, SHORT = 23, 18  # size of the block, and of one without condition and claim
 TOTALS_AT = 6
 JUDGED_AT = 12
 HEARTBEAT_AT = 16
@@ -81,12 +81,11 @@ _WATCHED_BEATS = 3
 
 
 class ModbusOutputOptions(ModbusOptions):
-    """A PLC that gets the verdicts. `registers`: first register of the block of 23; `coil`: the reject coil.
+    """A PLC that receives verdicts. `registers`: first register of the block of 23; `coil`: the reject coil.
 
-    Of these two at least one is given. `block`: 18 leaves out the registers after the state. `gate` says when
-    the coil is on. `score_scale`: what the score is
-    multiplied by; `word_order`: which half of a 32-bit value comes first; `heartbeat_ms`: its period; `room`:
-    results that may wait.
+    At least one of these two is required. `block`: 18 omits the registers after the state. `gate` determines
+    when the coil is on. `score_scale`: factor applied to the score; `word_order`: which half of a 32-bit
+    value comes first; `heartbeat_ms`: its period; `room`: maximum number of waiting results.
     """
 
     kind: Literal["modbus"]
@@ -126,7 +125,7 @@ class ModbusOutput(GatedOutput):
         self._beat = 0
         self._next_beat_ns = 0
         self._claim: Claim | None = None
-        self._gaps_found = 0  # in the PLC when the run began, less those that it has acknowledged since
+        self._gaps_found = 0  # in the PLC at the start of the run, minus those acknowledged since
         self._gaps_written = 0
         self._proven = False  # whether the connection has lasted from one heartbeat to the next
 
@@ -135,7 +134,7 @@ class ModbusOutput(GatedOutput):
         with self._tally_lock:
             self._waiting[result.number] = self._tally.enter(result)
             while len(self._waiting) > self._options.room + 1:
-                # Its result was pushed out of the queue.
+                # Its result was dropped from the queue.
                 del self._waiting[next(iter(self._waiting))]
         super().put(result)
 
@@ -145,14 +144,14 @@ class ModbusOutput(GatedOutput):
         self._link.open()
         if self._options.registers is not None:
             self._take_block(self._options.registers)
-        # First of all: how long the coil has been as it is, is unknown.
+        # First: the age of the coil's state is unknown.
         self._drive_gate()
         if self._options.registers is not None and self._before is None:
             self._before, self._sequence = self._found(self._options.registers)
         self._next_beat_ns, self._proven = 0, False
 
     def _take_block(self, address: int) -> None:
-        """Claim the block. Raises LineError where another station writes it."""
+        """Claim the block. Raises LineError if another station writes it."""
         if self._options.block == SHORT:
             return
         if self._claim is None:
@@ -197,7 +196,8 @@ class ModbusOutput(GatedOutput):
 
     def _disconnect(self) -> None:
         try:
-            # An error has closed the link; here it is the orderly end, unless the block is another's.
+            # An error has closed the link; this is the orderly end, unless the block belongs to another
+            # station.
             ours = self._link.is_open and (self._claim is None or self._claim.held)
             if ours and self._gate_is_on():
                 self._write_gate(on=False)
@@ -211,7 +211,7 @@ class ModbusOutput(GatedOutput):
             self._gate_lost()
 
     def _heartbeat(self) -> None:
-        """Shows to either side that the other is there; without registers the coil is written again."""
+        """Update the heartbeat, which tests the connection; without registers write the coil again."""
         if self._options.registers is None:
             self._write_gate(on=self._gate_is_on())
             return
@@ -228,7 +228,7 @@ class ModbusOutput(GatedOutput):
         self._gaps_written = gaps
 
     def _gaps(self, address: int, counted: int) -> int:
-        """Gaps that the PLC has not acknowledged; `counted` of them are of this run."""
+        """Return the gaps that the PLC has not acknowledged; `counted` of them are of this run."""
         (held,) = self._link.read_registers("holding", address + GAPS_AT, 1)
         if held == 0 and self._gaps_written:
             self._gaps_found = -counted
@@ -239,7 +239,7 @@ class ModbusOutput(GatedOutput):
         return self.station.status()
 
     def _found(self, address: int) -> tuple[Totals, int]:
-        """Counters, judged and sequence as the PLC holds them from the run before."""
+        """Return counters, judged and sequence of the previous run, as in the PLC."""
         words = self._link.read_registers("holding", address + TOTALS_AT, 10)
         passed, rejected, faults, judged, sequence = (
             from_words(words[at : at + 2], self._options.word_order) for at in range(0, 10, 2)
@@ -247,9 +247,9 @@ class ModbusOutput(GatedOutput):
         return Totals(passed, rejected, faults, judged), sequence
 
     def _block(self, result: PartResult, totals: Totals, sequence: int) -> list[int]:
-        """+0 to +15."""
+        """Return registers +0 to +15."""
         before = self._before or Totals()
-        # Until this run has judged a part that has a number, what the last run judged still holds.
+        # Until this run has judged a numbered part, the value of the previous run stays valid.
         judged = before.judged if totals.judged is None else totals.judged
         values = (
             before.passed + totals.passed,
@@ -271,7 +271,7 @@ class ModbusOutput(GatedOutput):
 
 
 def scaled(score: float, scale: float) -> int:
-    """The score as a signed 32-bit number: saturated, `NO_SCORE` where it is not finite."""
+    """Return the score as a signed 32-bit number: saturated, `NO_SCORE` if it is not finite."""
     if not math.isfinite(score):
         return NO_SCORE
     most = (1 << 31) - 1

@@ -1,4 +1,4 @@
-"""Results to an MQTT broker: a message per part, events, and a status that turns to offline by itself."""
+"""Results to an MQTT broker: a message per part, events, and a status with a last will."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ast_edge.line.status import StationStatus
 
 _EVENTS_WAITING = 100
 _EVENT_CHARS = 8192
-_LOOK_S = 0.5  # how often the status is compared with the one that was sent
+_LOOK_S = 0.5  # how often the status is compared with the last one sent
 _GOODBYE_S = 0.5
 
 
 class MqttOutputOptions(MqttConnection):
     """Results to an MQTT broker.
 
-    `topic`: what all topics begin with, by default `ast-edge/<station>`: below it `status` (retained),
-    `part` and `event`. `status_every_s`: the status is sent again after so many seconds without a change.
-    `room`: results that wait for the broker; more, and the oldest is given up and counted. `window`: messages
-    on their way at once. `acknowledge_s`: a broker that acknowledges nothing for so many seconds is dead.
+    `topic`: prefix of all topics, by default `ast-edge/<station>`, followed by `status` (retained), `part`
+    and `event`. `status_every_s`: the status is repeated after this time without a change. `room`: maximum
+    number of waiting results; beyond it the oldest is dropped and counted. `window`: messages in flight.
+    `acknowledge_s`: a broker that acknowledges nothing for this time is considered dead.
     """
 
     kind: Literal["mqtt"]
@@ -47,7 +47,7 @@ class MqttOutputOptions(MqttConnection):
 
 @dataclass
 class _Sent:
-    """On its way: what, under which number, since when; `item` None is the status."""
+    """A message in flight: content, number, and time; `item` None is the status."""
 
     item: PartResult | Event | None
     mid: int
@@ -57,13 +57,13 @@ class _Sent:
 class MqttOutput(QueuedOutput):
     """A result is delivered when the broker has acknowledged it.
 
-    What was not acknowledged when the connection died is sent again, in order, so that the broker may get a
-    part twice; both messages carry the same `part_id`. A result that the broker refuses for good (not allowed
-    to publish there) is counted as undelivered.
+    Results that were not acknowledged when the connection died are sent again, in order, so the broker may
+    receive a part twice; both messages have the same `part_id`. A result that the broker refuses permanently
+    (no permission to publish) is counted as undelivered.
     """
 
     def __init__(self, options: MqttOutputOptions) -> None:
-        """Raises LineError for a secret or certificate that cannot be read, or when paho-mqtt is missing."""
+        """Raises LineError for an unreadable secret or certificate, or if paho-mqtt is missing."""
         super().__init__(options.name, room=options.room)
         self._options = options
         self.grace_s = 1.0 + options.connect_timeout_s
@@ -78,7 +78,7 @@ class MqttOutput(QueuedOutput):
     # ---- Output --------------------------------------------------------------------------------------------
 
     def note(self, event: Event) -> None:
-        """See `Output`; an event finds no room where a hundred wait, so that no result is lost for events."""
+        """Queue an event; dropped if a hundred items wait, so that no result is lost because of events."""
         with self._news:
             waiting = sum(isinstance(item, Event) for item in self._queue)
         if waiting < _EVENTS_WAITING:
@@ -86,13 +86,13 @@ class MqttOutput(QueuedOutput):
 
     @property
     def status(self) -> OutputStatus:
-        """See `Output`; what is on its way counts as queued."""
+        """Return the status; messages in flight count as queued."""
         with self._news:
             known, flying = super().status, self._flying_results()
         return replace(known, queued=known.queued + flying)
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; the retained status says "stopped" afterwards."""
+        """Close the output; the retained status is "stopped" afterwards."""
         with self._news:
             if self._end is None:
                 self._end = time.monotonic() + timeout_s
@@ -124,7 +124,7 @@ class MqttOutput(QueuedOutput):
         self._told_status = {}
 
     def _serve(self) -> None:
-        """Keep up to a window of messages on their way until it is over; errors end the connection."""
+        """Keep up to a window of messages in flight until the output is closed; errors end the connection."""
         link = self._open_link()
         self._set_connected(connected=True)
         while not self._over():
@@ -138,7 +138,7 @@ class MqttOutput(QueuedOutput):
     def _disconnect(self) -> None:
         link, self._link = self._link, None
         with self._news:
-            # Back to the front of the queue, in their order.
+            # Back to the front of the queue, in order.
             self._queue.extendleft(sent.item for sent in reversed(self._flying) if sent.item is not None)
             self._flying.clear()
         if link is not None:
@@ -147,7 +147,7 @@ class MqttOutput(QueuedOutput):
     # ---- messages ------------------------------------------------------------------------------------------
 
     def _next(self, window: int) -> _Sent | None:
-        """Take the next item out of the queue if there is one and it may fly."""
+        """Take the next item from the queue, if the window allows it."""
         with self._news:
             if not self._queue or len(self._flying) >= window:
                 return None
@@ -165,10 +165,10 @@ class MqttOutput(QueuedOutput):
         try:
             link.turn(timeout_s)
         finally:
-            self._hear(link)  # the last acknowledgements come together with the end
+            self._hear(link)  # the last acknowledgements arrive together with the end
 
     def _hear(self, link: Link) -> None:
-        """Count what was acknowledged."""
+        """Process acknowledgements."""
         while link.inbox:
             answer = link.inbox.popleft()
             if not isinstance(answer, Answer):
@@ -200,7 +200,7 @@ class MqttOutput(QueuedOutput):
     # ---- status --------------------------------------------------------------------------------------------
 
     def _send_status(self, link: Link) -> None:
-        """Send the status when it changed or was not sent for long; one is on its way at most."""
+        """Send the status when it changed or was not sent for long; at most one in flight."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_S and self._told_status:
             return
@@ -224,7 +224,7 @@ class MqttOutput(QueuedOutput):
             self._flying.append(_Sent(None, mid, time.monotonic()))
 
     def _say_stopped(self, link: Link) -> None:
-        """The last word, acknowledged if the broker is quick; then the goodbye that keeps the will back."""
+        """Send the last status, and disconnect so that the will is not published."""
         self._publish_status(link, _facts(self._station().at_end()))
         end = time.monotonic() + _GOODBYE_S
         while time.monotonic() < end and any(sent.item is None for sent in self._flying):
@@ -246,12 +246,12 @@ class MqttOutput(QueuedOutput):
 
 
 def _facts(station: StationStatus) -> dict[str, object]:
-    """What of the station's status is worth a message when it changes."""
+    """Return the parts of the station's status that are sent when they change."""
     return {**station.as_dict(), "online": station.state != "stopped"}
 
 
 def _event_json(event: Event) -> bytes:
-    """An event as a message, shortened where somebody had very much to say."""
+    """Return an event as a message, shortened if it is too long."""
     told = {"kind": event.kind, "time": round(event.wall_s, 3)}
     try:
         text = json.dumps({**told, "details": dict(event.details)}, default=str, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Results to OPC UA clients, which come and look: the station is a server."""
+"""Results for OPC UA clients; the station is a server."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationStatus
 
 _LOOK_S = 0.5
-_GOODBYE_S = 0.3  # for subscribers to hear that the station stopped
+_GOODBYE_S = 0.3  # lets subscribers see that the station stopped
 _STOP_S = 5.0
 
 
 class OpcUaOptions(Options):
-    """An OPC UA server on `host` and `port`, by default for this machine alone.
+    """An OPC UA server on `host` and `port`, by default only for this machine.
 
-    `certificate` and `key` (PEM, RSA, `key_password` if encrypted): only Basic256Sha256, signed and
-    encrypted, is offered then; `username` with `password`: nobody is anonymous, which needs a certificate.
-    `namespace`: the URI of the station's nodes. `room`: results that wait while the port cannot be had.
+    With `certificate` and `key` (PEM, RSA, `key_password` if encrypted) only Basic256Sha256, signed and
+    encrypted, is offered; `username` with `password` disables anonymous access, which requires a certificate.
+    `namespace`: the URI of the station's nodes. `room`: maximum number of waiting results while the port is
+    not available.
     """
 
     kind: Literal["opcua"]
@@ -62,20 +63,20 @@ class OpcUaOptions(Options):
 
 
 class OpcUaOutput(QueuedOutput):
-    """A result is delivered when it is what the server shows as the last one.
+    """A result is delivered when the server shows it as the last one.
 
-    Every result is shown, one after the other; a client that must see each subscribes to `LastResult.Json`
-    with a queue. Connected means that the server listens; where the port cannot be had it is tried again.
+    Results are shown one after the other; a client that must see each of them subscribes to `LastResult.Json`
+    with a queue. Connected means that the server listens; a port that is not available is retried.
     """
 
-    grace_s = 10.0  # building the address space takes its time, and nothing can end it
+    grace_s = 10.0  # building the address space takes a while and cannot be interrupted
 
     def __init__(self, options: OpcUaOptions) -> None:
-        """Raises LineError for a secret or certificate that cannot be used, or when asyncua is missing."""
+        """Raises LineError for an unusable secret or certificate, or if asyncua is missing."""
         super().__init__(options.name, room=options.room)
         self._options = options
         self._access = _access(options)
-        if importlib.util.find_spec("asyncua") is None:  # importing it takes its time
+        if importlib.util.find_spec("asyncua") is None:  # importing it takes a while
             raise missing()
         self._server: StationServer | None = None
         self._loop: GuardedLoop | None = None
@@ -84,10 +85,10 @@ class OpcUaOutput(QueuedOutput):
     # ---- Output --------------------------------------------------------------------------------------------
 
     def note(self, event: Event) -> None:
-        """Events have no place in the address space; warnings are part of the station's state."""
+        """Ignore events; warnings are part of the station's state."""
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; clients see the state "stopped" for a moment, then the end of the connection."""
+        """Close the output; clients see the state "stopped" briefly, then the connection is closed."""
         with self._news:
             if self._end is None:
                 self._end = time.monotonic() + timeout_s
@@ -134,7 +135,7 @@ class OpcUaOutput(QueuedOutput):
             loop.end()
 
     async def _show(self, server: StationServer, wake: asyncio.Event) -> None:
-        """Show what comes until it is over; clients are served meanwhile."""
+        """Show results until the output is closed; clients are served meanwhile."""
         looked_at = 0.0
         while not self._over():
             wake.clear()

@@ -1,4 +1,4 @@
-"""An output behind a bounded queue, with a thread that connects, delivers, and connects again for ever."""
+"""An output with a bounded queue, and a thread that connects, delivers, and reconnects without limit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NEVER_S = 3600.0
 
 
 class QueuedOutput(Reconnecting, Output):
-    """Subclasses say how to connect, deliver one result, and let go; see `Reconnecting`.
+    """Subclasses define how to connect, deliver one result, and disconnect; see `Reconnecting`.
 
-    A result whose delivery raises is tried again after the next connection, so a counterpart may get it
-    twice and never not at all, unless more than `room` wait: then the oldest is given up and counted.
+    A result whose delivery raises is retried after the next connection, so a counterpart may receive it
+    twice, but never misses it unless more than `room` wait: then the oldest is dropped and counted.
     """
 
-    # How long `close` waits, beyond the time that it is given, for a request that is under way.
+    # How long `close` waits, in addition to its timeout, for a request in progress.
     grace_s = 1.0
 
     def __init__(self, name: str, *, room: int = 1000, backoff: Backoff | None = None) -> None:
@@ -32,30 +32,30 @@ class QueuedOutput(Reconnecting, Output):
         self._queue: deque[PartResult | Event] = deque()
         self._news = threading.Condition()
         self._delivered = self._undelivered = 0
-        self._end: float | None = None  # until when `close` gives time; None while running
+        self._end: float | None = None  # deadline of `close`; None while running
         self.station: StationView | None = None
 
     # ---- what a subclass does, on the output's own thread --------------------------------------------------
 
     def _deliver(self, result: PartResult) -> None:
-        """Hand over one result; any exception means that the connection is dead and the result waits.
+        """Deliver one result; any exception means that the connection is dead and the result waits.
 
-        A subclass whose `_serve` delivers in its own way has no need of it.
+        Not needed by a subclass whose `_serve` delivers in its own way.
         """
         raise NotImplementedError
 
     def _announce(self, event: Event) -> None:
-        """Hand over an event, as `_deliver`; by default nobody is told."""
+        """Deliver an event, like `_deliver`; does nothing by default."""
 
     def _tick(self) -> float:
-        """Called between results while connected; seconds until the next call, at the latest.
+        """Called between results while connected; return the seconds until the next call, at the latest.
 
-        For heartbeats and for what is due at a certain time. An exception is a dead connection.
+        For heartbeats and scheduled actions. An exception means that the connection is dead.
         """
         return _NEVER_S
 
     def _busy(self) -> bool:
-        """Whether `close` should wait, for as long as it may, although no result waits; from any thread."""
+        """Whether `close` should wait, within its timeout, although no result waits; from any thread."""
         return False
 
     # ---- Output --------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class QueuedOutput(Reconnecting, Output):
             )
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; what could not be delivered in time is counted as undelivered."""
+        """Close the output; results that could not be delivered in time count as undelivered."""
         with self._news:
             if self._end is None:
                 self._end = time.monotonic() + timeout_s
@@ -117,7 +117,7 @@ class QueuedOutput(Reconnecting, Output):
         return time.monotonic() >= self._end or (not self._queue and not self._busy())
 
     def _serve(self) -> None:
-        """Deliver until it is over."""
+        """Deliver until the output is closed."""
         self._set_connected(connected=True)
         while True:
             wait_s = self._tick()
@@ -138,18 +138,18 @@ class QueuedOutput(Reconnecting, Output):
         self._settle(item)
 
     def _settle(self, item: PartResult | Event) -> None:
-        """The first item in the queue was handed over."""
+        """Remove the first item of the queue, which was delivered."""
         self._backoff.reset()
         with self._news:
             self._delivered += isinstance(item, PartResult)
-            # A queue that overflowed meanwhile has lost the item itself.
+            # If the queue overflowed meanwhile, it has already dropped the item.
             if self._queue and self._queue[0] is item:
                 self._queue.popleft()
             elif isinstance(item, PartResult):
                 self._undelivered -= 1
 
     def _pause(self, seconds: float) -> None:
-        """Sleep, or less when `close` comes."""
+        """Sleep, ending early when `close` is called."""
         end = time.monotonic() + seconds
         with self._news:
             while (left := end - time.monotonic()) > 0 and not self._over():

@@ -1,4 +1,4 @@
-"""Reasons as numbers, for outputs that have no room for sentences."""
+"""Reasons as numbers, for outputs without room for sentences."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from ast_edge.verdict.scoring import Verdict
 
 OTHER = 99
-# What each number means, and by which words of the reason it is known. Numbers are never given anew: PLC
-# programs know them.
+# The meaning of each number, and the pattern by which a reason is recognised. Numbers are never reused: PLC
+# programs rely on them.
 REASONS: tuple[tuple[int, str, str], ...] = (
     (1, "the trigger was lost", r"trigger was lost"),
     (2, "no verdict in time", r"no verdict within|the verdict took"),
@@ -31,7 +31,7 @@ _PATTERNS = tuple((code, re.compile(pattern, re.IGNORECASE)) for code, _, patter
 
 
 def reason_code(verdict: Verdict, reason: str) -> int:
-    """0 but for a fault; for a fault the first number of `REASONS` whose words are in its reason, else 99."""
+    """Return 0 for no fault, else the first number in `REASONS` whose pattern matches, else 99."""
     if verdict != "fault":
         return 0
     return next((code for code, pattern in _PATTERNS if pattern.search(reason)), OTHER)

@@ -1,6 +1,6 @@
-"""What has to be sent waits in a folder: a file per entry, written whole, in order, and bounded.
+"""A folder of entries to send: one file per entry, written atomically, in order, and bounded.
 
-It survives a kill -9. Where the disk does not take an entry it is held in memory, which is counted and said.
+It survives a kill -9. An entry that the disk refuses is kept in memory, which is counted and reported.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _TRY_AGAIN_S = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Something to send; in the file `path`, or, where that is None, in `body`."""
+    """An entry to send; in the file `path` or, if that is None, in `body`."""
 
     part_id: str
     room_bytes: int
     path: Path | None
     body: bytes = b""
-    since_s: float = field(default_factory=time.monotonic)  # when it came, or was found at the start
+    since_s: float = field(default_factory=time.monotonic)  # when it was added, or found at the start
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Entries that wait, those set aside among them, and those in memory alone; given up because there was no
-    room or they were too old; found unreadable; files in the folder that are not ours, or were not finished;
-    and why the disk is not used, if it is not.
+    """Waiting entries, of these those set aside, and those only in memory; entries dropped for lack of room or
+    as too old; unreadable ones; unfinished or foreign files in the folder; and why the disk is not used, if
+    it is not.
     """
 
     waiting: int
@@ -55,11 +55,11 @@ class Counts:
 
 
 class Spool:
-    """Entries in the order of `add`, also over restarts; one thread adds, one takes.
+    """Entries in the order of `add`, also across restarts; one thread adds, one takes.
 
-    Those that were set aside come after all others.
+    Entries that were set aside come after all others.
 
-    At most `max_entries`, which take at most `max_bytes` of the disk, are kept: then the oldest is given up.
+    At most `max_entries` using at most `max_bytes` of the disk are kept; beyond that the oldest is dropped.
     Only one process uses a folder at a time.
     """
 
@@ -78,7 +78,7 @@ class Spool:
 
     @property
     def counts(self) -> Counts:
-        """From any thread, without waiting for the disk."""
+        """Return the counts; from any thread, without waiting for the disk."""
         with self._lock:
             return Counts(
                 waiting=len(self._entries) + len(self._aside),
@@ -93,7 +93,7 @@ class Spool:
     # ---- for the thread that adds --------------------------------------------------------------------------
 
     def open(self) -> bool:
-        """Claim the folder and find what waits there; whether that was possible. `add` tries again."""
+        """Lock the folder and find waiting entries; return whether that was possible. `add` retries it."""
         if self._claim is not None:
             return True
         if time.monotonic() - self._tried_at < _TRY_AGAIN_S:
@@ -108,13 +108,13 @@ class Spool:
             why = taken if isinstance(exc, BlockingIOError) else reason(exc)
             self._set_error(f"the spool {self._folder} cannot be used ({why}); entries wait in memory alone.")
             return False
-        # They are older than what waits in memory since the start.
+        # They are older than entries added to memory since the start.
         self._insert(found, in_front=True)
         self._set_error("")
         return True
 
     def add(self, part_id: str, body: bytes) -> None:
-        """Keep an entry, on disk if possible. Raises LineError for one that is too large to be one."""
+        """Store an entry, on disk if possible. Raises LineError if it is too large."""
         if len(body) > MAX_ENTRY_BYTES:
             raise LineError(f"part {part_id}: {len(body)} bytes to send, at most {MAX_ENTRY_BYTES} are.")
         safe = re.sub(r"[^A-Za-z0-9_.-]", "_", part_id)[:128] or "_"
@@ -124,7 +124,7 @@ class Spool:
     # ---- for the thread that takes -------------------------------------------------------------------------
 
     def first(self) -> tuple[Entry, bytes] | None:
-        """The next entry and its content; it stays until `remove`. What cannot be read is counted."""
+        """Return the next entry and its content; it stays until `remove`. Unreadable ones are counted."""
         while True:
             with self._lock:
                 waiting = self._entries or self._aside
@@ -137,11 +137,11 @@ class Spool:
             if body is not None:
                 return entry, body
             with self._lock:
-                # It may have been given up meanwhile, and was counted then.
+                # It may have been dropped, and counted, meanwhile.
                 self._damaged += self._forget(entry)
 
     def set_aside(self, entry: Entry) -> bool:
-        """Let every other entry go before this one; whether it was not set aside before."""
+        """Move this entry behind all others; return whether it was not set aside before."""
         with self._lock:
             new = entry in self._entries
             if new:
@@ -149,12 +149,12 @@ class Spool:
             elif entry in self._aside:
                 self._aside.remove(entry)
             else:
-                return False  # given up meanwhile
+                return False  # dropped meanwhile
             self._aside.append(entry)
             return new
 
     def expire(self, age_s: float) -> int:
-        """Give up entries that have waited for longer than this in this run; how many."""
+        """Drop entries that have waited for longer than this in this run; return how many."""
         end = time.monotonic() - age_s
         with self._lock:
             old = [entry for entry in (*self._entries, *self._aside) if entry.since_s < end]
@@ -166,14 +166,14 @@ class Spool:
         return len(old)
 
     def remove(self, entry: Entry) -> None:
-        """This entry was sent, or never will be."""
+        """Remove an entry that was sent, or never will be."""
         with self._lock:
             if not self._forget(entry):
-                self._dropped -= 1  # given up while it was on its way, where it arrived
+                self._dropped -= 1  # dropped while in flight, but it arrived
         self._unlink(entry)
 
     def close(self) -> int:
-        """Let go of the folder; how many entries were only in memory and are lost."""
+        """Release the folder; return how many entries were only in memory and are lost."""
         with self._lock:
             lost = self._in_memory
             self._entries = deque(entry for entry in self._entries if entry.path is not None)
@@ -185,7 +185,7 @@ class Spool:
     # ---- inside --------------------------------------------------------------------------------------------
 
     def _find(self) -> list[Entry]:
-        """What waits in the folder, oldest first; remains of writes that were cut off are deleted."""
+        """Return the entries in the folder, oldest first; remains of interrupted writes are deleted."""
         found: list[tuple[int, Entry]] = []
         foreign = 0
         with os.scandir(self._folder) as files:
@@ -218,7 +218,7 @@ class Spool:
         return Entry(part_id, _room(len(body)), path)
 
     def _insert(self, entries: list[Entry], *, in_front: bool = False) -> None:
-        """Take entries in, and give up the oldest where that makes too many."""
+        """Insert entries, and drop the oldest if that makes too many."""
         surplus = []
         with self._lock:
             if in_front:
@@ -243,7 +243,7 @@ class Spool:
         return None
 
     def _forget(self, entry: Entry) -> bool:
-        """Whether it was still known."""
+        """Forget an entry; return whether it was known."""
         if entry not in self._entries and entry not in self._aside:
             return False
         (self._entries if entry in self._entries else self._aside).remove(entry)
@@ -271,12 +271,12 @@ class Spool:
 
 
 def _room(size: int) -> int:
-    """What a file of this size takes of the disk."""
+    """Return the disk space used by a file of this size."""
     return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 def _read(path: Path, part_id: str) -> bytes | None:
-    """The content, None if it is not what was written there."""
+    """Return the content, None if it is not what was written."""
     try:
         with path.open("rb") as stream:
             body = stream.read(MAX_ENTRY_BYTES + 1)

@@ -1,4 +1,4 @@
-"""What a PLC is told besides the part itself: counters, and up to which part everything is judged."""
+"""Values for a PLC besides the part itself: counters, and up to which part everything is judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 class Totals:
     """Counters modulo 2^32, and the id of the last part before which every part has its verdict.
 
-    `judged` is None as long as no part in the counters had a number from its source.
+    `judged` is None until a part in the counters had a number from its source.
     """
 
     passed: int = 0
@@ -25,7 +25,7 @@ class Totals:
     judged: int | None = None
 
     def plus(self, verdict: Verdict, given: int | None) -> Totals:
-        """One more part, with the number that its source gave to it."""
+        """Return the totals after one more part, with the number from its source."""
         judged = self.judged if given is None else given
         if verdict == "pass":
             return replace(self, passed=(self.passed + 1) % WORD32, judged=judged)
@@ -35,23 +35,23 @@ class Totals:
 
 
 def given_id(result: PartResult) -> int | None:
-    """The number in 32 bits that the trigger's source gave to the part; None when it gave none."""
+    """Return the part's 32-bit number from the trigger's source; None without one."""
     given = result.trigger.external_id or ""
     return int(given) if _NUMBER.fullmatch(given) and int(given) < WORD32 else None
 
 
 def plc_id(result: PartResult) -> int:
-    """The number that the trigger's source gave to the part, else the trigger's own; in 32 bits."""
+    """Return the part's 32-bit number from the trigger's source, else the trigger's own."""
     given = given_id(result)
     return result.number % WORD32 if given is None else given
 
 
 class Tally:
-    """Adds up results in the order of their triggers, whatever the order of their verdicts.
+    """Adds up results in the order of their triggers, regardless of the order of their verdicts.
 
-    A verdict that came before an earlier part's waits here, so that counters and `judged` always belong
-    together: if the station dies at any moment, what the PLC holds is the truth about all parts up to
-    `judged`, and those after it are still to be accounted for.
+    A verdict that comes before an earlier part's waits here, so that counters and `judged` are always
+    consistent: if the station dies at any moment, the PLC has the correct values for all parts up to
+    `judged`, and later ones are still to be accounted for.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Tally:
         self.totals = Totals()
 
     def enter(self, result: PartResult) -> Totals:
-        """One more result; the totals after it."""
+        """Add one result; return the totals after it."""
         self._ahead[result.number] = (result.verdict, given_id(result))
         while self._next in self._ahead:
             verdict, given = self._ahead.pop(self._next)

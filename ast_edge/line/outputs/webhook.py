@@ -1,4 +1,4 @@
-"""Results to a web server: an HTTP POST per part, tried again until it is taken, from a spool on disk."""
+"""Results to a web server: an HTTP POST per part, retried until accepted, from a spool on disk."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ast_edge.line.warned import Warnings
 from ast_edge.verdict.scoring import Verdict
 
 _ROOM = 1000
-# Of 4xx, what the server says about this one part; all others may be taken.
+# Codes of 4xx that concern this one part; other parts may be accepted.
 _CONTENT = (400, 413, 415, 422)
-# What to look at, by the first code that is not above the answer's.
+# Advice by the first code that is not above the answer's.
 _HINTS = (
     (500, "see the server's log"),
     (429, "it is overloaded"),
@@ -37,18 +37,18 @@ _HINTS = (
     (400, "see the server's log"),
     (300, "it points elsewhere and is not followed: give that address as url"),
 )
-_LOOK_S = 60.0  # how often entries that are too old are looked for
+_LOOK_S = 60.0  # how often entries are checked for their age
 _FIRST_S = 0.5
 
 
 class WebhookOptions(Options):
-    """An HTTP POST per part to `url` (http or https), its body the part's JSON.
+    """An HTTP POST per part to `url` (http or https) with the part's JSON as body.
 
-    `verdicts`: of which parts. `token`: sent as bearer token. `tls`: whom to trust, for https. `timeout_s`:
-    a request that is not answered by then has failed. `retry_s`: the longest wait before the next try, all in
-    seconds. `spool`: a folder for this output alone, in which parts wait; `spool_entries` of them at most,
-    which take `spool_bytes` of the disk at most; then the oldest is given up and counted. So is one that the
-    server has not taken for `keep_days` days of one run: the system's clock may be wrong and has no say.
+    `verdicts`: of which parts. `token`: sent as bearer token. `tls`: trusted authorities, for https.
+    `timeout_s`: time limit of a request. `retry_s`: the longest delay before a retry, both in seconds.
+    `spool`: a folder for this output alone, in which parts wait: at most `spool_entries`, using at most
+    `spool_bytes` of the disk; beyond that the oldest is dropped and counted, as is one that the server has
+    not accepted for `keep_days` days of one run (measured without the system's clock, which may be wrong).
     """
 
     kind: Literal["webhook"]
@@ -86,16 +86,16 @@ class WebhookOptions(Options):
 class WebhookOutput(Reconnecting, Output):
     """A part is delivered when the server has answered with 2xx.
 
-    Any other answer, a redirection too, and everything that is no answer, is tried again with growing waits,
-    and parts behind wait with it, in their order: nothing is lost to a token that has expired or a path that
-    moved. Meanwhile the output is away and a warning says why. An answer about the part itself (400, 413,
-    415, 422) lets the others go before it. A part may arrive twice (an answer that was lost, a kill -9 before
-    it was noted): the header `Idempotency-Key` is its part_id, every time. What waits in the spool when the
-    station ends is sent after the next start.
+    Any other answer, including redirects, and a missing answer are retried after growing delays, and later
+    parts wait, in order: nothing is lost because of an expired token or a changed path. Meanwhile the output
+    counts as disconnected and a warning gives the reason. After an answer about the part itself (400, 413,
+    415, 422) the others are sent first. A part may arrive twice (after a lost answer, or a kill -9 before it
+    was recorded): the header `Idempotency-Key` is its part_id every time. Entries left in the spool when the
+    station ends are sent after the next start.
     """
 
     def __init__(self, options: WebhookOptions) -> None:
-        """Raises LineError for a token or certificate that cannot be read."""
+        """Raises LineError for an unreadable token or certificate."""
         backoff = Backoff(min(_FIRST_S, options.retry_s), options.retry_s)
         super().__init__("output", options.name, f"ast-edge-{options.name}-post", backoff)
         self._options = options
@@ -109,7 +109,7 @@ class WebhookOutput(Reconnecting, Output):
         self._queue: deque[PartResult] = deque()
         self._news = threading.Condition()
         self._end: float | None = None
-        self._spooled = False  # nothing more comes into the spool
+        self._spooled = False  # nothing more is added to the spool
         self._delivered = self._undelivered = 0
         self._spool_error = ""
         self._warnings = Warnings("output", {"output": options.name}, lambda: self.told)
@@ -125,7 +125,7 @@ class WebhookOutput(Reconnecting, Output):
             thread.start()
 
     def put(self, result: PartResult) -> None:
-        """See `Output`; parts with other verdicts are not meant for this output and not counted."""
+        """Queue a result; parts with other verdicts are not for this output and not counted."""
         if result.verdict not in self._options.verdicts:
             return
         with self._news:
@@ -140,7 +140,7 @@ class WebhookOutput(Reconnecting, Output):
 
     @property
     def status(self) -> OutputStatus:
-        """See `Output`; queued is also what waits in the spool, undelivered what the spool gave up."""
+        """Return the status; queued includes the spool, undelivered what the spool dropped."""
         counts = self._spool.counts
         with self._news:
             return OutputStatus(
@@ -153,16 +153,16 @@ class WebhookOutput(Reconnecting, Output):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """See `Output`: parts that the server refuses, and parts that were given up as too old."""
+        """Warnings about parts that the server refuses, and parts that were dropped as too old."""
         return tuple(f"{self.name}: {sentence}" for sentence in self._warnings.now)
 
     @property
     def spool(self) -> Spool:
-        """What waits, and what became of what waited."""
+        """The spool of waiting parts."""
         return self._spool
 
     def close(self, timeout_s: float) -> None:
-        """See `Output`; what is in the spool by then stays there for the next start."""
+        """Close the output; entries in the spool stay there for the next start."""
         with self._news:
             if self._end is None:
                 self._end = time.monotonic() + timeout_s
@@ -195,7 +195,7 @@ class WebhookOutput(Reconnecting, Output):
             self._keep_one(result)
 
     def _keep_one(self, result: PartResult) -> None:
-        """From the queue into the spool; it is in one of them at any time, for a moment in both."""
+        """Move a result from the queue into the spool; it is always in one of them, briefly in both."""
         lost = 0
         try:
             self._spool.add(result.part_id, result.as_json().encode())
@@ -218,7 +218,7 @@ class WebhookOutput(Reconnecting, Output):
     # ---- the thread that sends -----------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """Look whether the server is there, where nothing waits that would show it."""
+        """Check whether the server can be reached, unless a waiting entry will show it."""
         if not self._spool.counts.waiting:
             self._poster.probe(self._limit())
             self._well()
@@ -228,7 +228,7 @@ class WebhookOutput(Reconnecting, Output):
         while not self._over():
             self._expire()
             counts = self._spool.counts
-            if counts.waiting == counts.aside:  # what was refused is tried again while nothing else is there
+            if counts.waiting == counts.aside:  # refused entries are retried while nothing else waits
                 self._pause(self._backoff.next_s() if counts.aside else _LOOK_S, for_news=True)
             found = self._spool.first()
             if found is None or self._over():
@@ -238,15 +238,15 @@ class WebhookOutput(Reconnecting, Output):
             self._settle(entry, self._poster.post(body, headers, self._limit()))
 
     def _disconnect(self) -> None:
-        """Nothing: each request has a connection of its own."""
+        """Do nothing: each request has a connection of its own."""
 
     def _well(self) -> None:
-        """The server answered."""
+        """Reset after an answer of the server."""
         self._backoff.reset()
         self._set_connected(connected=True)
 
     def _settle(self, entry: Entry, code: int) -> None:
-        """What an answer means for the entry. Raises LineError where no other will fare better."""
+        """Process an answer for the entry. Raises LineError if other entries would fare no better."""
         where = self._poster.where
         if 200 <= code < 300:
             self._taken(entry)
@@ -262,7 +262,7 @@ class WebhookOutput(Reconnecting, Output):
         raise LineError(f"{where}: answers {code}; {hint}; parts are kept and sent again.")
 
     def _taken(self, entry: Entry) -> None:
-        """The server has it."""
+        """Remove an entry that the server accepted."""
         with self._news:
             self._delivered += 1
         self._spool.remove(entry)
@@ -275,7 +275,7 @@ class WebhookOutput(Reconnecting, Output):
             self._well()
 
     def _expire(self) -> None:
-        """Give up what is too old."""
+        """Drop entries that are too old."""
         now = time.monotonic()
         if now - self._expired_at < min(_LOOK_S, self._options.keep_days * 8640):
             return
@@ -299,7 +299,7 @@ class WebhookOutput(Reconnecting, Output):
         return counts.waiting == counts.aside
 
     def _pause(self, seconds: float, *, for_news: bool = False) -> None:
-        """Sleep, or less when `close` comes, or, `for_news`, an entry."""
+        """Sleep, ending early when `close` is called or, with `for_news`, an entry is added."""
         end = time.monotonic() + seconds
         with self._news:
             while (left := end - time.monotonic()) > 0 and not self._over():
