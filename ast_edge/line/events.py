@@ -34,8 +34,8 @@ class Event:
     wall_s: float
 
 
-Told = Callable[[EventKind, Mapping[str, object]], None]
+Report = Callable[[EventKind, Mapping[str, object]], None]
 
 
-def nobody(kind: EventKind, details: Mapping[str, object]) -> None:
+def ignore(kind: EventKind, details: Mapping[str, object]) -> None:
     """Ignore an event."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ast_edge.line.events import EventKind, Told
+from ast_edge.line.events import EventKind, Report
 
 
 class Warnings:
     """One sentence per key while it is active; from any thread.
 
-    `told` is called at every change to get the current reporting function, so that it may be set later. The
+    `report` is called at every change to get the current reporting function, so that it may be set later. The
     event has the details `about` (the subject of the warnings), the key, whether the warning began, and the
     sentence.
     """
 
-    def __init__(self, kind: EventKind, about: dict[str, object], told: Callable[[], Told]) -> None:
+    def __init__(self, kind: EventKind, about: dict[str, object], report: Callable[[], Report]) -> None:
         self._kind = kind
         self._about = about
-        self._told = told
+        self._report = report
         self._lock = threading.Lock()
         self._now: dict[str, str] = {}
 
@@ -56,4 +56,4 @@ class Warnings:
             self._tell(key, "end", sentence)
 
     def _tell(self, key: str, change: str, sentence: str) -> None:
-        self._told()(self._kind, {**self._about, "warning": key, "change": change, "text": sentence})
+        self._report()(self._kind, {**self._about, "warning": key, "change": change, "text": sentence})

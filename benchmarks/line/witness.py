@@ -30,7 +30,7 @@ class Witness(Output):
 
     def __init__(self, journal: Path) -> None:
         self._stream = journal.open("a", encoding="ascii")
-        self._told = 0
+        self._report = 0
 
     def start(self, station: StationView) -> None:
         """Do nothing."""
@@ -49,12 +49,12 @@ class Witness(Output):
         }
         self._stream.write(json.dumps(line) + "\n")
         self._stream.flush()
-        self._told += 1
+        self._report += 1
 
     @property
     def status(self) -> OutputStatus:
         """Always well."""
-        return OutputStatus(connected=True, delivered=self._told, undelivered=0, queued=0, last_error="")
+        return OutputStatus(connected=True, delivered=self._report, undelivered=0, queued=0, last_error="")
 
     def close(self, timeout_s: float) -> None:  # noqa: ARG002 (there is nothing to wait for)
         """Close the file."""

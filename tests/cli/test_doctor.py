@@ -19,11 +19,11 @@ def test_this_machine_as_text(cli: Cli) -> None:
     done = cli("doctor")
     assert (done.code, done.err) == (0, "")
     heads = [line for line in done.out.splitlines() if not line.startswith(" ")]
-    told = {line[9:28].strip(): line for line in heads}
-    assert {*EVERYWHERE, *MACHINE} <= set(told)
+    reported = {line[9:28].strip(): line for line in heads}
+    assert {*EVERYWHERE, *MACHINE} <= set(reported)
     assert {line[:9].strip() for line in heads} <= {"ok", "note", "warning", "problem"}
-    assert told["ast-edge"].endswith(__version__)
-    assert told["ONNX Runtime"].startswith("ok ")
+    assert reported["ast-edge"].endswith(__version__)
+    assert reported["ONNX Runtime"].startswith("ok ")
     assert heads[-1].startswith("ok       inspection         possible, by ONNX Runtime")
 
 

@@ -71,23 +71,23 @@ def told_by_bench(build: Path, model: Path, count: int) -> Any:
 def test_the_bench_tells_the_percentiles_that_its_measurements_support(
     build: Path, tiny_rgb: Path, count: int
 ) -> None:
-    told = told_by_bench(build, tiny_rgb, count)
+    reported = told_by_bench(build, tiny_rgb, count)
     head = {"schema_version": 1, "benchmark": "latency", "count": count}
-    assert {name: told[name] for name in head} == head
-    assert list(told["stages_ms"]) == ["preprocess", "engine", "score"]
-    for stage in (*told["stages_ms"].values(), told["total_ms"]):
+    assert {name: reported[name] for name in head} == head
+    assert list(reported["stages_ms"]) == ["preprocess", "engine", "score"]
+    for stage in (*reported["stages_ms"].values(), reported["total_ms"]):
         assert list(stage) == ["min", "mean", *SUPPORT, "max"]
         supported = [stage[name] for name, least in SUPPORT.items() if count >= least]
         assert all(stage[name] is None for name, least in SUPPORT.items() if count < least)
         rising = [stage["min"], *supported, stage["max"]]
         assert rising == sorted(rising)
         assert 0 < stage["min"] <= stage["mean"] <= stage["max"]
-    assert 0 < told["throughput_per_s"] <= 1000 / told["total_ms"]["mean"]
-    for times in (told["beside_stages_ms"], told["outside_engine_ms"]):
-        assert 0 <= times["min"] <= times["max"] < told["total_ms"]["max"]
-    assert told["frame"] == {"width": 40, "height": 30, "colour": "rgb", "depth": False}
-    assert told["threads"] == 1
-    assert sum(told["histogram"]["counts"]) + told["histogram"]["beyond"] == count
+    assert 0 < reported["throughput_per_s"] <= 1000 / reported["total_ms"]["mean"]
+    for times in (reported["beside_stages_ms"], reported["outside_engine_ms"]):
+        assert 0 <= times["min"] <= times["max"] < reported["total_ms"]["max"]
+    assert reported["frame"] == {"width": 40, "height": 30, "colour": "rgb", "depth": False}
+    assert reported["threads"] == 1
+    assert sum(reported["histogram"]["counts"]) + reported["histogram"]["beyond"] == count
 
 
 def test_a_result_of_either_language_is_compared_with_one_of_the_other(

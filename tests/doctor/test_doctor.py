@@ -228,9 +228,9 @@ def test_gpio_chips_and_the_rights_on_them(tmp_path: Path) -> None:
     ],
 )
 def test_how_opencv_was_built(gstreamer: str, v4l2: str, level: str, found: str) -> None:
-    told = software.opencv_finding("4.8.0", BUILD.format(gstreamer=gstreamer, v4l2=v4l2))
-    assert levels([told]) == [level]
-    assert told.found == found
+    reported = software.opencv_finding("4.8.0", BUILD.format(gstreamer=gstreamer, v4l2=v4l2))
+    assert levels([reported]) == [level]
+    assert reported.found == found
 
 
 def test_this_opencv_tells_how_it_was_built() -> None:

@@ -10,7 +10,7 @@ from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "reported"),
     [
         (1, set()),
         (19, set()),
@@ -24,9 +24,9 @@ from tests.paths import ROOT
         (10_000, {"p50", "p90", "p95", "p99", "p999"}),
     ],
 )
-def test_a_percentile_is_told_only_with_ten_times_beyond_it(count: int, told: set[str]) -> None:
+def test_a_percentile_is_told_only_with_ten_times_beyond_it(count: int, reported: set[str]) -> None:
     found = figures(np.arange(count, dtype=np.float64)).model_dump()
-    assert {name for name in ("p50", "p90", "p95", "p99", "p999") if found[name] is not None} == told
+    assert {name for name in ("p50", "p90", "p95", "p99", "p999") if found[name] is not None} == reported
     assert (found["min"], found["max"]) == (0, count - 1)
 
 

@@ -162,11 +162,11 @@ def rig(
     try:
         yield Rig(station, camera, kept)
     finally:
-        books = station.stop()
-    assert books.balanced
-    assert books.open == 0
+        balance = station.stop()
+    assert balance.balanced
+    assert balance.open == 0
     for output in kept:
-        assert sorted(result.number for result in output.results) == list(range(1, books.triggers + 1))
+        assert sorted(result.number for result in output.results) == list(range(1, balance.triggers + 1))
         assert output.closed
     assert camera.closed
     assert threading.active_count() <= before

@@ -190,8 +190,8 @@ def test_any_value_in_any_place_is_refused_or_means_the_same(key: str, value: ob
         found = Manifest.from_json(sealed(content).encode("utf-8", "surrogatepass"), "m.onnx")
     except ModelError:
         return
-    told = ("model_id", "preset", "backbone", "smoothing", "created", "versions", "digest")
-    assert key in told or (getattr(found, key) == getattr(manifest(), key))
+    reported = ("model_id", "preset", "backbone", "smoothing", "created", "versions", "digest")
+    assert key in reported or (getattr(found, key) == getattr(manifest(), key))
 
 
 @given(text=st.text(max_size=50))

@@ -144,9 +144,9 @@ def test_features_are_those_of_the_network(
 ) -> None:
     trunk = Run(runs[mode]).load_trunks(config_for(mode))[0]
     job = extraction(product, tmp_path, mode, trunk)
-    told: list[int] = []
-    found = job.run(told.append)
-    assert (sum(told), len(found)) == (COUNTS.train, COUNTS.train)
+    reported: list[int] = []
+    found = job.run(reported.append)
+    assert (sum(reported), len(found)) == (COUNTS.train, COUNTS.train)
     inputs = network_inputs(job.samples[9], mode, job.config.preprocessing)
     tensors = {name: torch.from_numpy(array)[None] for name, array in inputs.items()}
     with torch.inference_mode():
@@ -168,9 +168,9 @@ def test_a_full_cache_is_read_and_not_computed_again(
     job = extraction(product, tmp_path, "rgb", trunk)
     first = job.run(nothing).features.copy()
     monkeypatch.setattr(trunk, "forward", lambda _: pytest.fail("extracted again"))
-    told: list[int] = []
-    assert np.array_equal(job.run(told.append).features, first)
-    assert told == [COUNTS.train]
+    reported: list[int] = []
+    assert np.array_equal(job.run(reported.append).features, first)
+    assert reported == [COUNTS.train]
 
 
 def test_an_interrupted_extraction_goes_on_to_the_same_bytes(
@@ -184,9 +184,9 @@ def test_an_interrupted_extraction_goes_on_to_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             job.run(stop_after_a_batch())
         assert json.loads((tmp_path / "stopped" / "progress.json").read_text()) == {"done": done}
-    told: list[int] = []
-    job.run(told.append)
-    assert told == [2 * BATCH, COUNTS.train - 2 * BATCH]
+    reported: list[int] = []
+    job.run(reported.append)
+    assert reported == [2 * BATCH, COUNTS.train - 2 * BATCH]
     whole, stopped = (tmp_path / name / "features.npy" for name in ("whole", "stopped"))
     assert whole.read_bytes() == stopped.read_bytes()
 
@@ -212,9 +212,9 @@ def test_damaged_progress_means_from_the_beginning(product: Path, tmp_path: Path
     job = extraction(product, tmp_path)
     expected = job.run(nothing).features.copy()
     (tmp_path / "progress.json").write_bytes(damage.encode(errors="surrogateescape"))
-    told: list[int] = []
-    assert np.array_equal(job.run(told.append).features, expected)
-    assert told == [0, BATCH, BATCH, BATCH]
+    reported: list[int] = []
+    assert np.array_equal(job.run(reported.append).features, expected)
+    assert reported == [0, BATCH, BATCH, BATCH]
 
 
 @pytest.mark.parametrize("name", ["features.npy", "mask.npy"])

@@ -67,7 +67,7 @@ class Keeper:
         self._backoff, self._upkeep_backoff = Backoff(0.2, 5.0), Backoff(0.5, 30.0)
         self._upkeep_at = self._saved_at = 0.0
         self._crowded = self._lost = 0
-        self._told_killed = False
+        self._reported_killed = False
         self._closing = threading.Event()
         self._end = 0.0
         self.retention = Retention(options, self._clock, self._free)
@@ -215,11 +215,11 @@ class Keeper:
 
     def _tell_killed(self, killed: tuple[str, int] | None) -> None:
         """Report once that the previous run may lack its last rows, which were still in memory."""
-        if killed is not None and not self._told_killed:
+        if killed is not None and not self._reported_killed:
             run, rows = killed
             may = f"rows of its last {_TICK_S:g} s may be missing"
             self._note({"killed_run": run, "rows": rows, "text": f"the previous run was killed: {may}"})
-        self._told_killed = True
+        self._reported_killed = True
 
     def _take_lock(self) -> None:
         """Lock the archive: two stations in one folder would remove each other's files."""

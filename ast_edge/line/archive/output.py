@@ -52,7 +52,7 @@ class Archive(Output):
         self._passes = 0
         self._passes_lock = threading.Lock()
         self._queues = Queues(int(options.queue_mb * 1e6))
-        self._warnings = Warnings("archive", {"archive": name}, lambda: self.told)
+        self._warnings = Warnings("archive", {"archive": name}, lambda: self.report)
         self._keeper: Keeper | None = None
         self._writer: PictureWriter | None = None
 
@@ -136,4 +136,4 @@ class Archive(Output):
         self._queues.give_up()
 
     def _tell(self, details: Mapping[str, object]) -> None:
-        self.told("archive", {"archive": self.name, **details})
+        self.report("archive", {"archive": self.name, **details})

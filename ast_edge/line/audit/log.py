@@ -21,7 +21,7 @@ from ast_edge.backoff import Backoff
 from ast_edge.errors import sentence
 from ast_edge.line.audit.file import AuditFile
 from ast_edge.line.config.options import Options
-from ast_edge.line.events import EventKind, Told, nobody
+from ast_edge.line.events import EventKind, Report, ignore
 from ast_edge.line.warned import Warnings
 
 # Connection changes are left to the station's log.
@@ -70,7 +70,7 @@ class AuditLog:
     to a file beside the log, and an entry `torn` records that.
     """
 
-    told: Told = staticmethod(nobody)
+    report: Report = staticmethod(ignore)
 
     def __init__(self, options: AuditOptions, run: str) -> None:
         self._run = plain_text(run)
@@ -80,13 +80,13 @@ class AuditLog:
         self._waiting: deque[_Waiting] = deque()
         self._missing: Counter[str] = Counter()
         self._missing_since = self._missing_until = 0.0
-        self._missing_told_at = -math.inf
+        self._missing_reported_at = -math.inf
         self._minutes: dict[str, tuple[float, int]] = {}
         self._end: float | None = None
         self._written = self._lost = 0
         self._last_error = ""
         self._backoff = Backoff(0.2, 5.0)
-        self._warnings = Warnings("archive", {"archive": "audit"}, lambda: self.told)
+        self._warnings = Warnings("archive", {"archive": "audit"}, lambda: self.report)
         self._thread = threading.Thread(target=self._work, name="ast-edge-audit", daemon=True)
 
     def start(self) -> None:
@@ -173,7 +173,7 @@ class AuditLog:
             if not self._waiting and self._end is None:
                 self._news.wait(1.0)
             batch = [self._waiting[i] for i in range(min(len(self._waiting), _BATCH))]
-            due = self._end is not None or time.monotonic() >= self._missing_told_at + _MISSING_EVERY_S
+            due = self._end is not None or time.monotonic() >= self._missing_reported_at + _MISSING_EVERY_S
             if self._missing and due and len(batch) == len(self._waiting):
                 batch.append(self._missing_entry())
             return batch
@@ -206,7 +206,7 @@ class AuditLog:
             if one.kind == "missing":
                 self._missing -= Counter(json.loads(one.details)["kinds"])
                 self._missing_since = self._missing_until
-                self._missing_told_at = time.monotonic()
+                self._missing_reported_at = time.monotonic()
             else:
                 self._waiting.popleft()
                 self._written += 1

@@ -10,29 +10,29 @@ from typing import Literal
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import sentence
-from ast_edge.line.events import Told, nobody
+from ast_edge.line.events import Report, ignore
 
-_TOLD_AGAIN_S, _MOST_SILENT_S = 60.0, 3600.0
+_REPORT_AGAIN_S, _MOST_SILENT_S = 60.0, 3600.0
 
 
 class Reconnecting(ABC):
     """Subclasses define how to connect, serve and disconnect, all on one thread that never ends by an error.
     The thread is a daemon: a library that hangs must not keep the process from ending.
 
-    An event of `kind` is reported through `told` when the connection is made or lost, also if it never was
+    An event of `kind` is reported through `report` when the connection is made or lost, also if it never was
     made: on the first failure, and then at growing intervals while it is down.
     """
 
     name: str
-    told: Told = staticmethod(nobody)
+    report: Report = staticmethod(ignore)
 
     def __init__(self, kind: Literal["output", "trigger"], name: str, thread: str, backoff: Backoff) -> None:
         self.name = name
         self._kind = kind
         self._backoff = backoff
         self._was_connected: bool | None = None  # unknown before the first attempt
-        self._away_since = self._told_at = 0.0
-        self._silent_s = _TOLD_AGAIN_S
+        self._away_since = self._reported_at = 0.0
+        self._silent_s = _REPORT_AGAIN_S
         self._last_error = ""
         self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
 
@@ -98,15 +98,15 @@ class Reconnecting(ABC):
         about: dict[str, object] = {self._kind: self.name, "connected": connected, "error": self._last_error}
         now = time.monotonic()
         if connected != before:
-            self._away_since, self._silent_s = now, _TOLD_AGAIN_S
+            self._away_since, self._silent_s = now, _REPORT_AGAIN_S
             about.update(self._about(connected=connected))
-        elif connected or now - self._told_at < self._silent_s:
+        elif connected or now - self._reported_at < self._silent_s:
             return
         else:
             about["away_s"] = round(now - self._away_since)
             self._silent_s = min(2 * self._silent_s, _MOST_SILENT_S)
-        self._told_at = now
-        self.told(self._kind, about)
+        self._reported_at = now
+        self.report(self._kind, about)
 
     def _note_error(self, exc: Exception) -> None:
         self._last_error = sentence(exc)

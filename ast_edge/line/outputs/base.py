@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from ast_edge.line.events import Event, Told, nobody
+from ast_edge.line.events import Event, Report, ignore
 from ast_edge.line.part import PartResult
 from ast_edge.line.status import StationView
 
@@ -29,7 +29,7 @@ class Output(ABC):
     """
 
     name: str
-    told: Told = staticmethod(nobody)
+    report: Report = staticmethod(ignore)
 
     @abstractmethod
     def start(self, station: StationView) -> None:

@@ -151,9 +151,9 @@ class GatedOutput(QueuedOutput):
                 self._tell_odd(word, odd)
         if trouble != self._trouble:
             self._trouble = trouble
-            self.told("output", {"output": self.name, "encoder": trouble or "the encoder counts again"})
+            self.report("output", {"output": self.name, "encoder": trouble or "the encoder counts again"})
 
     def _tell_odd(self, word: str, fates: list[Fate]) -> None:
         parts = [fate.number for fate in fates[:_NAMED]]
         why = "; ".join(dict.fromkeys(fate.why for fate in fates))
-        self.told("output", {"output": self.name, word: len(fates), "parts": parts, "why": why[:500]})
+        self.report("output", {"output": self.name, word: len(fates), "parts": parts, "why": why[:500]})

@@ -252,15 +252,15 @@ def _facts(station: StationStatus) -> dict[str, object]:
 
 def _event_json(event: Event) -> bytes:
     """Return an event as a message, shortened if it is too long."""
-    told = {"kind": event.kind, "time": round(event.wall_s, 3)}
+    content = {"kind": event.kind, "time": round(event.wall_s, 3)}
     try:
-        text = json.dumps({**told, "details": dict(event.details)}, default=str, allow_nan=False)
+        text = json.dumps({**content, "details": dict(event.details)}, default=str, allow_nan=False)
     except (TypeError, ValueError):
         text = ""
     if not 0 < len(text) <= _EVENT_CHARS:
-        text = json.dumps({**told, "details": {"shortened": str(event.details)[: _EVENT_CHARS // 2]}})
+        text = json.dumps({**content, "details": {"shortened": str(event.details)[: _EVENT_CHARS // 2]}})
     return text.encode()
 
 
-def _packed(told: dict[str, object]) -> bytes:
-    return json.dumps(told).encode()
+def _packed(content: dict[str, object]) -> bytes:
+    return json.dumps(content).encode()

@@ -40,9 +40,9 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Waiting entries, of these those set aside, and those only in memory; entries dropped for lack of room or
-    as too old; unreadable ones; unfinished or foreign files in the folder; and why the disk is not used, if
-    it is not.
+    """Waiting entries, of these those set aside and those only in memory; ones dropped for lack of room
+    or as too old; unreadable ones; unfinished or foreign files in the folder; and why the disk is not used,
+    if it is not.
     """
 
     waiting: int
@@ -276,12 +276,12 @@ def _room(size: int) -> int:
 
 
 def _read(path: Path, part_id: str) -> bytes | None:
-    """Return the content, None if it is not what was written."""
+    """Return the entry, None if it is not what was written."""
     try:
         with path.open("rb") as stream:
             body = stream.read(MAX_ENTRY_BYTES + 1)
-        told = json.loads(body)
+        entry = json.loads(body)
     except (OSError, ValueError, RecursionError):
         return None
-    whole = len(body) <= MAX_ENTRY_BYTES and isinstance(told, dict) and isinstance(told.get("part_id"), str)
-    return body if whole and re.sub(r"[^A-Za-z0-9_.-]", "_", told["part_id"])[:128] == part_id else None
+    whole = len(body) <= MAX_ENTRY_BYTES and isinstance(entry, dict) and isinstance(entry.get("part_id"), str)
+    return body if whole and re.sub(r"[^A-Za-z0-9_.-]", "_", entry["part_id"])[:128] == part_id else None

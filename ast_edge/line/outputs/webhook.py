@@ -112,7 +112,7 @@ class WebhookOutput(Reconnecting, Output):
         self._spooled = False  # nothing more is added to the spool
         self._delivered = self._undelivered = 0
         self._spool_error = ""
-        self._warnings = Warnings("output", {"output": options.name}, lambda: self.told)
+        self._warnings = Warnings("output", {"output": options.name}, lambda: self.report)
         self._expired_at = 0.0
         keeper = threading.Thread(target=self._keep, name=f"ast-edge-{self.name}-spool", daemon=True)
         self._threads = (keeper, self._thread)
@@ -213,7 +213,7 @@ class WebhookOutput(Reconnecting, Output):
         error = self._spool.counts.error
         if error != self._spool_error:
             self._spool_error = error
-            self.told("output", {"output": self.name, "spool": error or "in use"})
+            self.report("output", {"output": self.name, "spool": error or "in use"})
 
     # ---- the thread that sends -----------------------------------------------------------------------------
 

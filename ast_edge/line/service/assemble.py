@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from ast_edge.cameras.base import State
 from ast_edge.cameras.opening import open_camera
 from ast_edge.cameras.supervised import Supervised
-from ast_edge.line.events import Told
+from ast_edge.line.events import Report
 from ast_edge.line.gate.belt import EncoderSource
 from ast_edge.line.outputs.base import Output
 from ast_edge.line.outputs.gated import GatedOutput
@@ -32,20 +32,20 @@ def new_run() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def open_recipes(config: LineConfig, told: Told) -> Recipes:
+def open_recipes(config: LineConfig, report: Report) -> Recipes:
     """Open and prove the first recipe; errors as in `open_recipe`."""
     section = config.recipes
     threads, backend = section.threads, section.backend
     first = open_recipe(section.first, section.models[section.first], threads=threads, backend=backend)
-    return Recipes(section.models, first, told, threads=threads, backend=backend)
+    return Recipes(section.models, first, report, threads=threads, backend=backend)
 
 
-def watched_camera(config: LineConfig, told: Told) -> Supervised:
+def watched_camera(config: LineConfig, report: Report) -> Supervised:
     """Return the camera behind its supervisor, which waits for one that is not available yet."""
     camera, public = config.camera.uri, config.camera.parsed.public
 
     def changed(state: State, why: str) -> None:
-        told("camera", {"camera": public, "state": state, **({"error": why} if why else {})})
+        report("camera", {"camera": public, "state": state, **({"error": why} if why else {})})
 
     return Supervised(public, lambda: open_camera(camera), config.watch(), changed)
 

@@ -110,7 +110,7 @@ class Service:
         """Start everything; absent counterparts are waited for. LineError if the page cannot listen."""
         for each in (*self.outputs, self.source, self.audit):
             if each is not None:
-                each.told = self.events.tell
+                each.report = self.events.tell
         self.events.hear(self.log.event)
         if self.audit is not None:
             self.events.hear(self._enter_audit)

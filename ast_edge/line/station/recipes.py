@@ -12,7 +12,7 @@ from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cameras.base import Frame
 from ast_edge.errors import LineError, ParityError, UsageError, sentence
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.line.events import Told
+from ast_edge.line.events import Report
 from ast_edge.model.manifest import Manifest
 from ast_edge.model.references import load_references
 
@@ -76,20 +76,20 @@ class Recipes:
     """The recipe in force, the previous one, and changes between two parts.
 
     `take()` is called by the inspecting thread between parts; other methods may be called from any thread.
-    `told` is called with every change and its details.
+    `report` is called with every change and its details.
     """
 
     def __init__(
         self,
         models: Mapping[str, Path],
         first: Recipe,
-        told: Told,
+        report: Report,
         *,
         threads: int | None = None,
         backend: BackendName | None = None,
     ) -> None:
         self._models = dict(models)
-        self._told = told
+        self._report = report
         self._threads, self._backend = threads, backend
         self._lock = threading.Lock()
         self._current = first
@@ -154,7 +154,7 @@ class Recipes:
             # Closing an engine may take long; the next part does not wait for it.
             threading.Thread(target=replaced.inspector.close, name="ast-edge-recipe-close").start()
         if taken is not None:
-            self._told("recipe", {"what": "taken", **describe(current)})
+            self._report("recipe", {"what": "taken", **describe(current)})
         return current
 
     def wait(self, timeout_s: float) -> bool:
@@ -178,9 +178,9 @@ class Recipes:
     def _open(self, name: str, asked: int) -> None:
         try:
             opened = open_recipe(name, self._models[name], threads=self._threads, backend=self._backend)
-        except Exception as exc:  # noqa: BLE001 (told, whatever it is: somebody waits for this recipe)
+        except Exception as exc:  # noqa: BLE001 (any error is reported to the operator)
             self.last_error = sentence(exc)
-            self._told("recipe", {"what": "refused", "recipe": name, "error": self.last_error})
+            self._report("recipe", {"what": "refused", "recipe": name, "error": self.last_error})
             return
         with self._lock:
             stale = asked != self._asked

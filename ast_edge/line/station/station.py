@@ -18,7 +18,7 @@ from queue import Empty, Full, Queue
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import AstEdgeError, CameraError, sentence
 from ast_edge.inspector import Inspection
-from ast_edge.line.events import Told, nobody
+from ast_edge.line.events import Report, ignore
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.arrivals import Arrivals
 from ast_edge.line.station.closing import close_all
@@ -44,9 +44,9 @@ class Station:
     none.
     """
 
-    def __init__(self, setup: Setup, told: Told = nobody) -> None:
+    def __init__(self, setup: Setup, report: Report = ignore) -> None:
         self.setup = setup
-        self._told = told
+        self._report = report
         self.ledger = Ledger(self._deliver)
         self._waiting: Queue[Trigger] = Queue(setup.timing.max_waiting)
         self._stopping = threading.Event()
@@ -151,7 +151,7 @@ class Station:
     def uncounted(self, source: str, why: str) -> None:
         """Record that an unknown number of parts passed: counters and `judged` are incomplete from now on."""
         self._gaps, self._last_gap = self._gaps + 1, f"{source}: {why}"
-        self._told("trigger", {"trigger": source, "uncounted": why})
+        self._report("trigger", {"trigger": source, "uncounted": why})
 
     def balance(self) -> Balance:
         """Return the ledger's balance."""
@@ -230,7 +230,7 @@ class Station:
     def _note_failure(self, where: str, exc: Exception) -> None:
         self.failures += 1
         self.last_failure = f"{where}: {sentence(exc)}"
-        self._told("failure", {"where": where, "error": self.last_failure})
+        self._report("failure", {"where": where, "error": self.last_failure})
 
     def _shutter_thread(self) -> threading.Thread:
         """Create the thread that requests a frame for every part, or takes those the camera sends."""
@@ -259,7 +259,7 @@ class Station:
             self._shutter.look_after(self._replace_shutter)
             balance = self.ledger.balance()
             if balanced and not balance.balanced:
-                self._told("invariant", vars(balance))
+                self._report("invariant", vars(balance))
             balanced = balance.balanced
 
     def _inspect(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ast_edge.line.events import Told, nobody
+from ast_edge.line.events import Report, ignore
 from ast_edge.line.part import Trigger
 
 CLOSE_S = 1.0  # how long `close` waits for a thread
@@ -55,13 +55,13 @@ class TriggerStatus:
 
 
 class TriggerSource(ABC):
-    """Reports triggers from its own thread; `told` is called when the connection is made or lost.
+    """Reports triggers from its own thread; `report` is called when the connection is made or lost.
 
     `start` does not raise if the counterpart is absent: connecting is retried, with backoff, without limit.
     """
 
     name: str
-    told: Told = staticmethod(nobody)
+    report: Report = staticmethod(ignore)
 
     @abstractmethod
     def start(self, sink: TriggerSink) -> None:

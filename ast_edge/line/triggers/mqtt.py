@@ -68,13 +68,13 @@ def read_trigger(payload: bytes) -> TriggerMessage:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise LineError(f"the message has {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are accepted.")
     try:
-        told = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
+        content = json.loads(payload, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
         raise LineError(f"the message is not JSON ({exc}).") from exc
-    if not isinstance(told, dict) or not told.keys() <= {"id", "encoder", "sent_ms"}:
+    if not isinstance(content, dict) or not content.keys() <= {"id", "encoder", "sent_ms"}:
         raise LineError('the message is not a JSON object with only "id", "encoder" and "sent_ms".')
     return TriggerMessage(
-        _read_id(told.get("id")), _read_encoder(told.get("encoder")), _read_sent(told.get("sent_ms"))
+        _read_id(content.get("id")), _read_encoder(content.get("encoder")), _read_sent(content.get("sent_ms"))
     )
 
 
@@ -104,10 +104,10 @@ def _read_sent(value: object) -> float | None:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    told = dict(pairs)
-    if len(told) != len(pairs):
+    content = dict(pairs)
+    if len(content) != len(pairs):
         raise ValueError("duplicate key")
-    return told
+    return content
 
 
 def _no_constant(name: str) -> object:
@@ -267,28 +267,28 @@ class MqttTrigger(Reconnecting, TriggerSource):
             self._ignore("it is retained")
             return
         try:
-            told = read_trigger(message.payload)
+            content = read_trigger(message.payload)
         except LineError as exc:
             self._lose(f"{self._broker.where}: {self._options.topic}: {exc}")
             return
-        if message.again and told.id is not None and told in self._recent:
-            self._ignore(f"the broker sent part {told.id} again")
+        if message.again and content.id is not None and content in self._recent:
+            self._ignore(f"the broker sent part {content.id} again")
             return
-        self._recent.append(told)
+        self._recent.append(content)
         if self._kept:
-            self._lose(f"{self._broker.where}: a trigger came while the connection was down.", told.id)
+            self._lose(f"{self._broker.where}: a trigger came while the connection was down.", content.id)
             return
         try:
-            moment = message_moment(told.sent_ms, self._max_age_ms)
+            moment = message_moment(content.sent_ms, self._max_age_ms)
         except StaleError as exc:
-            self._lose(str(exc), told.id)
+            self._lose(str(exc), content.id)
             return
         came = self._tap.trigger(
             moment.at_ns,
             until_ns=moment.until_ns,
-            encoder=told.encoder,
+            encoder=content.encoder,
             source=self.name,
-            external_id=told.id,
+            external_id=content.id,
         )
         with self._lock:
             self._triggers += came
@@ -298,11 +298,11 @@ class MqttTrigger(Reconnecting, TriggerSource):
             self._ignored += 1
             count = self._ignored
         if not count & (count - 1):  # the 1st, 2nd, 4th, 8th and so on
-            self.told("trigger", {"trigger": self.name, "ignored": count, "why": why})
+            self.report("trigger", {"trigger": self.name, "ignored": count, "why": why})
 
     def _lose(self, why: str, part_id: str | None = None) -> None:
         came = self._tap.missed(1, self.name, () if part_id is None else (part_id,), why)
         with self._lock:
             self._missed += came
             self._last_error = why
-        self.told("trigger", {"trigger": self.name, "missed": 1, "error": why})
+        self.report("trigger", {"trigger": self.name, "missed": 1, "error": why})

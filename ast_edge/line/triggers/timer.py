@@ -61,6 +61,6 @@ class TimerTrigger(TriggerSource):
         """Report the part due at this moment, or why it was missed."""
         if why := too_long(due_ns, time.monotonic_ns(), self._gap_ms):
             self._missed += self._tap.missed(1, self.name, why=why)
-            self.told("trigger", {"trigger": self.name, "missed": 1, "why": why})
+            self.report("trigger", {"trigger": self.name, "missed": 1, "why": why})
         else:
             self._triggers += self._tap.trigger(due_ns, source=self.name)

@@ -124,4 +124,4 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         if count and self._tap.missed(count, self.name, external_ids, why):
             self._missed += count
         if count or why:
-            self.told("trigger", {"trigger": self.name, "missed": count, "why": why or _UNSEEN})
+            self.report("trigger", {"trigger": self.name, "missed": count, "why": why or _UNSEEN})

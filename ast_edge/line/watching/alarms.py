@@ -50,7 +50,7 @@ class AlarmGuard(Output):
         self._lock = threading.Lock()
         self._last: deque[Verdict] = deque(maxlen=options.parts)
         self._passed = 0  # parts since the last reject
-        self._warnings = Warnings("alarm", {}, lambda: self.told)
+        self._warnings = Warnings("alarm", {}, lambda: self.report)
 
     def start(self, station: StationView) -> None:
         """Do nothing: there is no thread to start."""

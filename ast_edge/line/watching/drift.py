@@ -50,7 +50,7 @@ class DriftGuard(Output):
 
     def __init__(self, options: DriftOptions) -> None:
         self._options = options
-        self._warnings = Warnings("drift", {}, lambda: self.told)
+        self._warnings = Warnings("drift", {}, lambda: self.report)
         self._spec: ModelSpec | None = None
         self._watched: dict[str, _Quantity] = {}
         self._since = 0

@@ -38,7 +38,7 @@ _EVENT_LEVELS: dict[EventKind, int] = {
     "invariant": 40,
 }
 # A repeated fault is logged the 1st, 2nd, 4th, 8th time and so on, and once per this interval.
-_TOLD_AGAIN_S = 60.0
+_REPORT_AGAIN_S = 60.0
 _MOST_KEYS, _MOST_KEY = 64, 200
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -191,24 +191,24 @@ class _Thinning:
         """Return None to suppress this message; else how many like it were suppressed since the last one."""
         now, key = time.monotonic(), _NUMBER.sub("#", message[:_MOST_KEY])
         seen = self._seen.get(key)
-        if seen is None or now - seen.last_s > _TOLD_AGAIN_S:
+        if seen is None or now - seen.last_s > _REPORT_AGAIN_S:
             if len(self._seen) >= _MOST_KEYS:
                 self._seen.clear()
-            left_out = 0 if seen is None else seen.not_told
+            left_out = 0 if seen is None else seen.suppressed
             self._seen[key] = _Seen(1, 0, now, now)
             return left_out
         seen.count += 1
         seen.last_s = now
-        if seen.count & (seen.count - 1) and now - seen.told_s < _TOLD_AGAIN_S:
-            seen.not_told += 1
+        if seen.count & (seen.count - 1) and now - seen.told_s < _REPORT_AGAIN_S:
+            seen.suppressed += 1
             return None
         seen.told_s = now
-        left_out, seen.not_told = seen.not_told, 0
+        left_out, seen.suppressed = seen.suppressed, 0
         return left_out
 
     def well(self) -> int:
         """Reset after recovery, so that the next message is logged; return how many were suppressed."""
-        silent = sum(seen.not_told for seen in self._seen.values())
+        silent = sum(seen.suppressed for seen in self._seen.values())
         self._seen.clear()
         return silent
 
@@ -218,7 +218,7 @@ class _Seen:
     """Counts of a message, and of its recent suppressions; the times it was last logged and last occurred."""
 
     count: int
-    not_told: int
+    suppressed: int
     told_s: float
     last_s: float
 
@@ -245,8 +245,8 @@ class _Json(logging.Formatter):
         """One line."""
         own = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
         facts: Mapping[str, object] = getattr(record, "facts", {})
-        told = {key: value for key, value in facts.items() if key not in own}
-        return json.dumps({**own, **told}, default=str)
+        content = {key: value for key, value in facts.items() if key not in own}
+        return json.dumps({**own, **content}, default=str)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from ast_edge.line.events import Told
+from ast_edge.line.events import Report
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -15,7 +15,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class Access:
     """The token, None if nothing can be changed, and the known host names."""
 
-    def __init__(self, token: bytes | None, hosts: Iterable[str], tell: Told) -> None:
+    def __init__(self, token: bytes | None, hosts: Iterable[str], tell: Report) -> None:
         self._token = token
         self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
         self.wrong = WrongTokens(tell)
@@ -52,7 +52,7 @@ def _is_address(name: str) -> bool:
 class WrongTokens:
     """Counts wrong tokens, and reports the 1st, 2nd, 4th, 8th and so on, so as not to fill the audit log."""
 
-    def __init__(self, tell: Told) -> None:
+    def __init__(self, tell: Report) -> None:
         self._tell = tell
         self._lock = threading.Lock()
         self.count = 0

@@ -55,7 +55,7 @@ class Board(Output):
 
     def start(self, station: StationView) -> None:  # noqa: ARG002 (results are enough)
         """Start to make pictures."""
-        self.pictures.told = self.told
+        self.pictures.report = self.report
         self.pictures.start()
 
     def put(self, result: PartResult) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 
-from ast_edge.line.events import Told, nobody
+from ast_edge.line.events import Report, ignore
 from ast_edge.line.part import PartResult
 from ast_edge.line.priority import step_back
 from ast_edge.line.web.preview import previews
@@ -26,7 +26,7 @@ class Pictures:
     At most two parts per second are encoded, on a thread with low priority.
     """
 
-    told: Told = staticmethod(nobody)
+    report: Report = staticmethod(ignore)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -115,7 +115,7 @@ class Pictures:
         except Exception as exc:  # noqa: BLE001 (a picture that cannot be shown harms nothing; reported once)
             if not self._failed:
                 self._failed = True
-                self.told("failure", {"where": "web", "error": f"picture: {type(exc).__name__}: {exc}"})
+                self.report("failure", {"where": "web", "error": f"picture: {type(exc).__name__}: {exc}"})
             return
         if not found:
             return

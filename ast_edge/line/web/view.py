@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ast_edge.errors import LineError
-from ast_edge.line.events import Told, nobody
+from ast_edge.line.events import Report, ignore
 
 
 def _nothing() -> Mapping[str, object]:
@@ -39,7 +39,7 @@ class WebView:
     trigger: Callable[[str | None, int | None, float | None], Mapping[str, object]]
     recipe: Callable[[str, str], Mapping[str, object]]
     rollback: Callable[[str], Mapping[str, object]]
-    tell: Told = nobody
+    tell: Report = ignore
     board: Callable[[], Mapping[str, object]] = _nothing
     picture: Callable[[str, str], bytes | None] = _no_picture
     pause: Callable[[str], Mapping[str, object]] = _refused

@@ -77,7 +77,7 @@ def archiving(folder: Path, run: str = "run", **options: Any) -> Iterator[Opened
     archive = Archive(ArchiveOptions(**{"folder": folder, **defaults, **options}))
     heard, station = Heard(), StillStation()
     station.now = replace(station.now, run=run)
-    archive.told = heard
+    archive.report = heard
     archive.start(station)
     try:
         yield Opened(archive, heard)

@@ -232,8 +232,8 @@ def test_an_index_that_cannot_be_used_is_moved_aside(archive: Path, spoil: Calla
     spoil(archive / "index.sqlite")
     spoilt = (archive / "index.sqlite").read_bytes()
     opened = started_again(archive)
-    (told,) = [event["index"] for event in opened.heard.events if "index" in event]
-    assert "index.sqlite.aside-1" in str(told)
+    (reported,) = [event["index"] for event in opened.heard.events if "index" in event]
+    assert "index.sqlite.aside-1" in str(reported)
     assert (archive / "index.sqlite.aside-1").read_bytes() == spoilt
     # The pictures tell what the index knew of their parts.
     after = sorted(of_first(archive), key=lambda found: found.number)

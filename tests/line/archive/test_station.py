@@ -40,14 +40,14 @@ def test_as_many_rows_as_verdicts(tmp_path: Path) -> None:
         wait_for(lambda: station.balance().open == 0)
     station.missed(3, "encoder")
     time.sleep(0.1)
-    books = station.stop()
+    balance = station.stop()
     parts = check_whole(tmp_path)
     assert [part.number for part in parts] == [result.number for result in kept.results]
-    assert len(parts) == books.triggers == 43
+    assert len(parts) == balance.triggers == 43
     assert {
-        verdict: sum(part.verdict == verdict for part in parts) for verdict in books.verdicts
-    } == books.verdicts
-    assert books.verdicts["reject"] >= 5
+        verdict: sum(part.verdict == verdict for part in parts) for verdict in balance.verdicts
+    } == balance.verdicts
+    assert balance.verdicts["reject"] >= 5
     for part in parts:
         assert (part.files.overlay is not None) == (
             part.verdict == "reject" or part.files.picture is not None

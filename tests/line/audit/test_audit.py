@@ -105,9 +105,9 @@ def test_the_digest_is_what_the_format_says(tmp_path: Path) -> None:
 
 
 def test_connections_are_not_for_the_audit_log(tmp_path: Path) -> None:
-    told: list[EventKind] = ["camera", "trigger", "output", "recipe", "failure"]
+    reported: list[EventKind] = ["camera", "trigger", "output", "recipe", "failure"]
     with audit(tmp_path / "log") as log:
-        for kind in told:
+        for kind in reported:
             log.tell(kind, {})
     assert kinds(tmp_path / "log") == ["recipe", "failure"]
 
@@ -305,9 +305,9 @@ def test_a_log_that_is_taken_away_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    told: list[tuple[str, object]] = []
+    reported: list[tuple[str, object]] = []
     with small_disk(tmp_path / "disk", "1m") as disk, audit(disk / "log") as log:
-        log.told = lambda kind, details: told.append((kind, details["change"]))
+        log.report = lambda kind, details: reported.append((kind, details["change"]))
         log.tell("start", {})
         assert log.flush(20)
         filler = fill(disk)
@@ -325,7 +325,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert report.ok
     assert 0 < report.missing == log.status.missing
     assert report.entries == 1 + 1200 - report.missing + 1 + 1
-    assert told == [("archive", "begin"), ("archive", "end")]
+    assert reported == [("archive", "begin"), ("archive", "end")]
 
 
 KILLED = """

@@ -45,7 +45,7 @@ def output_to(port: int, encoder: Any = None, **options: Any) -> Iterator[tuple[
         ModbusOutputOptions.model_validate({"kind": "modbus", **given_options, "port": port}), encoder
     )
     heard = Heard()
-    output.told = heard
+    output.report = heard
     output.start(StillStation())
     try:
         yield output, heard

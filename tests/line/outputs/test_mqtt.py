@@ -52,8 +52,8 @@ def numbers(listener: Listener) -> list[object]:
 def test_every_part_arrives_once_and_the_status_stays(tmp_path: Path, protocol: str) -> None:
     with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
         with mqtt_output(mosquitto.port, protocol=protocol) as output:
-            told: list[object] = []
-            output.told = lambda kind, details: told.append((kind, details["connected"]))
+            reported: list[object] = []
+            output.report = lambda kind, details: reported.append((kind, details["connected"]))
             for number in range(1, 501):
                 output.put(part_result(number, "reject" if number % 3 else "fault", encoder=number))
             wait_for(lambda: output.status.delivered == 500)
@@ -68,7 +68,7 @@ def test_every_part_arrives_once_and_the_status_stays(tmp_path: Path, protocol: 
         }
         assert listener.parts()[2]["score"] is None
         assert listener.states()[0] == "running"
-        assert told[-1] == ("output", False)
+        assert reported[-1] == ("output", False)
         with listening(mosquitto.port) as later:
             wait_for(lambda: later.heard)
             assert later.heard[0].topic == "ast-edge/bench/status"
@@ -166,8 +166,8 @@ def test_what_was_not_acknowledged_is_sent_again_in_order() -> None:
         wait_for(lambda: output.status.delivered == 30)
         assert stingy.connections == 2
         assert output.status.queued == 0
-        told = [json.loads(each) for each in stingy.heard]
-    parts = [each["part_id"] for each in told if "part_id" in each]
+        reported = [json.loads(each) for each in stingy.heard]
+    parts = [each["part_id"] for each in reported if "part_id" in each]
     first = [f"run-{number:07d}" for number in range(1, 12)]
     again = [f"run-{number:07d}" for number in range(5, 31)]
     assert parts == first + again

@@ -31,7 +31,7 @@ class Bench(QueuedOutput):
         self.on_connect: Callable[[], None] = lambda: None
         self.on_deliver: Callable[[int], None] = lambda _: None
         self.heard: list[Mapping[str, object]] = []
-        self.told = lambda _, details: self.heard.append(details)
+        self.report = lambda _, details: self.heard.append(details)
 
     def _connect(self) -> None:
         self.connects += 1
@@ -267,7 +267,7 @@ def test_it_is_told_when_the_counterpart_comes_and_goes() -> None:
 def test_a_counterpart_that_never_was_there_is_told_once_and_then_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconnecting, "_TOLD_AGAIN_S", 0.3)
+    monkeypatch.setattr(reconnecting, "_REPORT_AGAIN_S", 0.3)
     output = Bench()
 
     def refuse() -> None:

@@ -63,7 +63,7 @@ def test_rejects_and_faults_are_posted_in_their_order(tmp_path: Path) -> None:
     assert server.numbers == [number for number in range(1, 61) if number % 3]
     first = server.posted[0]
     assert first.path == "/parts"
-    assert first.told == {**part_result(1, "reject").as_dict(), "time": first.told["time"]}
+    assert first.reported == {**part_result(1, "reject").as_dict(), "time": first.reported["time"]}
     assert first.headers["Idempotency-Key"] == "run-0000001"
     assert first.headers["Content-Type"] == "application/json"
     assert first.headers["Host"] == f"127.0.0.1:{server.port}"
@@ -126,12 +126,12 @@ def test_an_answer_that_may_change_is_waited_for_and_nobody_overtakes(tmp_path: 
 @pytest.mark.parametrize("code", [301, 307, 304, 401, 403, 404, 410])
 def test_an_answer_that_a_person_must_mend_loses_nothing(tmp_path: Path, code: int) -> None:
     """A token that expired, a path that moved: everything waits, in order, over a restart too."""
-    told: list[dict[str, object]] = []
+    reported: list[dict[str, object]] = []
     answers = {"now": code}
     with web() as server:
         server.answer = lambda _: answers["now"]
         with webhook(server.port, tmp_path, 0.1) as output:
-            output.told = lambda _, details: told.append(dict(details))
+            output.report = lambda _, details: reported.append(dict(details))
             for number in range(1, 21):
                 output.put(part_result(number, "fault"))
             wait_for(lambda: f"answers {code}" in output.status.last_error)
@@ -140,7 +140,7 @@ def test_an_answer_that_a_person_must_mend_loses_nothing(tmp_path: Path, code: i
             assert f"answers {code}" in output.warnings[0]
         assert len(waiting(tmp_path)) == 20
         assert set(server.numbers) == {1}
-        assert any(details.get("warning") == "refused" for details in told)
+        assert any(details.get("warning") == "refused" for details in reported)
         with webhook(server.port, tmp_path) as output:
             output.put(part_result(21, "fault"))
             wait_for(lambda: f"answers {code}" in output.status.last_error)
@@ -190,7 +190,7 @@ def test_a_server_that_comes_late_dies_and_comes_back(tmp_path: Path) -> None:
     port = free_port()
     connected: list[object] = []
     with webhook(port, tmp_path) as output:
-        output.told = lambda _, details: connected.append(details.get("connected"))
+        output.report = lambda _, details: connected.append(details.get("connected"))
         heard: list[object] = []
         for first in (1, 21, 41):
             for number in range(first, first + 20):
@@ -347,7 +347,7 @@ def test_after_kill_9_everything_in_the_spool_arrives(tmp_path: Path) -> None:
         die(81, lambda: any(number == 85 for number in server.numbers))
         with webhook(port, tmp_path) as output:
             wait_for(lambda: output.status.queued == 0)
-        heard = [str(each.told["part_id"]) for each in server.posted]
+        heard = [str(each.reported["part_id"]) for each in server.posted]
         keys = [each.headers["Idempotency-Key"] for each in server.posted]
     assert heard == keys
     assert kept >= {f"run-{number:07d}" for number in range(1, 41)}
@@ -370,12 +370,12 @@ def test_the_oldest_are_given_up_when_the_spool_is_full(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_does_not_stop_the_line(tmp_path: Path) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     spool = tmp_path / "spool"
     spool.write_text("a file stands where the folder should be")
     port = free_port()
     with webhook(port, spool) as output:
-        output.told = lambda _, details: told.append(details.get("spool"))
+        output.report = lambda _, details: reported.append(details.get("spool"))
         for number in range(1, 1202):
             output.put(part_result(number, "reject"))
             if number == 100:
@@ -390,7 +390,7 @@ def test_a_folder_that_cannot_be_used_does_not_stop_the_line(tmp_path: Path) -> 
         with web(port) as server:
             wait_for(lambda: output.status.queued == 0)
     assert server.numbers == [*range(202, 1202), 5000]
-    assert [each for each in told if each is not None][-1] == "in use"
+    assert [each for each in reported if each is not None][-1] == "in use"
 
 
 def test_a_full_disk_does_not_stop_the_line(tmp_path: Path) -> None:
@@ -470,7 +470,7 @@ def test_a_token_that_no_header_can_carry(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_options_read_as_toml_and_json_do() -> None:
-    told = json.loads(
+    reported = json.loads(
         '{"kind": "webhook", "url": "https://h/p", "spool": "s", "verdicts": ["pass"], "tls": {}}'
     )
-    assert WebhookOptions(**told).verdicts == ("pass",)
+    assert WebhookOptions(**reported).verdicts == ("pass",)

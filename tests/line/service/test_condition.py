@@ -119,11 +119,11 @@ def test_a_dead_trigger_is_seen_on_every_output(
             wait_for(lambda: opcua(ua, "State", "Ready")[1] is False)
             assert "trigger modbus is away" in str(opcua(ua, "NotReady"))
 
-            def told() -> list[dict[str, object]]:
+            def reported() -> list[dict[str, object]]:
                 return [json.loads(one.payload) for one in listener.heard if one.topic.endswith("/status")]
 
-            wait_for(lambda: told()[-1]["ready"] is False)
-            assert "trigger modbus is away" in str(told()[-1]["not_ready"])
+            wait_for(lambda: reported()[-1]["ready"] is False)
+            assert "trigger modbus is away" in str(reported()[-1]["not_ready"])
             assert block.heartbeat == beat  # a PLC that watches it alone knows it too
 
             counts.start()

@@ -165,9 +165,9 @@ def test_a_line_runs_changes_its_recipe_and_stops_in_order(line: Line, tmp_path:
         assert process.wait(60) == 0
         wait_for(lambda: any(b"STOPPING=1" in message for message in heard))
     assert process.stdout is not None
-    told = process.stdout.read()
+    reported = process.stdout.read()
     rows = line.rows()
-    assert told.startswith(f"{len(rows)} parts: ")
+    assert reported.startswith(f"{len(rows)} parts: ")
     assert set(rows) <= {"pass", "reject", "fault"}
     audit = verify(tmp_path / "audit.jsonl")
     assert audit.ok
@@ -213,8 +213,8 @@ def test_the_page_pauses_resumes_acknowledges_and_shows_pictures(line: Line, tmp
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     entries = [json.loads(entry) for entry in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    told = [entry["details"] for entry in entries if entry["kind"] == "operator"]
-    asked = [(details["operator"], details["asked"]) for details in told]
+    reported = [entry["details"] for entry in entries if entry["kind"] == "operator"]
+    asked = [(details["operator"], details["asked"]) for details in reported]
     assert asked == [("Ann", "pause"), ("Ann", "resume"), ("Bo", "acknowledge")]
 
 

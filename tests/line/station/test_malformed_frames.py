@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from ast_edge.cameras.base import Frame
 from ast_edge.frames.pixel_formats import COLOURS
-from ast_edge.line.events import nobody
+from ast_edge.line.events import ignore
 from ast_edge.line.station.recipes import Recipes, open_recipe
 from ast_edge.model.manifest import Mode
 from tests.line.rig import rig
@@ -34,7 +34,7 @@ COLOUR = st.sampled_from([*COLOURS, None, "purple", 7])
 def test_whatever_a_camera_gives_the_part_gets_its_verdict(
     mode: Mode, tiny_models: dict[Mode, Path], pixels: Any, depth: Any, colour: Any, number: int
 ) -> None:
-    recipes = Recipes({}, open_recipe(mode, tiny_models[mode], threads=1), nobody)
+    recipes = Recipes({}, open_recipe(mode, tiny_models[mode], threads=1), ignore)
     with rig(recipes=recipes) as bench:
         bench.station.trigger()
         bench.camera.frames.put(Frame(pixels, colour, number, None, time.monotonic_ns(), "", depth))
@@ -54,5 +54,5 @@ def test_a_camera_that_counts_backwards_or_leaps_makes_no_million_parts() -> Non
         bench.camera.number = 0
         bench.camera.show()
         time.sleep(0.2)
-        books = bench.station.balance()
-    assert books.triggers < 2000
+        balance = bench.station.balance()
+    assert balance.triggers < 2000

@@ -19,7 +19,7 @@ from tests.line.rig import recipe, rig
 from tests.waiting import wait_for
 
 
-class Told:
+class Reports:
     """Remembers what was told."""
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ def two_models(tmp_path: Path, tiny_rgb: Path) -> dict[str, Path]:
 def test_the_next_recipe_is_taken_between_two_parts_and_the_one_before_is_kept(
     two_models: dict[str, Path],
 ) -> None:
-    told = Told()
-    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), told)
+    reported = Reports()
+    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), reported)
     recipes.request("second")
     assert recipes.current.name == "first"
     assert recipes.wait(30)
@@ -64,17 +64,17 @@ def test_the_next_recipe_is_taken_between_two_parts_and_the_one_before_is_kept(
         recipes.rollback()
     recipes.take()
     recipes.close()
-    assert [(details["what"], details["recipe"]) for _, details in told.heard] == [
+    assert [(details["what"], details["recipe"]) for _, details in reported.heard] == [
         ("taken", name) for name in ("second", "first") * 2
     ]
-    assert told.heard[0][1]["model"] == "tiny-rgb"
+    assert reported.heard[0][1]["model"] == "tiny-rgb"
     with pytest.raises(BackendError, match="closed"):
         recipes.current.inspector.inspect()
 
 
 def test_the_next_recipe_runs_on_the_same_engine_library(two_models: dict[str, Path]) -> None:
     first = open_recipe("first", two_models["first"], threads=1, backend="openvino")
-    recipes = Recipes(two_models, first, Told(), threads=1, backend="openvino")
+    recipes = Recipes(two_models, first, Reports(), threads=1, backend="openvino")
     recipes.request("second")
     assert recipes.wait(30)
     for taken in (first, recipes.take()):
@@ -85,14 +85,14 @@ def test_the_next_recipe_runs_on_the_same_engine_library(two_models: dict[str, P
 def test_a_recipe_that_is_damaged_or_unknown_is_refused_and_the_line_keeps_its_own(
     two_models: dict[str, Path],
 ) -> None:
-    told = Told()
-    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), told)
+    reported = Reports()
+    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), reported)
     with pytest.raises(UsageError, match="known: damaged, first, second"):
         recipes.request("third")
     recipes.request("damaged")
     assert recipes.wait(30)
     assert recipes.take().name == "first"
-    assert (told.heard[0][1]["what"], told.heard[0][1]["recipe"]) == ("refused", "damaged")
+    assert (reported.heard[0][1]["what"], reported.heard[0][1]["recipe"]) == ("refused", "damaged")
     assert recipes.last_error
     recipes.close()
 
@@ -107,7 +107,7 @@ def test_two_changes_at_once_are_refused(
         opening.wait(20)
         return real(name, model, **engine)
 
-    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), Told())
+    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), Reports())
     monkeypatch.setattr(module, "open_recipe", slow)
     recipes.request("second")
     with pytest.raises(LineError, match="another change"):
@@ -120,7 +120,7 @@ def test_two_changes_at_once_are_refused(
 
 def test_no_trigger_is_lost_while_recipes_change_under_load(two_models: dict[str, Path]) -> None:
     """Real models are opened in the background, again and again; every part has one verdict and a recipe."""
-    recipes = Recipes(two_models, recipe("bench"), Told())
+    recipes = Recipes(two_models, recipe("bench"), Reports())
     with rig(recipes=recipes, software_trigger=True, deadline_ms=20_000.0, max_waiting=1000) as bench:
         end = time.monotonic() + 2.0
         names = iter(["second", "first"] * 10_000)
@@ -136,7 +136,7 @@ def test_no_trigger_is_lost_while_recipes_change_under_load(two_models: dict[str
 
 
 def test_closing_lets_go_of_the_recipe_that_was_not_taken(two_models: dict[str, Path]) -> None:
-    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), Told())
+    recipes = Recipes(two_models, open_recipe("first", two_models["first"]), Reports())
     recipes.request("second")
     assert recipes.wait(30)
     waiting = recipes._next

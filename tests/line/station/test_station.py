@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ast_edge.backends.base import Outputs
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
-from ast_edge.line.events import nobody
+from ast_edge.line.events import ignore
 from ast_edge.line.outputs.reasons import reason_code
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.ledger import Ledger
@@ -293,10 +293,10 @@ def test_the_books_always_balance(steps: list[tuple[str, int]]) -> None:
         else:
             with pytest.raises(LineError, match="never triggered"):
                 ledger.decide(result_of(Trigger(number + 100, 0, 0.0)))
-        books = ledger.balance()
-        assert books.balanced
-        assert books.triggers == len(entered)
-        assert books.given == len(given_out) == len(set(given_out))
+        balance = ledger.balance()
+        assert balance.balanced
+        assert balance.triggers == len(entered)
+        assert balance.given == len(given_out) == len(set(given_out))
 
 
 def test_the_bench_camera_is_one() -> None:
@@ -513,7 +513,7 @@ def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping()
         name="bench",
         run="run",
         camera=camera,
-        recipes=Recipes({}, own, nobody),
+        recipes=Recipes({}, own, ignore),
         outputs=[output],
         timing=Timing(drain_s=0.2, delay_ms=0.0),
     )
@@ -522,8 +522,8 @@ def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping()
     station.trigger()
     camera.show()
     wait_for(lambda: station.waiting == 0)
-    books = station.stop()
-    assert books.open == 0
+    balance = station.stop()
+    assert balance.open == 0
     assert [result.verdict for result in output.results] == ["fault"]
     assert "still busy: ast-edge-inspect" in station.last_failure
     release.set()

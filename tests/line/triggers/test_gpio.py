@@ -47,7 +47,7 @@ def watching(chip: Bench, **options: Any) -> Iterator[tuple[GpioTrigger, Sink, l
         GpioTriggerOptions.model_validate({"kind": "gpio", "chip": chip.path, "sensor": sensor, **options})
     )
     sink, heard = Sink("gpio"), list[Mapping[str, object]]()
-    trigger.told = lambda _, details: heard.append(details)
+    trigger.report = lambda _, details: heard.append(details)
     trigger.start(sink)
     try:
         yield trigger, sink, heard

@@ -39,7 +39,7 @@ def watching(port: int, **options: Any) -> Iterator[tuple[ModbusTrigger, Sink, l
         )
     )
     sink, heard = Sink("modbus"), list[Mapping[str, object]]()
-    trigger.told = lambda kind, details: heard.append({"kind": kind, **details})
+    trigger.report = lambda kind, details: heard.append({"kind": kind, **details})
     trigger.start(sink)
     try:
         yield trigger, sink, heard

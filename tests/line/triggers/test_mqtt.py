@@ -43,7 +43,7 @@ def names(sink: Sink) -> list[str | None]:
 
 @contextmanager
 def mqtt_trigger(
-    port: int, sink: Any, *, connected: bool = True, told: Any = None, **options: Any
+    port: int, sink: Any, *, connected: bool = True, report: Any = None, **options: Any
 ) -> Iterator[MqttTrigger]:
     """A trigger source that listens while the block runs."""
     given_options = {
@@ -55,8 +55,8 @@ def mqtt_trigger(
         **options,
     }
     source = MqttTrigger(MqttTriggerOptions(**given_options))
-    if told is not None:
-        source.told = told
+    if report is not None:
+        source.report = report
     source.start(sink)
     try:
         wait_for(lambda: source.status.connected or not connected)
@@ -110,23 +110,23 @@ def test_a_retained_message_is_no_part(tmp_path: Path, protocol: str) -> None:
 
 
 def test_a_message_that_cannot_be_read_is_a_part_that_was_there(tmp_path: Path) -> None:
-    sink, told = sink_of_mqtt(), []
+    sink, reported = sink_of_mqtt(), []
 
     def hear(kind: str, details: Mapping[str, object]) -> None:
-        told.append((kind, details.get("missed")))
+        reported.append((kind, details.get("missed")))
 
     rubbish = [b"\xff", b"7", b"[]", b'{"id": 1, "x": 2}', b'{"id": ""}', b" " * 2000 + b"1", b"[" * 1024]
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
-        mqtt_trigger(mosquitto.port, sink, told=hear) as source,
+        mqtt_trigger(mosquitto.port, sink, report=hear) as source,
     ):
         say(listener, *rubbish, b"x" * 500_000, {"id": 5})
         wait_for(lambda: sink.triggers)
         assert source.status.missed == len(rubbish) + 1
         assert "bytes" in source.status.last_error
     assert sink.count("missed") == len(rubbish) + 1
-    assert told.count(("trigger", 1)) == len(rubbish) + 1
+    assert reported.count(("trigger", 1)) == len(rubbish) + 1
 
 
 def test_parts_whose_ids_repeat_are_parts_of_their_own(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_parts_whose_ids_repeat_are_parts_of_their_own(tmp_path: Path) -> None:
     assert sink.count("missed") == 0
 
 
-def cut_and_back(told: Callable[[], object], source: MqttTrigger, line: Any) -> None:
+def cut_and_back(reported: Callable[[], object], source: MqttTrigger, line: Any) -> None:
     """The connection dies, something happens, and the connection is back."""
     line.cut()
     wait_for(lambda: not source.status.connected)
-    told()
+    reported()
     line.broken = False
     wait_for(lambda: source.status.connected)
 
@@ -339,10 +339,10 @@ def test_from_message_to_verdict(tmp_path: Path) -> None:
 @example(b"\xef\xbb\xbf{}")
 def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     try:
-        told = read_trigger(payload)
+        reported = read_trigger(payload)
     except LineError:
         return
-    assert told == TriggerMessage() or json.loads(payload).keys() <= {"id", "encoder", "sent_ms"}
+    assert reported == TriggerMessage() or json.loads(payload).keys() <= {"id", "encoder", "sent_ms"}
 
 
 values = st.recursive(
@@ -353,35 +353,35 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["id", "encoder", "sent_ms", "x"]), values))
-def test_any_object_is_read_as_it_is_or_refused(told: dict[str, Any]) -> None:
+def test_any_object_is_read_as_it_is_or_refused(reported: dict[str, Any]) -> None:
     try:
-        found = read_trigger(json.dumps(told).encode())
+        found = read_trigger(json.dumps(reported).encode())
     except LineError:
-        good = good_id(told) and good_encoder(told) and good_sent(told)
-        assert told.keys() - {"id", "encoder", "sent_ms"} or not good
+        good = good_id(reported) and good_encoder(reported) and good_sent(reported)
+        assert reported.keys() - {"id", "encoder", "sent_ms"} or not good
         return
-    assert found.sent_ms == told.get("sent_ms")
-    assert good_sent(told)
-    assert found.encoder == told.get("encoder")
-    assert found.id == (None if told.get("id") is None else str(told["id"]))
-    assert good_id(told)
-    assert good_encoder(told)
+    assert found.sent_ms == reported.get("sent_ms")
+    assert good_sent(reported)
+    assert found.encoder == reported.get("encoder")
+    assert found.id == (None if reported.get("id") is None else str(reported["id"]))
+    assert good_id(reported)
+    assert good_encoder(reported)
 
 
-def good_id(told: dict[str, Any]) -> bool:
-    value = told.get("id")
+def good_id(reported: dict[str, Any]) -> bool:
+    value = reported.get("id")
     if value is None:
         return True
     return type(value) in (int, str) and 0 < len(str(value)) <= 64 and str(value).isprintable()
 
 
-def good_encoder(told: dict[str, Any]) -> bool:
-    value = told.get("encoder")
+def good_encoder(reported: dict[str, Any]) -> bool:
+    value = reported.get("encoder")
     return value is None or (type(value) is int and -(2**63) <= value < 2**63)
 
 
-def good_sent(told: dict[str, Any]) -> bool:
-    value = told.get("sent_ms")
+def good_sent(reported: dict[str, Any]) -> bool:
+    value = reported.get("sent_ms")
     return value is None or (type(value) in (int, float) and 0 <= value < 1e14)
 
 

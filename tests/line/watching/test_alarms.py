@@ -20,7 +20,7 @@ def guard(**options: object) -> tuple[AlarmGuard, list[tuple[object, object]]]:
         assert kind == "alarm"
         heard.append((details["warning"], details["change"]))
 
-    found.told = hear
+    found.report = hear
     return found, heard
 
 

@@ -33,15 +33,15 @@ class Line:
 
     def __init__(self, spec: ModelSpec, rng: np.random.Generator, window: int = 200) -> None:
         self.guard = DriftGuard(DriftOptions(window=window))
-        self.told: list[tuple[int, str, str]] = []
-        self.guard.told = self._hear
+        self.reported: list[tuple[int, str, str]] = []
+        self.guard.report = self._hear
         self.spec, self.rng, self.parts = spec, rng, 0
         self._some = part_result(1)
 
     def _hear(self, kind: str, details: object) -> None:
         assert kind == "drift"
         assert isinstance(details, dict)
-        self.told.append((self.parts, str(details["warning"]), str(details["change"])))
+        self.reported.append((self.parts, str(details["warning"]), str(details["change"])))
 
     def run(self, count: int, *, light: float = 100, score: float = 1, sharp: float = 10) -> None:
         scores = self.rng.normal(score, 0.1, count)
@@ -72,7 +72,7 @@ def test_no_alarm_while_nothing_changes(good: int) -> None:
         rng = np.random.default_rng([good, seed])
         line = Line(calibrated(rng, good), rng)
         line.run(1000)
-        assert line.told == [], f"seed {seed}"
+        assert line.reported == [], f"seed {seed}"
 
 
 def test_a_lamp_that_grows_dim_is_told_once_and_its_end_too() -> None:
@@ -80,14 +80,14 @@ def test_a_lamp_that_grows_dim_is_told_once_and_its_end_too() -> None:
     line = Line(calibrated(rng, 300), rng)
     line.run(400)
     line.run(300, light=94)  # two standard deviations
-    assert [(key, change) for _, key, change in line.told] == [("brightness below", "begin")]
-    assert line.told[0][0] - 400 <= 120
+    assert [(key, change) for _, key, change in line.reported] == [("brightness below", "begin")]
+    assert line.reported[0][0] - 400 <= 120
     assert "brightness below" in line.guard.warnings[0]
     gauges = line.guard.gauges()
     assert gauges["brightness_p50"] == pytest.approx(94, abs=1)
     assert gauges["score_p50"] == pytest.approx(1, abs=0.1)
     line.run(400)
-    assert [change for _, _, change in line.told] == ["begin", "end"]
+    assert [change for _, _, change in line.reported] == ["begin", "end"]
     assert line.guard.warnings == ()
 
 
@@ -95,7 +95,7 @@ def test_scores_that_creep_up_and_pictures_that_blur_are_told() -> None:
     rng = np.random.default_rng(2)
     line = Line(calibrated(rng, 300), rng)
     line.run(300, score=1.25, sharp=7)
-    assert {key for _, key, _ in line.told} == {"score above", "sharpness below"}
+    assert {key for _, key, _ in line.reported} == {"score above", "sharpness below"}
 
 
 def test_a_bad_batch_is_no_drift_of_the_score() -> None:
@@ -104,7 +104,7 @@ def test_a_bad_batch_is_no_drift_of_the_score() -> None:
     line.run(200)
     for _ in range(400):
         line.guard.put(line.part(50.0, GreyLevels(100, 20, 10), "reject"))
-    assert not any(key.startswith("score") for _, key, _ in line.told)
+    assert not any(key.startswith("score") for _, key, _ in line.reported)
 
 
 def test_another_model_begins_anew_and_one_without_calibration_says_so() -> None:

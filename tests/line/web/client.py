@@ -18,11 +18,11 @@ from tests.line.certificates import Pair
 class Posted:
     path: str
     headers: dict[str, str]
-    told: dict[str, object]
+    reported: dict[str, object]
 
     @property
     def number(self) -> object:
-        return self.told["number"]
+        return self.reported["number"]
 
 
 class Web:

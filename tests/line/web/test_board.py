@@ -139,13 +139,13 @@ def test_pictures_are_few(board: Board) -> None:
 
 
 def test_a_picture_that_cannot_be_made_is_reported_once(board: Board) -> None:
-    told: list[object] = []
-    board.pictures.told = lambda kind, details: told.append((kind, details))
+    reported: list[object] = []
+    board.pictures.report = lambda kind, details: reported.append((kind, details))
     wrong = Frame(np.zeros((3, 3), np.uint8), "rgb", 0, None, 0, "")
     for number in range(3):
         board.put(shown_part(number, "reject", frame=wrong))
         time.sleep(0.5)
-    assert len(told) == 1
+    assert len(reported) == 1
     board.put(shown_part(7, "reject"))
     wait_for(lambda: board.pictures.has("run-0000007"))
 

@@ -233,6 +233,6 @@ def test_every_reader_understands_what_is_told(value: object) -> None:
     def never(name: str) -> float:
         raise AssertionError(name)
 
-    told = encode({"value": value})
-    assert told.endswith(b"}\n")
-    json.loads(told, parse_constant=never)
+    reported = encode({"value": value})
+    assert reported.endswith(b"}\n")
+    json.loads(reported, parse_constant=never)

@@ -34,11 +34,11 @@ class Behind:
     server: WebServer | None = None
     reasons: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
-    told: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+    reported: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     broken: bool = False
 
     def tell(self, kind: EventKind, details: Mapping[str, object]) -> None:
-        self.told.append((kind, details))
+        self.reported.append((kind, details))
 
     def status(self) -> Mapping[str, object]:
         if self.broken:
@@ -236,8 +236,8 @@ def test_wrong_tokens_are_counted_told_and_keep_nobody_else_waiting(behind: Behi
     assert set(seen) == {401, 429}
     assert behind.asked == [("trigger", "in between", None, None)]
     assert behind.server.counters["wrong_tokens"] == 12
-    assert [details["times"] for _, details in behind.told] == [1, 2, 4, 8]
-    assert TOKEN not in str(behind.told)
+    assert [details["times"] for _, details in behind.reported] == [1, 2, 4, 8]
+    assert TOKEN not in str(behind.reported)
 
 
 def test_one_address_does_not_keep_the_others_out(behind: Behind) -> None:
@@ -259,7 +259,7 @@ def test_one_address_does_not_keep_the_others_out(behind: Behind) -> None:
 def test_an_error_of_the_station_is_told_and_answered(behind: Behind) -> None:
     behind.broken = True
     assert ask(behind.port, "GET", "/status") == (500, '{"error": "Internal Server Error"}\n')
-    assert behind.told == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})]
+    assert behind.reported == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})]
     assert ask(behind.port, "GET", "/healthz")[0] == 200
 
 
@@ -273,7 +273,7 @@ def test_everybody_being_able_to_read_is_told_once() -> None:
         assert ask(behind.port, "GET", "/status", headers={"Host": "192.0.2.7:8080"})[0] == 200
     finally:
         server.close()
-    ((kind, details),) = behind.told
+    ((kind, details),) = behind.reported
     assert kind == "start"
     assert details["web"] == f"0.0.0.0:{behind.port}"
 
