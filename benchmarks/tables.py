@@ -57,45 +57,59 @@ def filled(text: str) -> str:
 
 def preset_table() -> str:
     """Format the presets at a glance: cost, accuracy and time in mode rgb, and predictions for a Jetson."""
-    networks = peers_table.networks()
-    board = json.loads((RESULTS / "roofline.json").read_text("utf-8"))["boards"][BOARD]
+    roofline = json.loads((RESULTS / "roofline.json").read_text("utf-8"))
+    board = roofline["boards"][BOARD]
+    (cpu,) = [entry for entry in roofline["cpu"] if entry["threads"] == 2]
     rows = []
     for name in get_args(PresetName):
-        network = networks[f"{name}_rgb_fp32"]
         found = _results(name, "rgb")
+        aurocs = [_over(_results(name, "rgb", data), "pytorch", "image_auroc") for data in DATA] if found else ()
         rows.append(
             (
                 f"`{name}`",
-                f"{network['gmac']:.2f}",
-                f"{network['parameters_m']:.1f}",
-                _over(found, "pytorch", "image_auroc") if found else "not measured",
-                f"{network['engines']['onnxruntime']['min_ms']:.1f}",
+                f"{roofline['networks'][f'{name}_rgb_fp32']['gmac']:.2f}",
+                *(aurocs or ["not measured"] * len(DATA)),
+                f"{cpu['models'][f'{name}_rgb_fp32']['min_ms']:.1f}",
                 roofline_tables.span(board["prediction"][f"{name}_rgb_fp16"]),
             )
         )
-    head = ("preset", "GMAC", "parameters, M", "image AUROC, %", "ms, two CPU cores")
+    head = ("preset", "GMAC", *(f"image AUROC, %: {words}" for words in DATA.values()), "ms, two CPU cores")
     return markdown_table((*head, f"ms, {board['name']}: predicted, not measured"), rows)
 
 
 def accuracy_table() -> str:
-    """Format the presets in every mode, over all seeds."""
+    """Format the presets on every data set, over all seeds."""
     rows = []
     for row in study.ROWS:
         for mode in row.modes if row.name in {"balanced", "nano"} else ():
-            found = _results(row.name, mode)
-            if found:
-                cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
-                rows.append((row.name, mode, f"{found[0]['size']['gmac']:.2f}", *cells, _minutes(found)))
+            for data, words in DATA.items():
+                found = _results(row.name, mode, data)
+                if found:
+                    cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
+                    seeds, gmac = str(len(found)), f"{found[0]['size']['gmac']:.2f}"
+                    rows.append((row.name, mode, words, gmac, seeds, *cells))
+    head = ("preset", "mode", "parts", "GMAC", "seeds", *FIGURES, "false rejects", "escapes")
+    return markdown_table(head, rows)
+
+
+def earlier_table() -> str:
+    """Format the presets of version 0.1 in every mode, over all seeds."""
+    rows = []
+    for row in study.ROWS:
+        for mode in row.modes if row.name in {"balanced", "nano"} else ():
+            found = _earlier(row.name, mode)
+            cells = (*_figures(found), *(_over(found, "pytorch", key) for key in RATES))
+            rows.append((row.name, mode, f"{found[0]['size']['gmac']:.2f}", *cells, _minutes(found)))
     head = ("preset", "mode", "GMAC", *FIGURES, "false rejects", "escapes", "training")
     return markdown_table(head, rows)
 
 
 def study_table() -> str:
-    """Format one change of `balanced` per row, one seed, with the figures from good parts alone."""
+    """Format one change of version 0.1's `balanced` per row, one seed, with the figures from good parts alone."""
     rows = []
     for row in study.ROWS:
         for mode in row.modes if row.name not in {"nano"} else ():
-            found = [result for result in _results(row.name, mode) if result["seed"] == 0]
+            found = [result for result in _earlier(row.name, mode) if result["seed"] == 0]
             if not found or (row.name == "balanced" and mode == "depth"):
                 continue
             best = found[0]["figures"]["pytorch"]["by_aggregation"]
@@ -108,7 +122,7 @@ def study_table() -> str:
 
 
 def peer_table() -> str:
-    """Format anomalib's methods on the same features beside our RGB presets."""
+    """Format anomalib's methods on the same features beside the RGB presets of version 0.1."""
     rows = []
     ours = {
         "balanced": "`balanced`",
@@ -116,7 +130,7 @@ def peer_table() -> str:
         "nano": "`nano`",
     }
     for name, words in ours.items():
-        found = _results(name, "rgb")
+        found = _earlier(name, "rgb")
         if found:
             size = found[0]["training"]["image_size"]
             rows.append((f"AST, {words}", f"{size}, crop", *_figures(found)))
@@ -196,6 +210,8 @@ def _kinds(problems: dict[str, int]) -> str:
 
 
 BOARD = "orin_nano_8gb_super"
+# Folders of results, and what is in them.
+DATA = {"": "cable gland", "magnetic_tile": "magnetic tile", "screw_half": "screw"}
 TABLES: dict[str, Callable[[], str]] = {
     "presets": preset_table,
     "stages": speed_tables.stage_table,
@@ -207,6 +223,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "roofline": roofline_tables.cpu_table,
     "boards": roofline_tables.board_table,
     "accuracy": accuracy_table,
+    "earlier": earlier_table,
     "study": study_table,
     "peers": peer_table,
     "int8": int8_table,
@@ -219,8 +236,12 @@ FIGURES = ("image AUROC", "image AP", "pixel AUROC", "AUPRO 30 %", "AUPRO 5 %")
 RATES = ("false_reject_rate", "escape_rate")
 
 
-def _results(row: str, mode: str) -> list[Result]:
-    return _load(f"accuracy/{row}_{mode}_[0-9].json")
+def _results(row: str, mode: str, data: str = "") -> list[Result]:
+    return _load(str(Path("accuracy", data, f"{row}_{mode}_[0-9].json")))
+
+
+def _earlier(row: str, mode: str) -> list[Result]:
+    return _load(f"kept/accuracy_0.1/{row}_{mode}_[0-9].json")
 
 
 def _load(pattern: str) -> list[Result]:
@@ -233,7 +254,9 @@ def _figures(found: list[Result]) -> list[str]:
 
 def _over(found: list[Result], engine: str, key: str) -> str:
     """Format the mean over the seeds and, for several, their standard deviation, in percent."""
-    values = [100 * result["figures"][engine][key] for result in found]
+    values = [100 * value for result in found if (value := result["figures"][engine][key]) is not None]
+    if not values:
+        return "-"
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
