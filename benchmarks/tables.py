@@ -63,7 +63,9 @@ def preset_table() -> str:
     rows = []
     for name in get_args(PresetName):
         found = _results(name, "rgb")
-        aurocs = [_over(_results(name, "rgb", data), "pytorch", "image_auroc") for data in DATA] if found else ()
+        aurocs = (
+            [_over(_results(name, "rgb", data), "pytorch", "image_auroc") for data in DATA] if found else ()
+        )
         rows.append(
             (
                 f"`{name}`",

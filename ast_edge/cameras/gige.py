@@ -233,7 +233,10 @@ class GigeCamera(Camera):
             raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s after a software trigger.")
         host_ns, stamp_ns = time.monotonic_ns(), int(buffer.get_timestamp())
         if stamp_ns:
-            self._clock.learn(stamp_ns, asked_ns, host_ns)
+            try:
+                self._clock.learn(stamp_ns, asked_ns, host_ns)
+            except ValueError as exc:
+                raise CameraError(f"{self.uri}: {exc}.") from exc
         self._last_id = int(buffer.get_frame_id())
         self._stream.push_buffer(buffer)
 

@@ -16,6 +16,7 @@ from ast_edge.cli import main
 from ast_edge.errors import CameraError
 from benchmarks.common.command import module
 from tests.paths import ROOT
+from tests.waiting import program
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +110,14 @@ def test_line_latency(tmp_path: Path) -> None:
     assert content["one_verdict_each"]
     assert content["triggers"] > 20
     assert not (tmp_path / "none.json").exists()
+
+
+def test_line_soak() -> None:
+    program("mosquitto", "mosquitto")
+    printed = dry_run("line.soak")
+    found = json.loads(printed[printed.index("{") :])
+    assert found["problems"] == []
+    assert sum(found["verdicts"].values()) == found["broker_parts"] > 20
 
 
 def test_line_page_cost(tmp_path: Path) -> None:
