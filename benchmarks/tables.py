@@ -107,7 +107,7 @@ def earlier_table() -> str:
 
 
 def study_table() -> str:
-    """Format one change of version 0.1's `balanced` per row, one seed, with the figures from good parts alone."""
+    """Format one change of version 0.1's `balanced` per row, seed 0, with the figures from good parts."""
     rows = []
     for row in study.ROWS:
         for mode in row.modes if row.name not in {"nano"} else ():
@@ -207,6 +207,23 @@ def storm_table() -> str:
     return markdown_table(("in " + f"{content['seconds'] / 60:.0f} minutes", ""), rows)
 
 
+def soak_table() -> str:
+    """Format whether a station grows over a long time."""
+    content = json.loads((RESULTS / "soak.json").read_text("utf-8"))
+    memory = content["resident_mb"]
+    verdicts = ", ".join(f"{count} {name}" for name, count in content["verdicts"].items())
+    rows = [
+        ("parts, by the PLC's count", str(sum(content["verdicts"].values()))),
+        ("verdicts, as the PLC received them", verdicts),
+        ("what was wrong", "; ".join(content["problems"]) or "nothing"),
+        ("memory at the start, at half time, at the end", ", ".join(f"{memory[at]:.0f} MB" for at in memory)),
+        ("growth in the second half, by a straight line", f"{content['grown_in_second_half_mb']:.1f} MB"),
+        ("threads and open files at most", f"{content['threads_at_most']}, {content['files_at_most']}"),
+    ]
+    head = f"{content['seconds'] / 60:.0f} minutes, {content['parts_per_s']:.0f} parts per second"
+    return markdown_table((head, ""), rows)
+
+
 def _kinds(problems: dict[str, int]) -> str:
     return "; ".join(f"{count} x {words}" for words, count in problems.items()) or "nothing"
 
@@ -232,6 +249,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "line": line_table,
     "wrong_pictures": wrong_pictures_table,
     "storm": storm_table,
+    "soak": soak_table,
 }
 KEYS = ("image_auroc", "image_ap", "pixel_auroc", "aupro_30", "aupro_05")
 FIGURES = ("image AUROC", "image AP", "pixel AUROC", "AUPRO 30 %", "AUPRO 5 %")

@@ -20,7 +20,7 @@ from ast_edge.model.engine_file import AnyModel
 from ast_edge.model.manifest import Manifest, ModelSpec
 from ast_edge.progress import stage
 from ast_edge.verdict.calibration import GoodParts, Origin, calibrate, restored, revised
-from ast_edge.verdict.scoring import statement
+from ast_edge.verdict.threshold import statement
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ast_edge.cli.reporting import table
 from ast_edge.model.engine_file import AnyModel, read_any
 from ast_edge.model.manifest import Manifest, ModelSpec, PastCalibration, Range, TensorSpec, TrainedRange
 from ast_edge.model.seal import NO_SIGNATURE
-from ast_edge.verdict.scoring import statement
+from ast_edge.verdict.threshold import statement
 
 
 @dataclass(frozen=True)

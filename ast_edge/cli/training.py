@@ -324,7 +324,7 @@ def _need_training() -> None:
 
 
 def _print_run(run: Any) -> None:
-    from ast_edge.verdict.scoring import statement
+    from ast_edge.verdict.threshold import statement
 
     spec = run.spec()
     echo(f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from ast_edge.doctor import cameras, jetson, machine, software
 from ast_edge.doctor.finding import Finding
-from ast_edge.errors import reason
+from ast_edge.errors import reason, sentence
 
 ENGINES = ("ONNX Runtime", "TensorRT", "TensorRT for RTX")
 _AT_ONCE = 4
@@ -115,7 +115,7 @@ def answer(name: str) -> None:
     try:
         findings = PROBES[name].look()
     except Exception as exc:  # noqa: BLE001 (any exception of a library is the finding)
-        findings = [_failed(name, f"failed: {type(exc).__name__}: {' '.join(str(exc).split())[:300]}")]
+        findings = [_failed(name, f"failed: {sentence(exc)[:300]}")]
     with contextlib.suppress(OSError), os.fdopen(out, "w", encoding="utf-8") as file:
         json.dump([asdict(finding) for finding in findings], file)
     os._exit(0)

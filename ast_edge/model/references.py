@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.errors import ModelError, reason
+from ast_edge.errors import ModelError, reason, sentence
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import AnyModel
 from ast_edge.model.manifest import ModelSpec, TensorSpec
@@ -60,7 +60,7 @@ class References:
             score, anomaly_map = arrays.pop("score"), arrays.pop("anomaly_map")
         except Exception as exc:  # each format's reader raises many exceptions on damaged bytes
             raise ModelError(
-                f"{where}: the reference vectors are damaged ({type(exc).__name__}: {exc}); "
+                f"{where}: the reference vectors are damaged ({sentence(exc)}); "
                 "copy or export the model again."
             ) from exc
         references = cls(arrays, score, anomaly_map)

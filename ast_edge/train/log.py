@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ast_edge.errors import sentence
+
 logger = logging.getLogger("ast_edge.train")
 
 
@@ -35,7 +37,7 @@ def log_to(path: Path) -> Iterator[None]:
         yield
     except BaseException as exc:
         with contextlib.suppress(OSError):  # the disk may be full; the caller reports that
-            logger.error("stopped: %s", str(exc) or type(exc).__name__)  # noqa: TRY400
+            logger.error("stopped: %s", sentence(exc))  # noqa: TRY400
         raise
     finally:
         logger.setLevel(level)

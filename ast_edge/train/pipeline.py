@@ -56,8 +56,8 @@ from ast_edge.train.references import reference_vectors
 from ast_edge.train.remember import fit_fusion, remember
 from ast_edge.train.run import Run, RunConfig, pick_device
 from ast_edge.train.split import Split, parts_text, same_parts, split_parts
-from ast_edge.verdict import scoring
 from ast_edge.verdict.calibration import GoodParts, Origin, calibrate
+from ast_edge.verdict.threshold import statement
 
 SEEDED: Literal["seeded"] = "seeded"
 _CALIBRATION_PARTS = 64
@@ -279,7 +279,7 @@ def _finish(run: Run, about: RunConfig, network: AstNetwork, split: Split, devic
     )
     run.checkpoint.unlink(missing_ok=True)
     run.teacher_file.unlink(missing_ok=True)
-    logger.info("complete: %s", scoring.statement(threshold))
+    logger.info("complete: %s", statement(threshold))
 
 
 def _calibrate(

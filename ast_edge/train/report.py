@@ -26,7 +26,7 @@ from ast_edge.model.manifest import Manifest
 from ast_edge.overlay import depth_picture, draw_overlay
 from ast_edge.train.data import GOOD, load, load_mask
 from ast_edge.train.evaluate import Evaluation, Judged, PartFigures
-from ast_edge.verdict.scoring import statement
+from ast_edge.verdict.threshold import statement
 
 GALLERY = 6  # pictures of the worst escapes and of the worst false rejects
 PICTURE_WIDTH, JPEG_QUALITY = 420, 82

@@ -22,8 +22,8 @@ from ast_edge.model.manifest import (
     PastCalibration,
     Precision,
 )
-from ast_edge.verdict import scoring
 from ast_edge.verdict.margin import SCORE_TOLERANCE
+from ast_edge.verdict.threshold import conformal_threshold
 
 KEPT_SCORES = 1000
 
@@ -60,12 +60,12 @@ def calibrate(
 ) -> PastCalibration:
     """Threshold and evidence of `parts`, as revision 1, for a network in `precision`.
 
-    Raises what `scoring.calibrate` raises.
+    Raises what `conformal_threshold` raises.
     """
     scores = np.array(parts.scores, np.float64)
     brightness = [level.brightness for level in parts.levels]
     sharpness = [level.sharpness for level in parts.levels]
-    threshold = scoring.calibrate(
+    threshold = conformal_threshold(
         scores,
         np.array(parts.map_maxima, np.float64),
         false_reject_rate=false_reject_rate,

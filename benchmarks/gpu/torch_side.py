@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ast_edge.errors import sentence
 from ast_edge.latency.figures import percentile
 from ast_edge.model.manifest import Mode
 from ast_edge.train.config import PresetName, TrainConfig, changed, preset
@@ -86,7 +87,7 @@ def _time_variants(name: str, config: TrainConfig, *, dry_run: bool) -> Iterator
         try:
             yield {**row, **_timed(prepare(), rounds)}
         except Exception as exc:  # noqa: BLE001 (what one variant cannot do must not stop the round)
-            yield {**row, "failed": " ".join(f"{type(exc).__name__}: {exc}".split())[:300]}
+            yield {**row, "failed": sentence(exc)[:300]}
 
 
 def _eager(module: nn.Module, host: dict[str, Tensor], *, half: bool) -> Callable[[], object]:

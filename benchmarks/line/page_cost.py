@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from ast_edge.line.service.running import punctual
 from ast_edge.line.service.service import Service
 from benchmarks.common import machine
 from benchmarks.common.command import environment, module
+from benchmarks.common.counterparts import free_port
 from benchmarks.line.camera import FakeCamera
 from benchmarks.line.latency import CAMERA, LINE, PULSE_MS, Part, Recorder, paired, quantiles, scheduling
 from benchmarks.line.model import train
@@ -128,13 +128,6 @@ def opened(port: int, pages: int) -> Iterator[None]:
                 raise RuntimeError(f"the pages ended with {process.returncode}")
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that is currently free."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def judge(parts: list[Part], windows: list[Window], plc: Plc) -> dict[str, object]:

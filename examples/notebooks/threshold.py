@@ -19,7 +19,7 @@
 import numpy as np
 from scipy import stats
 
-from ast_edge.verdict.scoring import calibrate
+from ast_edge.verdict.threshold import conformal_threshold
 
 rng = np.random.default_rng(0)
 TARGET = 0.05
@@ -33,7 +33,7 @@ TARGET = 0.05
 # %%
 for parts in (10, 20, 50, 100, 300, 1000):
     scores = rng.gamma(4.0, 0.1, parts)
-    found = calibrate(scores, scores, false_reject_rate=TARGET)
+    found = conformal_threshold(scores, scores, false_reject_rate=TARGET)
     expected, upper = found.expected_false_reject_rate, found.upper_false_reject_rate
     print(
         f"{parts:5} parts: expected {expected:6.2%}, at most {upper:6.2%}; {found.good_parts_needed} needed"
@@ -51,7 +51,7 @@ PARTS, TRIALS = 99, 3000
 rates, thresholds = [], []
 for _ in range(TRIALS):
     scores = rng.gamma(4.0, 0.1, PARTS)
-    found = calibrate(scores, scores, false_reject_rate=TARGET)
+    found = conformal_threshold(scores, scores, false_reject_rate=TARGET)
     thresholds.append(found.value)
     rates.append(float(stats.gamma.sf(found.value, 4.0, scale=0.1)))
 exceeded = np.mean(np.array(rates) > found.upper_false_reject_rate)

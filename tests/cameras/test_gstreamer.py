@@ -24,10 +24,10 @@ from ast_edge.cameras.supervised import Supervised, Watch
 from ast_edge.cameras.uri import parse_uri
 from ast_edge.errors import CameraError, UsageError
 from ast_edge.frames.pixel_formats import COLOURS, decode
+from tests.paths import ROOT
 from tests.waiting import free_port, listens, wait_for
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
-ROOT = SERVER.parent.parent.parent
 
 
 @pytest.fixture(autouse=True)

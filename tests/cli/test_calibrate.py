@@ -18,7 +18,7 @@ from ast_edge.frames.reading import read_image
 from ast_edge.model.manifest import Manifest
 from ast_edge.model.onnx_file import network_sha256, read_model_file, rewrite_manifest
 from ast_edge.model.references import load_references
-from ast_edge.verdict import scoring
+from ast_edge.verdict.threshold import conformal_threshold
 from tests.cli.conftest import Cli, write_part, write_picture
 from tests.tiny import bumpy_part, grey, write_tiny_model
 
@@ -47,7 +47,7 @@ def test_the_threshold_is_that_of_the_parts_given(cli: Cli, tmp_path: Path, good
             found.append((inspection.score, inspection.anomaly_map.max()))
     scores, maxima = np.array(found).T
     after = manifest(model)
-    assert after.threshold == scoring.calibrate(scores, maxima, false_reject_rate=0.2)
+    assert after.threshold == conformal_threshold(scores, maxima, false_reject_rate=0.2)
     assert after.calibration is not None
     assert after.calibration.scores == tuple(sorted(scores))
     assert (after.calibration.revision, after.calibration.operator) == (1, "Jo")

@@ -11,7 +11,7 @@ import pytest
 from ast_edge.cli.describing import Described, info_text
 from ast_edge.model.manifest import Manifest, Mode, Range, TrainedRange
 from ast_edge.model.onnx_file import read_model_file
-from ast_edge.verdict.scoring import statement
+from ast_edge.verdict.threshold import statement
 from tests.cli.conftest import Cli
 from tests.tiny import write_tiny_model
 
@@ -24,7 +24,7 @@ def test_text(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode) -> None:
     for fact in (f"mode {mode}", manifest.model_id, "0.1 (score), 0.15 (map)", statement(manifest.threshold)):
         assert fact in done.out
     assert ("7 mm from the background" in done.out) == (mode != "rgb")
-    assert "are no signature" in done.out
+    assert "not a signature" in done.out
 
 
 def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:

@@ -17,7 +17,7 @@ from scipy.stats import beta
 from ast_edge.synthetic import DEFECTS
 from ast_edge.train.evaluate import Evaluation, Judged, figures, judge, open_model, parts_to_test
 from ast_edge.train.report import Axis, rate_text, report_html
-from ast_edge.verdict.scoring import statement
+from ast_edge.verdict.threshold import statement
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")

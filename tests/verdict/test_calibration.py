@@ -13,8 +13,8 @@ from ast_edge.errors import DataError, UsageError
 from ast_edge.frames.levels import GreyLevels
 from ast_edge.model.manifest import QUANTILE_LEVELS, Manifest, ModelSpec, PastCalibration
 from ast_edge.model.onnx_file import read_model_file
-from ast_edge.verdict import scoring
 from ast_edge.verdict.calibration import GoodParts, Origin, calibrate, p_value, restored, revised
+from ast_edge.verdict.threshold import conformal_threshold
 from tests.tiny import tiny_spec, write_tiny_model
 
 LEVELS = [GreyLevels(100.0 + i, 20.0, 3.0 + i) for i in range(5)]
@@ -29,10 +29,10 @@ def spec_with(past: PastCalibration) -> ModelSpec:
     return tiny_spec().model_copy(update={"threshold": past.threshold, "calibration": past.calibration})
 
 
-def test_the_threshold_is_the_one_of_scoring() -> None:
+def test_the_threshold_is_the_conformal_one() -> None:
     scores = np.random.default_rng(0).random(50)
     past = made(scores.tolist())
-    assert past.threshold == scoring.calibrate(scores, 2 * scores, false_reject_rate=0.1)
+    assert past.threshold == conformal_threshold(scores, 2 * scores, false_reject_rate=0.1)
     assert past.calibration.scores == tuple(sorted(scores.tolist()))
     assert (past.calibration.operator, past.calibration.revision) == ("somebody", 1)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 
+from ast_edge.errors import sentence
 from ast_edge.line.events import Report, ignore
 from ast_edge.line.part import PartResult
 from ast_edge.line.priority import step_back
@@ -115,7 +116,7 @@ class Pictures:
         except Exception as exc:  # noqa: BLE001 (a picture that cannot be shown harms nothing; reported once)
             if not self._failed:
                 self._failed = True
-                self.report("failure", {"where": "web", "error": f"picture: {type(exc).__name__}: {exc}"})
+                self.report("failure", {"where": "web", "error": f"picture: {sentence(exc)}"})
             return
         if not found:
             return
