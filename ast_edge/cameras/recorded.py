@@ -141,7 +141,7 @@ class FolderCamera(Recorded):
             raise CameraError(f"{self.uri}: there is no picture directly in {folder}.")
 
     def _next(self, number: int) -> Frame | None:
-        from ast_edge.frames.reading import read_image, read_xyz, xyz_beside  # noqa: PLC0415 (Pillow)
+        from ast_edge.frames.reading import read_depth_beside, read_image  # noqa: PLC0415 (Pillow)
 
         if number >= len(self._pictures) and not self._loop:
             return None
@@ -149,7 +149,7 @@ class FolderCamera(Recorded):
         try:
             depth = None
             if path.resolve().parent.name == "rgb" and (path.resolve().parent.parent / "xyz").is_dir():
-                depth = read_xyz(xyz_beside(path))
+                depth = read_depth_beside(path, registered=True)
             return Frame(read_image(path), "rgb", number, None, 0, str(path), depth)
         except AstEdgeError as exc:
             raise LostFrameError(str(exc)) from exc

@@ -27,12 +27,13 @@ _SLOWEST_FPS = 5.0  # if the driver does not report it
 def exposed_between(stamp_ns: int | None, host_ns: int, period_ns: int) -> tuple[int | None, int | None]:
     """Return when an exposure began, from and to, by the stamp of its buffer; None if unknown.
 
-    The kernel stamps buffers with `time.monotonic_ns()`, at the start or the end of a frame, so the exposure
-    began at most one frame period earlier. The stamp of another clock is ignored.
+    The kernel stamps buffers with `time.monotonic_ns()`, at the start or the end of a frame's readout, which
+    takes up to one frame period, after an exposure of up to another one. The stamp of another clock is
+    ignored.
     """
     if stamp_ns is None or not 0 <= host_ns - stamp_ns <= _OLDEST_NS:
         return None, None
-    return stamp_ns - period_ns, stamp_ns
+    return stamp_ns - 2 * period_ns, stamp_ns
 
 
 class V4l2Camera(Camera):
@@ -48,6 +49,7 @@ class V4l2Camera(Camera):
         self._cv2 = cv2
         self._video: Any = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
         self._number = 0
+        self._last_ns: int | None = None
         self._closed = False
         self._reading = threading.Lock()  # OpenCV must not be closed while it reads
         if not self._video.isOpened():
@@ -76,8 +78,13 @@ class V4l2Camera(Camera):
                 return NoFrame.TIMEOUT
             raise CameraError(f"{self.uri}: the camera delivers no more frames; check its cable.")
         number, self._number = self._number, self._number + 1
-        exposed = exposed_between(device_ns, host_ns, self._period_ns)
+        exposed = exposed_between(device_ns, host_ns, max(self._period_ns, self._since_last(device_ns)))
         return Frame(pixels, "bgr", number, device_ns, host_ns, self.uri, None, *exposed)
+
+    def _since_last(self, device_ns: int | None) -> int:
+        """Nanoseconds since the previous stamp: a dark scene's exposure may exceed the nominal period."""
+        last, self._last_ns = self._last_ns, device_ns
+        return 0 if last is None or device_ns is None else max(device_ns - last, 0)
 
     @property
     def state(self) -> State:

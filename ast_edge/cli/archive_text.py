@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ast_edge.errors import LineError, UsageError, reason
+from ast_edge.files import write_bytes
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.pictures import part_file, place_of
 from ast_edge.line.archive.reading import ArchivedPart
@@ -140,7 +141,7 @@ def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, ove
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_bytes(path, text.getvalue().encode())
 
 
 def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: Exported) -> Path | None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ast_edge.errors import DataError, FrameError, UsageError, reason
 from ast_edge.files import write_bytes
-from ast_edge.frames.reading import list_images, read_image, read_xyz, unread_pictures, xyz_beside
+from ast_edge.frames.reading import list_images, read_depth_beside, read_image, unread_pictures
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.progress import say
 from ast_edge.verdict.scoring import Verdict
@@ -153,7 +153,7 @@ def read_part(picture: Path, inspector: Inspector) -> tuple[Frame | None, Depth 
     if mode == "depth" and not picture.is_file():
         # The picture names the part: if it is missing, its xyz file must not be judged instead.
         raise DataError(f"{picture}: no such file; give the picture that belongs to the xyz file.")
-    depth_m = None if mode == "rgb" else read_xyz(xyz_beside(picture))
+    depth_m = None if mode == "rgb" else read_depth_beside(picture, registered=mode == "rgbd")
     return (None if mode == "depth" else read_image(picture)), depth_m
 
 

@@ -120,6 +120,15 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.array(picture.convert("RGB"))
 
 
+def check_registered(image: Path, xyz: Path) -> None:
+    """Raise DataError if a picture is to be rotated by its EXIF orientation: its depth map would not be."""
+    if (orientation := orientation_of(image)) != UPRIGHT:
+        raise DataError(
+            f"{image}: has the EXIF orientation {orientation}, and its depth map {xyz} has none: they would "
+            "not show the same place; save the picture as it was taken, without an orientation."
+        )
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Return width and height in pixels after rotation, from the header. Raises DataError as `read_image`."""
     picture, orientation = _opened(path, _COLOUR_MODES)
@@ -146,6 +155,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     values = np.asarray(picture.convert("RGB")).max(axis=2) if colour else np.asarray(picture)
     mask: NDArray[np.bool_] = values > 0
     return mask
+
+
+def read_depth_beside(image: Path, *, registered: bool) -> NDArray[np.float32]:
+    """Read the depth map beside a picture (see `xyz_beside`): float32 [H,W] in metres, 0 = not measured.
+
+    With `registered` the picture is used too. Raises DataError if the depth map is missing or unusable, or
+    `registered` and the picture is to be rotated.
+    """
+    path = xyz_beside(image)
+    if registered:
+        check_registered(image, path)
+    return read_xyz(path)
 
 
 def read_xyz(path: Path) -> NDArray[np.float32]:

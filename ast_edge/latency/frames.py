@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import UsageError
 from ast_edge.frames.pixel_formats import COLOURS, Colour
-from ast_edge.frames.reading import read_image, read_xyz, xyz_beside
+from ast_edge.frames.reading import read_depth_beside, read_image
 from ast_edge.latency.stopwatch import Part
 from ast_edge.machine.record import Strict
 from ast_edge.model.manifest import ModelSpec
@@ -89,7 +89,7 @@ def read_kind(picture: Path, spec: ModelSpec) -> tuple[FrameKind, Part]:
         frame = read_image(picture)
         part, size = {"frame": frame, "colour": "rgb"}, frame.shape[1::-1]
     if spec.mode != "rgb":
-        part["depth_m"] = read_xyz(xyz_beside(picture))
+        part["depth_m"] = read_depth_beside(picture, registered=spec.mode == "rgbd")
         size = part["depth_m"].shape[::-1]
     return frame_kind(*size, "rgb", spec), part
 

@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError, reason
 from ast_edge.files import part_sha256, sha256_file
-from ast_edge.frames.reading import list_images, read_image, read_mask, read_xyz, unread_pictures, xyz_beside
+from ast_edge.frames.reading import (
+    check_registered,
+    list_images,
+    read_image,
+    read_mask,
+    read_xyz,
+    unread_pictures,
+    xyz_beside,
+)
 from ast_edge.model.manifest import Mode
 from ast_edge.progress import say
 
@@ -165,6 +173,8 @@ def load(sample: Sample, mode: Mode) -> LoadedSample:
         if sample.xyz is None:
             raise DataError(f"{sample.name}: has no xyz file, which mode {mode} needs; train in mode rgb.")
         depth_m = read_xyz(sample.xyz)
+    if sample.image is not None and sample.xyz is not None and mode == "rgbd":
+        check_registered(sample.image, sample.xyz)
     if image is not None and depth_m is not None and image.shape[:2] != depth_m.shape:
         raise DataError(
             f"{sample.xyz}: is {_size(depth_m.shape)} pixels but its picture {sample.image} is "

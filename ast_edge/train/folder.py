@@ -44,7 +44,7 @@ def new_folder(run: Run) -> Iterator[None]:
 
 def _discard(run: Run, made: Sequence[Path]) -> None:
     with suppress(OSError):
-        for path in (run.log, run.trunk_file, run.lock_file):
+        for path in (run.log, run.trunk_file, run.other_trunk_file, run.lock_file):
             path.unlink(missing_ok=True)
         for folder in made:
             folder.rmdir()

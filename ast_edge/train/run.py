@@ -154,7 +154,10 @@ class Run:
     def write_spec(self, spec: ModelSpec) -> None:
         """Complete the run: seal its files, then write the specification."""
         text = spec.model_dump_json(indent=1)
-        files = (self.config_file, self.trunk_file, self.weights, self.calibration, self.references_file)
+        files = (
+            *(self.config_file, self.trunk_file, self.other_trunk_file),
+            *(self.weights, self.calibration, self.references_file),
+        )
         seal = {path.name: sha256_file(path) for path in files if path.exists()}
         seal[self.spec_file.name] = hashlib.sha256(text.encode()).hexdigest()
         write_text(self.seal_file, json.dumps(seal, indent=1))

@@ -71,6 +71,20 @@ def _stopped(bench: Bench, chance: Chance) -> Drawn:
     return {"stopped_before_part": before_ms, "stopped_after_part": after_ms}
 
 
+def _seen_then_stopped(bench: Bench, chance: Chance) -> Drawn:
+    """The station may have seen the part before it is stopped; the camera sends frames of what comes after."""
+    _calm(bench)
+    part = bench.part()
+    before_ms = chance.wait(0, 60)
+    bench.signal(signal.SIGSTOP)
+    after_ms = chance.wait(9_900, 10_000) if chance.long else chance.wait(260, 900)
+    bench.signal(signal.SIGCONT)
+    _judged(bench, part)
+    if chance.long:
+        time.sleep(1.0)  # the camera may have dropped the station's connection
+    return {"stopped_after_part": before_ms, "stopped_for": after_ms}
+
+
 def _starved(bench: Bench, chance: Chance) -> Drawn:
     """The station runs only briefly now and then, as under a CPU quota, while parts pass."""
     _calm(bench)
@@ -164,6 +178,16 @@ _PROMPT = "deadline_ms = 2000"
 SCENARIOS: dict[str, Scenario] = {
     "stopped": Scenario("SIGSTOP while a part passes, Modbus", Plan(_MODBUS, _PROMPT), _stopped),
     "starved": Scenario("a station that runs now and then", Plan(_MODBUS, _PROMPT), _starved),
+    "seen_then_stopped": Scenario(
+        "SIGSTOP after a part was seen, a camera that runs freely",
+        Plan(
+            _MODBUS,
+            f"{_PROMPT}\nsettle_ms = 0",
+            f"gige://{SERIAL}?trigger=off&rate=30&packet_size=9000",
+            stay_ms=400.0,
+        ),
+        _seen_then_stopped,
+    ),
     "stopped_http": Scenario(
         "SIGSTOP while a part is told by HTTP",
         Plan('kind = "software"\nmax_age_ms = 100', _PROMPT),

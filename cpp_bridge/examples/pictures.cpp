@@ -25,6 +25,13 @@ cv::Mat read_frame(const std::string& path) {
     return frame;
 }
 
+// A picture that is turned would not show the same place as its depth map, which is not.
+void check_upright(const std::string& path, const cv::Mat& turned) {
+    const cv::Mat stored = cv::imread(path, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+    if (stored.size() != turned.size() || cv::norm(stored, turned, cv::NORM_INF) > 0)
+        throw std::runtime_error(path + ": has an EXIF orientation, and its depth map has none; save it without one.");
+}
+
 cv::Mat read_depth(const fs::path& picture) {
     const fs::path path =
         fs::absolute(picture).parent_path().parent_path() / "xyz" / (picture.stem().string() + ".tiff");
@@ -56,6 +63,7 @@ std::vector<std::string> find_pictures(const std::vector<std::string>& paths) {
 
 FilePart::FilePart(const std::string& picture, ast_edge::Mode mode) : mode_(mode) {
     if (mode != ast_edge::Mode::depth) frame_ = read_frame(picture);
+    if (mode == ast_edge::Mode::rgbd) check_upright(picture, frame_);
     if (mode != ast_edge::Mode::rgb) depth_m_ = read_depth(picture);
 }
 

@@ -315,6 +315,15 @@ TEST_CASE("an engine of TensorRT for RTX is read and refused in a sentence") {
     std::remove((path + ".json").c_str());
 }
 
+TEST_CASE("text of files cannot command a terminal") {
+    CHECK(std::string(model_error("gpu \x1b[31m\r\x7f").what()) == "gpu \\x1b[31m\\x0d\\x7f");
+    CHECK(std::string(model_error("\xC2\x9B"
+                                  "1m \xE2\x80\xAE")
+                          .what()) == "\\x9b1m \\u202e");
+    const std::string plain = "a\tb\nGröße 部品 µm €";
+    CHECK(model_error(plain).what() == plain);
+}
+
 TEST_CASE("the source of an engine is the name of a file") {
     CHECK(read_sidecar(sidecar_with("rgb.onnx"), "s").source == "rgb.onnx");
     for (const std::string& source : {std::string(), std::string("."), std::string(".."), std::string("a/b"),

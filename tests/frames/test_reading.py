@@ -24,6 +24,7 @@ from ast_edge.frames.reading import (
     list_images,
     orientation_of,
     picture_size,
+    read_depth_beside,
     read_image,
     read_mask,
     read_xyz,
@@ -31,6 +32,7 @@ from ast_edge.frames.reading import (
     unread_pictures,
     xyz_beside,
 )
+from ast_edge.train.data import Sample, load
 from tests.real_data import cable_gland
 
 RGB: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -206,6 +208,26 @@ def test_a_picture_is_turned_as_its_orientation_says(tmp_path: Path, kind: str, 
         assert np.array_equal(seen, found[..., ::-1])
     mask = read_mask(path)
     assert mask.shape == turned.shape[:2]
+
+
+def test_a_picture_that_is_turned_does_not_fit_its_depth_map(tmp_path: Path) -> None:
+    """Turned by 180 degrees it has the same size, so only the orientation tells."""
+    for folder in ("rgb", "xyz"):
+        (tmp_path / folder).mkdir()
+    picture, xyz = tmp_path / "rgb/000.png", tmp_path / "xyz/000.tiff"
+    tifffile.imwrite(xyz, np.ones((4, 6, 3), np.float32), photometric="rgb")
+    exif = Image.Exif()
+    for orientation in (1, 3):
+        exif[274] = orientation
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(picture, exif=exif)
+        assert read_depth_beside(picture, registered=False).shape == (4, 6)
+        if orientation == 1:
+            assert read_depth_beside(picture, registered=True).shape == (4, 6)
+        else:
+            with pytest.raises(DataError, match="has the EXIF orientation 3"):
+                read_depth_beside(picture, registered=True)
+            with pytest.raises(DataError, match="has the EXIF orientation 3"):
+                load(Sample(picture, xyz, None), "rgbd")
 
 
 def test_a_depth_map_that_asks_to_be_turned_is_refused(tmp_path: Path) -> None:

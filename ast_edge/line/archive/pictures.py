@@ -64,14 +64,14 @@ def part_file(name: str) -> PartFile | None:
 def place_of(folder: Path, relative: str | None) -> Path | None:
     """Return the path of a file named by the index of the archive `folder`; None if it is not in there.
 
-    The index is untrusted: the path must be pictures/<day>/<name that the archive creates>, and the day must
-    be a folder, not a link to another.
+    The index is untrusted: the path must be pictures/<day>/<name that the archive creates>, and both folders
+    must be folders, not links to others.
     """
     pieces = (relative or "").split("/")
     if len(pieces) != 3 or pieces[0] != PICTURES or not DAY.fullmatch(pieces[1]) or not part_file(pieces[2]):
         return None
     day = folder / PICTURES / pieces[1]
-    return None if day.is_symlink() else day / pieces[2]
+    return None if day.is_symlink() or day.parent.is_symlink() else day / pieces[2]
 
 
 def files_of(folder: Path, day: str, names: dict[str, int]) -> Files | None:

@@ -14,6 +14,7 @@ from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.errors import AstEdgeError, CameraError, LineError, reason
 from ast_edge.line.outputs.base import Output
+from ast_edge.line.outputs.modbus import SHORT, ModbusOutputOptions
 from ast_edge.line.part import Trigger
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import AnyOutput, LineConfig
@@ -157,9 +158,20 @@ def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:
     output = assemble.output(options, assemble.encoder_of(assemble.trigger_source(config.trigger)))
     output.start(bench)
     try:
-        return _connected(output)
+        found = _connected(output)
     finally:
         output.close(1.0)
+    unclaimed = _claims(options) if isinstance(options, ModbusOutputOptions) else ""
+    return f"{found}; {unclaimed}" if unclaimed else found
+
+
+def _claims(options: ModbusOutputOptions) -> str:
+    """Say whether a second station on this PLC would be noticed."""
+    if options.registers is None:
+        return "a second station on its coil would not be noticed: give registers, too"
+    if options.block == SHORT:
+        return "a second station on its registers would not be noticed with block = 18"
+    return ""
 
 
 def _own_places(config: LineConfig) -> Iterator[Finding]:

@@ -159,7 +159,7 @@ class TimingSection(Options):
     """Timing as in `ast_edge.line.station.timing.Timing`.
 
     `settle_ms` is required if the camera is free-running and parts are triggered externally.
-    `picture_within_ms` is 100 by default if the station triggers the camera.
+    `picture_within_ms` is 100 by default, plus the camera's `delay_ms`, unless frames are the triggers.
     """
 
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 200.0
@@ -269,8 +269,8 @@ class LineConfig(Options):
         """Return the station's timing, with the camera's consequences."""
         given = self.timing.model_dump()
         within_ms = self.timing.picture_within_ms
-        if within_ms is None and self.camera.software_trigger:
-            within_ms = USUAL_GAP_MS
+        if within_ms is None and self._must_show_a_part():
+            within_ms = USUAL_GAP_MS + (self.camera.delay_ms or 0.0)
         return Timing(
             **{
                 **given,
@@ -279,6 +279,15 @@ class LineConfig(Options):
                 "delay_ms": self.camera.delay_ms,
             }
         )
+
+    def _must_show_a_part(self) -> bool:
+        """Whether another part may be before the camera when its picture comes late.
+
+        Not if the frame itself is the trigger, nor for recorded frames that follow no trigger.
+        """
+        if self.camera.software_trigger:
+            return True
+        return self.trigger.kind not in ("free", "camera") and self.camera.parsed.scheme not in _RECORDED
 
     def watch(self) -> Watch:
         """Return how the camera is watched."""

@@ -19,8 +19,8 @@ def plc(tmp_path: Path) -> Iterator[Plc]:
         yield running
 
 
-def finding(plc: Plc, model: Path, more: str = "") -> Finding:
-    """What is found about the trigger."""
+def finding(plc: Plc, model: Path, more: str = "", *, output: str = "") -> Finding:
+    """What is found about the trigger, or about the output that is given."""
     file = plc.journal.with_name("line.toml")
     file.write_text(
         f"""
@@ -39,9 +39,11 @@ counter_register = {COUNTER}
 [timing]
 deadline_ms = 5000
 settle_ms = 20
+{output}
 """
     )
-    (found,) = [found for found in check(read_config(file)) if found.what.startswith("trigger")]
+    what = "output" if output else "trigger"
+    (found,) = [found for found in check(read_config(file)) if found.what.startswith(what)]
     return found
 
 
@@ -62,3 +64,19 @@ def test_a_plc_that_is_too_slow_is_told_with_what_it_needs(plc: Plc, tiny_rgb: P
     assert needed is not None, found.found
     assert int(needed[1]) >= 450
     assert finding(plc, tiny_rgb, f"max_gap_ms = {2 * int(needed[1])}").ok
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("coil = 3", "a second station on its coil would not be noticed"),
+        ("registers = 100\nblock = 18", "would not be noticed with block = 18"),
+        ("registers = 100\ncoil = 3", ""),
+    ],
+)
+def test_an_output_that_nothing_claims_is_reported(plc: Plc, tiny_rgb: Path, keys: str, words: str) -> None:
+    output = f'[[output]]\nkind = "modbus"\nhost = "127.0.0.1"\nport = {plc.port}\n{keys}\n'
+    found = finding(plc, tiny_rgb, output=output)
+    assert found.ok, found.found
+    assert words in found.found
+    assert ("would not be noticed" in found.found) == bool(words)

@@ -238,3 +238,20 @@ def test_counterparts_that_never_were_there_are_in_the_log(tmp_path: Path, tiny_
         station.wait_until("ready", False)
         assert all(station.log.count(f"={name} connected=False") == 1 for name in NAMES)
         assert all("refused" in line for line in station.log.splitlines() if "connected=False" in line)
+
+
+def test_a_camera_that_is_away_is_in_the_plcs_state(
+    tmp_path: Path, tiny_rgb: Path, plcs: tuple[Plc, Plc], block: Block
+) -> None:
+    counts, acts = plcs
+    camera = '[camera]\nuri = "rtsp://127.0.0.1:1/none"\ndelay_ms = 100\n'
+    timing = trigger(counts.port).replace("[timing]\n", "[timing]\nsettle_ms = 0\n")
+    toml = f"{camera}{timing}{output(acts.port)}"
+    with StationProcess(tmp_path / "station", tiny_rgb, toml) as station:
+        station.wait_until("state", "running")
+        wait_for(lambda: block.condition == (5, 1, 0))
+        beat = block.heartbeat
+        life = block.read()[22]
+        wait_for(lambda: block.read()[22] != life)  # the station lives, and says that it cannot judge
+        assert block.heartbeat == beat
+        assert "the camera is" in str(station.status()["not_ready"])

@@ -133,9 +133,16 @@ def test_a_camera_that_runs_freely_needs_times_that_nothing_else_tells(tmp_path:
     assert read(tmp_path, free.replace("gige://LINE", "gige://LINE?trigger=software"))
 
 
-def test_a_picture_that_is_asked_for_has_100_ms(tmp_path: Path) -> None:
+def test_a_picture_has_100_ms_unless_it_is_the_trigger(tmp_path: Path) -> None:
     assert read(tmp_path, LEAST).station_timing().picture_within_ms == 100
     more = f"{LEAST}\n[timing]\npicture_within_ms = 40\n"
     assert read(tmp_path, more).station_timing().picture_within_ms == 40
-    free = LEAST.replace("synthetic://?trigger=software", "synthetic://")
-    assert read(tmp_path, free).station_timing().picture_within_ms is None
+    recorded = LEAST.replace("synthetic://?trigger=software", "synthetic://")
+    assert read(tmp_path, recorded).station_timing().picture_within_ms is None
+    settle = "\n[timing]\nsettle_ms = 0\n"
+    free = LEAST.replace("synthetic://?trigger=software", "gige://LINE?trigger=off") + settle
+    assert read(tmp_path, free).station_timing().picture_within_ms == 100
+    triggered = LEAST.replace("synthetic://?trigger=software", "gige://LINE?trigger=line0")
+    assert read(tmp_path, triggered).station_timing().picture_within_ms == 100
+    stream = LEAST.replace('"synthetic://?trigger=software"', '"rtsp://127.0.0.1/a"\ndelay_ms = 400')
+    assert read(tmp_path, stream + settle).station_timing().picture_within_ms == 500
