@@ -11,7 +11,7 @@ from ast_edge.cameras.base import State
 StationState = Literal["starting", "running", "paused", "stopping", "stopped"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Balance:
     """Triggers entered, results by verdict, parts still open: `triggers == given + open`, always."""
 

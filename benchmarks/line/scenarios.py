@@ -72,7 +72,7 @@ def _stopped(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _seen_then_stopped(bench: Bench, chance: Chance) -> Drawn:
-    """The station may have seen the part before it is stopped; the camera sends frames of what comes after."""
+    """The station may have seen the part before it is stopped; later frames show what comes after it."""
     _calm(bench)
     part = bench.part()
     before_ms = chance.wait(0, 60)

@@ -17,7 +17,7 @@ from ast_edge.cameras.base import Frame
 from ast_edge.cli.archive_text import printable
 from ast_edge.frames.reading import read_image, read_xyz
 from ast_edge.line.archive.reading import ArchiveReader
-from ast_edge.line.part import PartResult, Trigger
+from ast_edge.line.part import PartResult
 from tests.cli.conftest import Cli
 from tests.line.archive.bench import archiving, part
 from tests.waiting import wait_for
@@ -26,10 +26,7 @@ HOUR = 3600.0
 
 
 def at(result: PartResult, hours_ago: float) -> PartResult:
-    trigger = result.trigger
-    moved = Trigger(
-        trigger.number, trigger.at_ns, time.time() - hours_ago * HOUR, None, "test", trigger.external_id
-    )
+    moved = replace(result.trigger, wall_s=time.time() - hours_ago * HOUR, encoder=None, source="test")
     return replace(result, trigger=moved)
 
 

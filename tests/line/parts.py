@@ -31,7 +31,14 @@ def part_result(
     frame = Frame(rng.integers(90, 166, (48, 64, 3), dtype=np.uint8), "rgb", number, None, at_ns, "bench")
     grid = np.full((4, 4), score, np.float32)
     inspection = Inspection(verdict, score, 1.0, reason, grid, {"preprocess": 0.5, "engine": 3.0})
-    trigger = Trigger(number, at_ns, time.time(), encoder, "test", external_id)
+    trigger = Trigger(
+        number=number,
+        at_ns=at_ns,
+        wall_s=time.time(),
+        encoder=encoder,
+        source="test",
+        external_id=external_id,
+    )
     return PartResult(
         run=run,
         trigger=trigger,

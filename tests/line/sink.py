@@ -29,7 +29,15 @@ class Sink:
     ) -> Trigger:
         self.given.append(("trigger", external_id))
         self.triggers.append(
-            Trigger(len(self.given), at_ns or 0, 0.0, encoder, source, external_id, until_ns)
+            Trigger(
+                number=len(self.given),
+                at_ns=at_ns or 0,
+                wall_s=0.0,
+                encoder=encoder,
+                source=source,
+                external_id=external_id,
+                until_ns=until_ns,
+            )
         )
         return self.triggers[-1]
 

@@ -217,7 +217,7 @@ class _NotRunning:
     """A station that only tests whether its counterparts are reachable; it accepts no trigger."""
 
     def __init__(self, config: LineConfig, threshold: float) -> None:
-        balance = Balance(0, {}, 0)
+        balance = Balance(triggers=0, verdicts={}, open=0)
         name, recipe = config.station.name, config.recipes.first
         self._status = StationStatus(
             name=name,
@@ -247,8 +247,15 @@ class _NotRunning:
         external_id: str | None = None,
     ) -> Trigger:
         """See `TriggerSink`."""
-        at_ns = at_ns or time.monotonic_ns()
-        return Trigger(0, at_ns, time.time(), encoder, source, external_id, until_ns)
+        return Trigger(
+            number=0,
+            at_ns=at_ns or time.monotonic_ns(),
+            wall_s=time.time(),
+            encoder=encoder,
+            source=source,
+            external_id=external_id,
+            until_ns=until_ns,
+        )
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
         """See `TriggerSink`."""

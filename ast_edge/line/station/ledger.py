@@ -40,7 +40,15 @@ class Ledger:
         """Enter a part and give it the next number."""
         with self._lock:
             self._entered += 1
-            trigger = Trigger(self._entered, at_ns, wall_s, encoder, source, external_id, until_ns)
+            trigger = Trigger(
+                number=self._entered,
+                at_ns=at_ns,
+                wall_s=wall_s,
+                encoder=encoder,
+                source=source,
+                external_id=external_id,
+                until_ns=until_ns,
+            )
             self._open[trigger.number] = trigger
             return trigger
 
@@ -73,7 +81,7 @@ class Ledger:
     def balance(self) -> Balance:
         """Return the current balance."""
         with self._lock:
-            return Balance(self._entered, dict(self._verdicts), len(self._open))
+            return Balance(triggers=self._entered, verdicts=dict(self._verdicts), open=len(self._open))
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """Wait until no part is open; return False if some still are."""

@@ -200,7 +200,7 @@ def test_no_overlay_where_none_is_wanted_or_can_be_drawn(tmp_path: Path) -> None
 def test_values_from_outside_cannot_stop_the_index(tmp_path: Path) -> None:
     bad = part(1, external_id="\ud800'; DROP TABLE parts; --" + "x" * 10_000, encoder=1 << 80)
     bad = replace(bad, reason="\x00\x1b[2J" + "y" * 100_000, score=math.inf, threshold=math.nan)
-    huge = replace(part(2), trigger=Trigger(1 << 70, 0, 0.0))
+    huge = replace(part(2), trigger=Trigger(number=1 << 70, at_ns=0, wall_s=0.0))
     with archiving(tmp_path) as opened:
         for result in (bad, huge, part(3), replace(part(4), run="../../etc"), part(5)):
             opened.archive.put(result)

@@ -252,7 +252,7 @@ def test_a_clock_that_jumps_while_it_runs_removes_nothing(
 def test_a_time_that_is_none_stops_nothing(tmp_path: Path) -> None:
     with archiving(tmp_path) as opened:
         for number, wall_s in enumerate((1e18, -1e18, float("nan"), 0.0), 1):
-            opened.archive.put(replace(part(number), trigger=Trigger(number, 0, wall_s)))
+            opened.archive.put(replace(part(number), trigger=Trigger(number=number, at_ns=0, wall_s=wall_s)))
     assert [one.picture_state for one in check_whole(tmp_path)] == ["unwritable"] * 3 + ["kept"]
 
 

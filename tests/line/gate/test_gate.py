@@ -40,7 +40,9 @@ class Coil:
         self, number: int, verdict: Verdict, at_ns: int | None = None, encoder: int | None = None
     ) -> None:
         at = self.now if at_ns is None else at_ns
-        self.gate.add(Trigger(number, at, 0.0, encoder), verdict, self.now, self.reading())
+        self.gate.add(
+            Trigger(number=number, at_ns=at, wall_s=0.0, encoder=encoder), verdict, self.now, self.reading()
+        )
         self.drive()
 
     def drive(self) -> None:

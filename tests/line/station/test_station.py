@@ -292,7 +292,7 @@ def test_the_books_always_balance(steps: list[tuple[str, int]]) -> None:
             assert ledger.decide(result_of(entered[number])) is first
         else:
             with pytest.raises(LineError, match="never triggered"):
-                ledger.decide(result_of(Trigger(number + 100, 0, 0.0)))
+                ledger.decide(result_of(Trigger(number=number + 100, at_ns=0, wall_s=0.0)))
         balance = ledger.balance()
         assert balance.balanced
         assert balance.triggers == len(entered)

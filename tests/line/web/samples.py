@@ -64,7 +64,7 @@ def shown_part(
     now = time.monotonic_ns()
     return PartResult(
         run="run",
-        trigger=Trigger(number, now if at_ns is None else at_ns, time.time()),
+        trigger=Trigger(number=number, at_ns=now if at_ns is None else at_ns, wall_s=time.time()),
         recipe="cap-blue",
         verdict=verdict,
         reason=reason,
