@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
@@ -37,7 +38,8 @@ def judge(storm: Storm) -> dict[str, Any]:
     ledger = read_plc(storm)
     rows = read_archive(storm)
     problems = [*one_each(ledger), *agree(ledger, rows, storm.windows), *unseen(ledger, storm.windows)]
-    problems += coils(ledger, storm)
+    missed = reported_missed(storm.folder / "station.log", rows)
+    problems += coils(ledger, storm, missed)
     pictures, wrong = own_pictures(storm)
     problems += wrong
     memory, grown = memory_of(storm)
@@ -52,6 +54,7 @@ def judge(storm: Storm) -> dict[str, Any]:
         "verdicts": dict(given),
         "pictures": pictures,
         "fault_reasons": dict(Counter(row.reason for row in rows if row.verdict == "fault").most_common(20)),
+        "late_at_the_gate": len(missed),
         "told_again": sum(len(found) - 1 for found in ledger.verdicts.values()),
         "archive_rows": len(rows),
         "broker_parts": len({part["part_id"] for part in storm.broker.parts}),
@@ -149,8 +152,27 @@ def own_pictures(storm: Storm) -> tuple[dict[str, int], list[str]]:
     return {"judged": checked, "of_another_part": len(problems)}, problems
 
 
-def coils(ledger: Ledger, storm: Storm) -> list[str]:
-    """Check that every reject and fault reported while its trigger was fresh had the reject coil on."""
+def reported_missed(log: Path, rows: list[ArchivedPart]) -> set[int]:
+    """Return the parts whose pulse the station reported as missed: they were late at the gate."""
+    ids = {(row.run, row.number): int(row.external_id) for row in rows if row.external_id is not None}
+    missed: set[int] = set()
+    run = ""
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue  # truncated by a kill
+        run = said.get("run", run)
+        if said.get("event") == "output":
+            missed |= {ids[run, number] for number in said.get("parts", ()) if (run, number) in ids}
+    return missed
+
+
+def coils(ledger: Ledger, storm: Storm, missed: set[int]) -> list[str]:
+    """Check that every reject and fault reported while its trigger was fresh had the reject coil on.
+
+    On a busy machine a part may be late at the gate: the station must have reported it as `missed`.
+    """
     pulses = storm.plc.pulses(REJECT_COIL)
     problems = []
     for number, found in ledger.verdicts.items():
@@ -162,7 +184,7 @@ def coils(ledger: Ledger, storm: Storm) -> list[str]:
             for window in storm.windows
             if window.kind in _NO_COIL
         )
-        if verdict == "pass" or off or reported_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
+        if verdict == "pass" or off or number in missed or reported_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
             continue
         if not any(on <= reported_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
             problems.append(f"part {number} is a {verdict}, and the coil stayed off")
