@@ -184,7 +184,12 @@ def coils(ledger: Ledger, storm: Storm, missed: set[int]) -> list[str]:
             for window in storm.windows
             if window.kind in _NO_COIL
         )
-        if verdict == "pass" or off or number in missed or reported_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS:
+        if (
+            verdict == "pass"
+            or off
+            or number in missed
+            or reported_ns - at_ns > storm.deadline_ms * 1e6 + _GRACE_NS
+        ):
             continue
         if not any(on <= reported_ns + _COIL_NS and (off is None or off >= at_ns) for on, off in pulses):
             problems.append(f"part {number} is a {verdict}, and the coil stayed off")

@@ -14,7 +14,15 @@ from benchmarks.line.wrong_pictures import run
 from tests.waiting import program
 
 # Where a part that is disturbed cannot be judged by any picture of its own.
-HOPELESS = {"stopped", "starved", "stopped_http", "stalled_broker", "late_camera", "silent_camera"}
+HOPELESS = {
+    "stopped",
+    "starved",
+    "stopped_http",
+    "stalled_broker",
+    "late_camera",
+    "silent_camera",
+    "free_camera_stalls",
+}
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
