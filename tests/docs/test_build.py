@@ -6,13 +6,24 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from ast_edge.line.service.config import LineConfig
 from docs.generate import commands, line_toml, registers
+from tests.line.web.browser import browser
 from tests.paths import ROOT
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
+        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +46,26 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
             r"<link[^>]* rel=\"?(?:stylesheet|preconnect|icon)\"?[^>]* href=\"?([^\" >]+)", text
         )
         assert not [address for address in loaded if address.startswith(("http:", "https:", "//"))], page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_the_screen(site: Path, width: int, tmp_path: Path) -> None:
+    """No page is wider than the screen; wide tables and code scroll by themselves."""
+    served = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    try:
+        with browser(tmp_path / "profile") as chromium:
+            chromium.screen(width, 800)
+            for page in sorted(site.rglob("*.html")):
+                address = f"http://127.0.0.1:{served.server_port}/{page.relative_to(site).as_posix()}"
+                chromium.ask("Page.navigate", url=address)
+                chromium.until("document.readyState === 'complete' && document.querySelector('h1') !== null")
+                assert chromium.value("document.documentElement.scrollWidth") <= width, page
+            assert chromium.complaints == []
+    finally:
+        served.shutdown()
+        served.server_close()
 
 
 @pytest.mark.slow
