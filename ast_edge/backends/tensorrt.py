@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ast_edge.backends.base import FrameBackend, Outputs, PartOutputs
 from ast_edge.backends.settling import settled
@@ -113,8 +114,8 @@ class TensorRtBackend(FrameBackend):
         finally:
             self._free.put(slot)
 
+    @override
     def submit(self, part: Part) -> Future[PartOutputs]:
-        """See `FrameBackend`."""
         started = perf_counter_ns()
         if self._closed:
             raise BackendError(f"{self.name}: the engine was closed; open the model again.")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.device_clock import DeviceClock
@@ -107,8 +108,8 @@ class GigeCamera(Camera):
             self._asking("did not accept the software trigger", self._camera.software_trigger)
 
     @property
+    @override
     def state(self) -> State:
-        """See `Camera`."""
         return "closed" if self._closed else "lost" if self._gone else "live"
 
     @property

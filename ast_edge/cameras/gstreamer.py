@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gst_frames import CAPS, pixels_of
@@ -57,8 +59,8 @@ class GStreamerCamera(Camera):
             self.close()
             raise
 
+    @override
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """See `Camera`."""
         end = time.monotonic() + timeout_s
         while True:
             if self._closed.is_set():
@@ -77,17 +79,17 @@ class GStreamerCamera(Camera):
                 return NoFrame.TIMEOUT
 
     @property
+    @override
     def state(self) -> State:
-        """See `Camera`."""
         return "closed" if self._closed.is_set() else "live"
 
     @property
+    @override
     def counters(self) -> Mapping[str, int]:
-        """See `Camera`."""
         return dict(self._count)
 
+    @override
     def close(self) -> None:
-        """See `Camera`."""
         with self._lock:
             if not self._closed.is_set():
                 self._closed.set()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.opencv import opencv
@@ -57,8 +58,8 @@ class Recorded(Camera):
         self._ended = False
         self._closed = threading.Event()
 
+    @override
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """See `Camera`."""
         if self._closed.is_set():
             raise CameraError(f"{self.uri}: the camera was closed.")
         if self._ended:
@@ -108,17 +109,17 @@ class Recorded(Camera):
         """Return the frame with this number, None after the last; LostFrameError for an unreadable one."""
 
     @property
+    @override
     def state(self) -> State:
-        """See `Camera`."""
         return "closed" if self._closed.is_set() else "live"
 
     @property
+    @override
     def counters(self) -> Mapping[str, int]:
-        """See `Camera`."""
         return {"frames": self._number - self._unreadable, "unreadable": self._unreadable}
 
+    @override
     def close(self) -> None:
-        """See `Camera`."""
         self._closed.set()
         if self._asked is not None:
             self._asked.release()
@@ -182,8 +183,8 @@ class VideoCamera(Recorded):
                 there, pixels = self._video.read()
         return Frame(pixels, "bgr", number, None, 0, str(self._path)) if there else None
 
+    @override
     def close(self) -> None:
-        """See `Camera`."""
         super().close()
         with self._decoding:
             self._video.release()

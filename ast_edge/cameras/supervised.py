@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from typing_extensions import override
+
 from ast_edge.backoff import Backoff
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.link import Link
@@ -122,8 +124,8 @@ class Supervised(Camera):
         return number
 
     @property
+    @override
     def state(self) -> State:
-        """See `Camera`."""
         return self._state
 
     @property

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.opencv import opencv
 from ast_edge.cameras.uri import CameraUri, positive
@@ -87,17 +89,17 @@ class V4l2Camera(Camera):
         return 0 if last is None or device_ns is None else max(device_ns - last, 0)
 
     @property
+    @override
     def state(self) -> State:
-        """See `Camera`."""
         return "closed" if self._closed else "live"
 
     @property
+    @override
     def counters(self) -> Mapping[str, int]:
-        """See `Camera`."""
         return {"frames": self._number}
 
+    @override
     def close(self) -> None:
-        """See `Camera`."""
         self._closed = True
         with self._reading:
             self._video.release()

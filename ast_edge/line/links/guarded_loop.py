@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 MAX_CLIENTS = 32
 MAX_CHUNK_BYTES = 65_535
 MAX_UNREAD_BYTES = 4 << 20
@@ -27,10 +29,10 @@ class GuardedLoop(asyncio.SelectorEventLoop):
         self._listener = listener
         self.clients: set[Guard] = set()
 
+    @override
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Callable[[], asyncio.Protocol], *_: Any, **__: Any
     ) -> asyncio.AbstractServer:
-        """See `asyncio`."""
         return await super().create_server(
             lambda: Guard(protocol_factory(), self.clients), sock=self._listener
         )
@@ -69,8 +71,8 @@ class Guard(asyncio.Protocol):
         self._head = b""
         self._left = 0  # remaining bytes of the chunk
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
         if len(self._clients) >= MAX_CLIENTS or not isinstance(transport, asyncio.Transport):
             transport.close()
             return
@@ -79,8 +81,8 @@ class Guard(asyncio.Protocol):
         transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
         self._inner.connection_made(transport)
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         if self._transport is None:
             return
         if self._fits(data):
@@ -93,8 +95,8 @@ class Guard(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         if self._transport is not None:
             self._transport = None
             self._clients.discard(self)

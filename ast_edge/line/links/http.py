@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import host_port
 
@@ -94,8 +96,8 @@ class _Connection(http.client.HTTPConnection):
         # The Host header leaves out the port that the scheme implies.
         self.default_port = 80 if context is None else 443
 
+    @override
     def connect(self) -> None:
-        """See `http.client`."""
         sock = socket.create_connection((self.host, self.port), self._limit.left_s(_CONNECT_S))
         if self._context is not None:
             sock.settimeout(self._limit.left_s(_CONNECT_S))

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from pydantic import model_validator
+from typing_extensions import override
 
 from ast_edge.errors import LineError, reason, sentence
 from ast_edge.line.config.options import Options, Secret
@@ -60,8 +61,8 @@ class TlsOptions(Options):
 class _ClosedAfterFailure(ssl.SSLSocket):
     """Closes the socket of a failed handshake, which libraries forget."""
 
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (the signature of ssl)
-        """See `ssl.SSLSocket`."""
+    @override
+    def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
         except BaseException:

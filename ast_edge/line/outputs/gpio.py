@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from ast_edge.line.config.options import Name, Options
 from ast_edge.line.gate.belt import EncoderSource
@@ -86,8 +87,8 @@ class GpioOutput(GatedOutput):
         self._alive = False
         self._next_alive_ns = 0
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         now = time.monotonic_ns()
         with self._gate_lock:
             for signal in self._signals.values():

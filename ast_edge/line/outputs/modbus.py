@@ -54,6 +54,7 @@ import time
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from ast_edge.errors import LineError
 from ast_edge.line.config.options import Name
@@ -129,8 +130,8 @@ class ModbusOutput(GatedOutput):
         self._gaps_written = 0
         self._proven = False  # whether the connection has lasted from one heartbeat to the next
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         with self._tally_lock:
             self._waiting[result.number] = self._tally.enter(result)
             while len(self._waiting) > self._options.room + 1:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import deque
 
+from typing_extensions import override
+
 from ast_edge.backoff import Backoff
 from ast_edge.line.events import Event
 from ast_edge.line.links.reconnecting import Reconnecting
@@ -60,22 +62,22 @@ class QueuedOutput(Reconnecting, Output):
 
     # ---- Output --------------------------------------------------------------------------------------------
 
+    @override
     def start(self, station: StationView) -> None:
-        """See `Output`."""
         self.station = station
         self._thread.start()
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         self._add(result.without_pictures())
 
+    @override
     def note(self, event: Event) -> None:
-        """See `Output`."""
         self._add(event)
 
     @property
+    @override
     def status(self) -> OutputStatus:
-        """See `Output`."""
         with self._news:
             waiting = sum(isinstance(item, PartResult) for item in self._queue)
             return OutputStatus(

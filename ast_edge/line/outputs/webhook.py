@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import LineError, sentence
@@ -119,8 +120,8 @@ class WebhookOutput(Reconnecting, Output):
 
     # ---- Output --------------------------------------------------------------------------------------------
 
-    def start(self, station: StationView) -> None:  # noqa: ARG002 (it tells of parts only)
-        """See `Output`."""
+    @override
+    def start(self, station: StationView) -> None:
         for thread in self._threads:
             thread.start()
 

@@ -234,7 +234,7 @@ class _NotRunning:
         )
 
     def status(self) -> StationStatus:
-        """See `StationView`."""
+        """Return the status of a station that is starting."""
         return self._status
 
     def trigger(
@@ -246,7 +246,7 @@ class _NotRunning:
         source: str = "software",
         external_id: str | None = None,
     ) -> Trigger:
-        """See `TriggerSink`."""
+        """Return a trigger that no station takes."""
         return Trigger(
             number=0,
             at_ns=at_ns or time.monotonic_ns(),
@@ -258,7 +258,7 @@ class _NotRunning:
         )
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> None:
-        """See `TriggerSink`."""
+        """Ignore missed parts."""
 
     def uncounted(self, source: str, why: str) -> None:
-        """See `TriggerSink`."""
+        """Ignore uncounted parts."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import model_validator
+from typing_extensions import override
 
 from ast_edge.backoff import Backoff
 from ast_edge.errors import LineError
@@ -148,14 +149,14 @@ class MqttTrigger(Reconnecting, TriggerSource):
 
     # ---- TriggerSource -------------------------------------------------------------------------------------
 
+    @override
     def start(self, sink: TriggerSink) -> None:
-        """See `TriggerSource`."""
         self._tap.open(sink)
         self._thread.start()
 
     @property
+    @override
     def status(self) -> TriggerStatus:
-        """See `TriggerSource`."""
         with self._lock:
             return TriggerStatus(
                 connected=self._connected,

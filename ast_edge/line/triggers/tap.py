@@ -36,7 +36,7 @@ class Tap:
         source: str,
         external_id: str | None = None,
     ) -> bool:
-        """See `TriggerSink`."""
+        """Forward a trigger; see `TriggerSink`."""
         return self._through(
             lambda sink: sink.trigger(
                 at_ns, until_ns=until_ns, encoder=encoder, source=source, external_id=external_id
@@ -44,11 +44,11 @@ class Tap:
         )
 
     def missed(self, count: int, source: str, external_ids: Sequence[str] = (), why: str = "") -> bool:
-        """See `TriggerSink`."""
+        """Forward missed parts; see `TriggerSink`."""
         return self._through(lambda sink: sink.missed(count, source, external_ids, why))
 
     def uncounted(self, source: str, why: str) -> bool:
-        """See `TriggerSink`."""
+        """Forward that parts went by uncounted; see `TriggerSink`."""
         return self._through(lambda sink: sink.uncounted(source, why))
 
     def _through(self, call: Callable[[TriggerSink], object]) -> bool:

@@ -7,6 +7,7 @@ import time
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from ast_edge.line.config.options import Options
 from ast_edge.line.triggers.base import CLOSE_S, TriggerSink, TriggerSource, TriggerStatus
@@ -34,18 +35,18 @@ class TimerTrigger(TriggerSource):
         self._tap = Tap()
         self._thread = threading.Thread(target=self._run, name="ast-edge-timer", daemon=True)
 
+    @override
     def start(self, sink: TriggerSink) -> None:
-        """See `TriggerSource`."""
         self._tap.open(sink)
         self._thread.start()
 
     @property
+    @override
     def status(self) -> TriggerStatus:
-        """See `TriggerSource`."""
         return TriggerStatus(connected=self._thread.is_alive(), triggers=self._triggers, missed=self._missed)
 
+    @override
     def close(self) -> None:
-        """See `TriggerSource`."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S)

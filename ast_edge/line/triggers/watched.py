@@ -6,6 +6,8 @@ import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
+from typing_extensions import override
+
 from ast_edge.backoff import Backoff
 from ast_edge.line.gate.belt import EncoderReading
 from ast_edge.line.links.reconnecting import Reconnecting
@@ -46,14 +48,14 @@ class WatchedTrigger(Reconnecting, TriggerSource):
 
     # ---- TriggerSource -------------------------------------------------------------------------------------
 
+    @override
     def start(self, sink: TriggerSink) -> None:
-        """See `TriggerSource`."""
         self._tap.open(sink)
         self._thread.start()
 
     @property
+    @override
     def status(self) -> TriggerStatus:
-        """See `TriggerSource`."""
         return TriggerStatus(
             connected=self._connected,
             triggers=self._triggers,
@@ -65,8 +67,8 @@ class WatchedTrigger(Reconnecting, TriggerSource):
         """Return the reading of the last poll; None without connection or encoder."""
         return self._reading
 
+    @override
     def close(self) -> None:
-        """See `TriggerSource`."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
+from typing_extensions import override
 
 from ast_edge.line.config.options import Options
 from ast_edge.line.outputs.base import Output, OutputStatus
@@ -55,8 +56,8 @@ class AlarmGuard(Output):
     def start(self, station: StationView) -> None:
         """Do nothing: there is no thread to start."""
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         with self._lock:
             self._last.append(result.verdict)
             self._passed = 0 if result.verdict == "reject" else self._passed + 1
@@ -72,8 +73,8 @@ class AlarmGuard(Output):
         return self._warnings.by_key  # type: ignore[return-value]  # only these keys are begun
 
     @property
+    @override
     def status(self) -> OutputStatus:
-        """See `Output`."""
         return OutputStatus(connected=True)
 
     def close(self, timeout_s: float) -> None:

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
 from ast_edge.line.config.options import Options
 from ast_edge.line.outputs.base import Output, OutputStatus
@@ -58,8 +59,8 @@ class DriftGuard(Output):
     def start(self, station: StationView) -> None:
         """Do nothing: there is no thread to start."""
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         if result.inspection is None or result.spec is None or result.verdict == "fault":
             return
         if result.spec is not self._spec:
@@ -75,8 +76,8 @@ class DriftGuard(Output):
             self._look()
 
     @property
+    @override
     def status(self) -> OutputStatus:
-        """See `Output`."""
         return OutputStatus(connected=True)
 
     @property

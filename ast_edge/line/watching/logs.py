@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from queue import Empty, Full, Queue
 from typing import Literal, TextIO
 
+from typing_extensions import override
+
 from ast_edge.line.config.options import Options
 from ast_edge.line.events import Event, EventKind
 from ast_edge.line.outputs.base import Output, OutputStatus
@@ -74,8 +76,8 @@ class LineLog(Output):
     def start(self, station: StationView) -> None:
         """Do nothing: the log is open from the start."""
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         self._parts += 1
         level = 20 if result.verdict == "pass" else 30
         left_out: int | None = 0
@@ -112,8 +114,8 @@ class LineLog(Output):
         )
 
     @property
+    @override
     def status(self) -> OutputStatus:
-        """See `Output`."""
         return OutputStatus(
             connected=not self._closed,
             delivered=self._parts,

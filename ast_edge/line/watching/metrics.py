@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from ast_edge import __version__
 from ast_edge.errors import LineError
 from ast_edge.line.outputs.base import Output, OutputStatus
@@ -173,14 +175,14 @@ class Metrics(Output):
         """Do nothing: there is no thread to start."""
         self._station = station
 
+    @override
     def put(self, result: PartResult) -> None:
-        """See `Output`."""
         with self._lock:
             self._counts.add(result)
 
     @property
+    @override
     def status(self) -> OutputStatus:
-        """See `Output`."""
         with self._lock:
             counted = sum(sum(verdicts.values()) for verdicts in self._counts.parts.values())
         return OutputStatus(connected=True, delivered=counted)
