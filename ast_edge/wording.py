@@ -64,6 +64,11 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     return ".".join(map(str, first["loc"])), problem(first)
 
 
+def install_hint(extra: str) -> str:
+    """The command that installs an extra, for a message. No release is published: it needs the checkout."""
+    return f'`pip install ".[{extra}]"` in the folder of ast-edge'
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for a known word that is close to `word`, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -9,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ast_edge.wording import escaped, first_problem, meant
+from ast_edge.wording import escaped, first_problem, install_hint, meant
+from tests.paths import ROOT
 
 
 class Inner(BaseModel):
@@ -64,3 +69,30 @@ def test_no_text_commands_a_terminal(text: str) -> None:
 def test_what_can_be_printed_stays() -> None:
     assert escaped("größer → 5 µm\n\tnext") == "größer → 5 µm\n\tnext"
     assert escaped("\x1b[2J\u202e\udcfc") == "\\x1b[2J\\u202e\\udcfc"
+
+
+def hinted_extras() -> set[str]:
+    """The extras that a message of the package tells people to install."""
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "ast_edge").rglob("*.py"))
+    return {name for text in sources for name in re.findall(r"install_hint\([\"'](\w+)[\"']\)", text)}
+
+
+def test_no_message_names_a_package_that_is_not_published() -> None:
+    assert {"cpu", "line", "openvino", "tensorrt", "train"} <= hinted_extras()
+    for path in (ROOT / "ast_edge").rglob("*.py"):
+        assert "ast-edge[" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(hinted_extras()))
+def test_a_hint_runs_as_printed(extra: str) -> None:
+    """Without the packages that it would download: pip accepts the command and knows the extra."""
+    command = install_hint(extra).split("`")[1]
+    pip, *words = shlex.split(command)
+    assert pip == "pip"
+    options = ("--dry-run", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "does not provide the extra" not in done.stdout + done.stderr

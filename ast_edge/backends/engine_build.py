@@ -37,6 +37,7 @@ from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, read_model_file
 from ast_edge.model.references import load_references
 from ast_edge.trt import flavours
 from ast_edge.version import VERSION
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from ast_edge.backends.tensorrt import TensorRtBackend
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _HOW_TO_GET_THEM = (
     "on a Jetson it comes with JetPack (`sudo apt install nvidia-jetpack`, then a virtual environment made "
     "with --system-site-packages), on a desktop with the NVIDIA driver and "
-    '`pip install "ast-edge[tensorrt]"`'
+    f"{install_hint('tensorrt')}"
 )
 _MIB = 1 << 20
 _MOST_WORKSPACE_MIB = 4096  # more has bought nothing for networks of this size

@@ -10,6 +10,7 @@ from ast_edge.errors import BackendError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.model.onnx_file import ModelFile
+from ast_edge.wording import install_hint
 
 _DTYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 _ERRORS_ONLY = 3
@@ -53,7 +54,7 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
     except ImportError as exc:
         raise BackendError(
             f"ONNX Runtime is not usable on this machine ({one_line(exc)}); "
-            'install it with: pip install "ast-edge[cpu]"'
+            f"install it with: {install_hint('cpu')}"
         ) from exc
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

@@ -13,6 +13,7 @@ from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.model.onnx_file import ModelFile
 from ast_edge.telemetry import without_openvino_telemetry
+from ast_edge.wording import install_hint
 
 _OUTPUTS = ("score", "anomaly_map")
 
@@ -67,7 +68,7 @@ def _library() -> Any:
     except ImportError as exc:
         raise BackendError(
             f"OpenVINO is not usable on this machine ({one_line(exc)}); install it with: "
-            'pip install "ast-edge[openvino]"'
+            f"{install_hint('openvino')}"
         ) from exc
     return openvino
 

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from ast_edge.cameras.uri import CameraUri
 from ast_edge.errors import CameraError
+from ast_edge.wording import install_hint
 
 
 def opencv(uri: CameraUri) -> ModuleType:
@@ -16,5 +17,5 @@ def opencv(uri: CameraUri) -> ModuleType:
     except ImportError as exc:
         raise CameraError(
             f"{uri.public}: needs OpenCV, which is not installed or does not load ({exc}); "
-            'run: pip install "ast-edge[cpu]" (on a Jetson use the OpenCV of JetPack).'
+            f"run: {install_hint('cpu')} (on a Jetson use the OpenCV of JetPack)."
         ) from exc

@@ -21,6 +21,7 @@ from ast_edge.cli import line as line_command
 from ast_edge.cli.help import App, every_help
 from ast_edge.cli.saying import echo
 from ast_edge.errors import AstEdgeError, sentence
+from ast_edge.wording import install_hint
 
 INTERRUPTED = 130
 # Packages that may be missing on a machine, and the extra of pyproject.toml that installs each.
@@ -112,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _unforeseen(exc: Exception) -> int:
     """Report an exception that no module handles: a missing package, a file system error, else a bug."""
-    if isinstance(exc, ModuleNotFoundError) and _extra_of(exc.name):
-        return _fail(_how_to_install(exc.name), 1)
+    if isinstance(exc, ModuleNotFoundError) and (extra := _extra_of(exc.name)):
+        return _fail(_how_to_install(exc.name, extra), 1)
     if isinstance(exc, OSError):
         return _fail(f"{sentence(exc)}; check the path, its permissions and the free disk space.", 1)
     return _report_bug(exc)
@@ -123,10 +124,9 @@ def _extra_of(module: str | None) -> str | None:
     return _EXTRA_OF.get((module or "").split(".")[0])
 
 
-def _how_to_install(module: str | None) -> str:
+def _how_to_install(module: str | None, extra: str) -> str:
     sentence = (
-        f"this command needs the Python package {module}, which is not installed; "
-        f'run `pip install "ast-edge[{_extra_of(module)}]"`'
+        f"this command needs the Python package {module}, which is not installed; run {install_hint(extra)}"
     )
     if module == "cv2":
         sentence += (

@@ -13,6 +13,7 @@ import typer
 from ast_edge.cli.runtime import BackendOption, MaxPixels
 from ast_edge.cli.saying import echo
 from ast_edge.errors import BackendError, InterruptedWorkError, UsageError
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from ast_edge.train.run import Run
@@ -319,7 +320,7 @@ def _need_training() -> None:
     if missing:
         raise BackendError(
             f"training, evaluation and export need {', '.join(missing)}, which this Python does not have; "
-            'install it with: pip install "ast-edge[train]"'
+            f"install it with: {install_hint('train')}"
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from ast_edge.doctor import cameras, jetson, machine, software
 from ast_edge.doctor.finding import Finding
 from ast_edge.errors import reason, sentence
+from ast_edge.wording import install_hint
 
 ENGINES = ("ONNX Runtime", "TensorRT", "TensorRT for RTX")
 _AT_ONCE = 4
@@ -70,7 +71,7 @@ def inspection(findings: Sequence[Finding]) -> Finding:
     usable = [finding.what for finding in findings if finding.what in ENGINES and finding.level == "ok"]
     if usable:
         return Finding("ok", "inspection", f"possible, by {', '.join(usable)}")
-    fix = 'Install ONNX Runtime with `pip install "ast-edge[cpu]"` (on a Jetson: `pip install onnxruntime`).'
+    fix = f"Install ONNX Runtime with {install_hint('cpu')} (on a Jetson: `pip install onnxruntime`)."
     return Finding("problem", "inspection", "impossible: neither ONNX Runtime nor TensorRT is usable", fix)
 
 

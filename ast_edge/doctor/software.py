@@ -19,6 +19,7 @@ from ast_edge.errors import LineError
 from ast_edge.machine.jetson import is_jetson
 from ast_edge.trt import flavours
 from ast_edge.trt.gpus import takes_rtx
+from ast_edge.wording import install_hint
 
 _BUILT_IN = re.compile(r"^\s*(GStreamer|v4l/v4l2):\s*(YES|NO)\b", re.MULTILINE)
 _ON_JETSON = (
@@ -59,7 +60,7 @@ def look_at_python() -> list[Finding]:
 def look_at_onnx_runtime() -> list[Finding]:
     """ONNX Runtime, which runs models on the processor."""
     if importlib.util.find_spec("onnxruntime") is None:
-        fix = 'Install it with `pip install "ast-edge[cpu]"` (on a Jetson: `pip install onnxruntime`).'
+        fix = f"Install it with {install_hint('cpu')} (on a Jetson: `pip install onnxruntime`)."
         return [Finding("note", "ONNX Runtime", "not installed: model files do not run", fix)]
     runtime = importlib.import_module("onnxruntime")
     providers = runtime.get_available_providers()
@@ -95,7 +96,7 @@ def look_at_rtx() -> list[Finding]:
     if missing := missing_for_tensorrt(flavours.RTX.module):
         fix = "Only engines built with --for rtx need it; it needs NVIDIA's driver and an RTX GPU."
         if not flavours.RTX.installed:
-            fix = 'Only engines built with --for rtx need it; install it with `pip install "ast-edge[rtx]"`.'
+            fix = f"Only engines built with --for rtx need it; install it with {install_hint('rtx')}."
         return [Finding("note", "TensorRT for RTX", " and ".join(missing), fix)]
     device = find_device()
     if not takes_rtx(device.compute_capability, integrated=device.integrated):
@@ -108,7 +109,7 @@ def look_at_openvino() -> list[Finding]:
     """OpenVINO, which runs models on the processor as ONNX Runtime does."""
     version = version_of("openvino")
     if version is None:
-        fix = 'Often faster than ONNX Runtime on Intel; install it with `pip install "ast-edge[openvino]"`.'
+        fix = f"Often faster than ONNX Runtime on Intel; install it with {install_hint('openvino')}."
         return [Finding("note", "OpenVINO", "not installed", fix)]
     return [Finding("ok", "OpenVINO", version)]
 
@@ -146,7 +147,7 @@ def fit_finding(device: Device | None, *, jetson: bool, installed: Collection[st
 def _fit(words: str, extras: Sequence[str], installed: Collection[str]) -> Finding:
     if set(extras) & set(installed):
         return Finding("ok", "best engine", words)
-    return Finding("note", "best engine", words, f'Install it with `pip install "ast-edge[{extras[0]}]"`.')
+    return Finding("note", "best engine", words, f"Install it with {install_hint(extras[0])}.")
 
 
 def tensorrt_finding(missing: Sequence[str], *, jetson: bool) -> Finding:
@@ -154,14 +155,14 @@ def tensorrt_finding(missing: Sequence[str], *, jetson: bool) -> Finding:
     found = " and ".join(missing)
     if jetson:
         return Finding("warning", "TensorRT", found, _ON_JETSON)
-    fix = 'Only engines on an NVIDIA GPU need it; install it with `pip install "ast-edge[tensorrt]"`.'
+    fix = f"Only engines on an NVIDIA GPU need it; install it with {install_hint('tensorrt')}."
     return Finding("note", "TensorRT", found, fix)
 
 
 def look_at_opencv() -> list[Finding]:
     """OpenCV, and whether it was built to read GStreamer's and Video4Linux' cameras."""
     if importlib.util.find_spec("cv2") is None:
-        fix = 'Install it with `pip install "ast-edge[cpu]"`; a Jetson has it from JetPack.'
+        fix = f"Install it with {install_hint('cpu')}; a Jetson has it from JetPack."
         return [
             Finding(
                 "warning", "OpenCV", "not installed: no videos, depth, overlays or archived pictures", fix
@@ -197,7 +198,7 @@ def look_at_line_packages() -> list[Finding]:
 
 def package_finding(package: Package, version: str | None) -> Finding:
     """What the version of a package means; None where it is not installed."""
-    fix = 'Install it with `pip install "ast-edge[line]"`.'
+    fix = f"Install it with {install_hint('line')}."
     if version is None:
         return Finding("note", package.name, "not installed", fix)
     if _numbers(version) < _numbers(package.oldest):

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ast_edge.errors import BackendError, DataError, UsageError, reason
+from ast_edge.wording import install_hint
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -230,7 +231,7 @@ def _opencv(path: Path) -> ModuleType:
     except ImportError as exc:
         raise BackendError(
             f"{path}: reading depth maps needs OpenCV, which is not installed; "
-            'run: pip install "ast-edge[cpu]" (on a Jetson use the OpenCV of JetPack).'
+            f"run: {install_hint('cpu')} (on a Jetson use the OpenCV of JetPack)."
         ) from exc
     return cv2
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.trt.kept_kernels import keep, read_kept
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -50,7 +51,7 @@ class Flavour:
         if not self.installed:
             raise UsageError(
                 f"{what}: the Python package {self.module.replace('_', '-')} is not installed; "
-                f'`pip install "ast-edge[{self.extra}]"`.'
+                f"{install_hint(self.extra)}."
             )
 
 

@@ -28,7 +28,7 @@ def test_what_is_missing_and_how_to_get_it(cli: Cli, tiny_rgb: Path) -> None:
     assert done.code == 1
     assert not done.out
     assert str(tiny_rgb.with_suffix(".engine")) in done.error
-    for words in ("not installed", "nvidia-jetpack", 'pip install "ast-edge[tensorrt]"'):
+    for words in ("not installed", "nvidia-jetpack", 'pip install ".[tensorrt]"'):
         assert words in done.error
     assert not tiny_rgb.with_suffix(".engine").exists()
 

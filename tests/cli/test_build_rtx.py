@@ -16,7 +16,7 @@ from tests.cli.conftest import Cli
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason='tensorrt-rtx is not installed: pip install "ast-edge[rtx]"',
+    reason='tensorrt-rtx is not installed: pip install ".[rtx]"',
 )
 FP32 = ("--for", "rtx", "--precision", "fp32")
 
@@ -106,4 +106,4 @@ def test_without_the_package_it_says_what_to_install(process: Cli, model: Path) 
     hidden = "import sys; sys.modules['tensorrt_rtx'] = None"
     done = process("build-engine", model, *FP32, before=hidden)
     assert done.code == 2
-    assert 'tensorrt-rtx is not installed; `pip install "ast-edge[rtx]"`' in done.error
+    assert 'tensorrt-rtx is not installed; `pip install ".[rtx]"`' in done.error

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ast_edge.wording import install_hint
 from tests.cli.conftest import Cli
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason='tensorrt-rtx is not installed: pip install "ast-edge[rtx]"',
+    reason='tensorrt-rtx is not installed: pip install ".[rtx]"',
 )
 WITHOUT = "import sys; sys.modules['tensorrt_rtx'] = None"
 
@@ -34,6 +35,6 @@ def test_without_the_package_nothing_is_exported(process: Cli, depth_run: Path, 
     done = process("export", depth_run, "-o", tmp_path / "model.onnx", "--check-tensorrt", before=WITHOUT)
     assert done.code == 2
     assert done.error == (
-        '--check-tensorrt: the Python package tensorrt-rtx is not installed; `pip install "ast-edge[rtx]"`.'
+        f"--check-tensorrt: the Python package tensorrt-rtx is not installed; {install_hint('rtx')}."
     )
     assert not list(tmp_path.iterdir())

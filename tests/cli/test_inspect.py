@@ -200,7 +200,7 @@ def test_without_onnx_runtime_the_error_says_how_to_get_it(process: Cli, tiny_rg
     block = "import sys\nsys.modules['onnxruntime'] = None"
     done = process("inspect", tiny_rgb, good, before=block)
     assert done.code == 1
-    assert 'pip install "ast-edge[cpu]"' in done.error
+    assert 'pip install ".[cpu]"' in done.error
     assert process("info", tiny_rgb, before=block).code == 0
 
 
@@ -210,7 +210,7 @@ def test_opencv_is_needed_for_overlays_only(process: Cli, tiny_rgb: Path, tmp_pa
     done = process("inspect", tiny_rgb, good, "--overlay", tmp_path / "out", before=block)
     assert done.code == 1
     assert "cv2" in done.error
-    assert 'pip install "ast-edge[cpu]"' in done.error
+    assert 'pip install ".[cpu]"' in done.error
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses file names that are not UTF-8")

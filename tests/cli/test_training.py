@@ -222,7 +222,7 @@ def test_training_without_its_packages(process: Cli, product: Path, tmp_path: Pa
     done = process("train", product, "-o", tmp_path / "run", before="import sys; sys.modules['torch'] = None")
     assert done.code == 1
     assert "need torch, which this Python does not have" in done.error
-    assert 'pip install "ast-edge[train]"' in done.error
+    assert 'pip install ".[train]"' in done.error
 
 
 # train --resume

@@ -16,7 +16,7 @@ from ast_edge.trt.gpus import CAPABILITIES
 def nvrtc() -> Path:
     found = find_nvrtc()
     if found is None:
-        pytest.skip('nvidia-cuda-nvrtc is not installed: pip install "ast-edge[rtx]"')
+        pytest.skip('nvidia-cuda-nvrtc is not installed: pip install ".[rtx]"')
     return found
 
 

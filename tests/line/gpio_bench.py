@@ -83,7 +83,7 @@ class SimulatedChip:
 @contextmanager
 def bench(kind: str) -> Iterator[Bench]:
     """A chip of this kind; skips where the kernel has no simulator."""
-    gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install "ast-edge[line]")')
+    gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install ".[line]")')
     if kind == "gpio-sim":
         if not _CONFIG.is_dir():
             pytest.skip("this kernel has no gpio-sim: as root, modprobe gpio-sim and mount configfs")

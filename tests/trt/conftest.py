@@ -16,7 +16,7 @@ from tests.standin.install import OURS, STATELESS
 def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """NVIDIA's own builder; no GPU is needed. Skips where the package is not installed."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
-        pytest.skip('tensorrt-rtx is not installed: pip install "ast-edge[rtx]"')
+        pytest.skip('tensorrt-rtx is not installed: pip install ".[rtx]"')
     monkeypatch.setattr(flavours, "_chosen", [])
     _forget()
     flavours.use(flavours.RTX)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Options
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     import gpiod
@@ -91,4 +92,4 @@ def check_gpiod() -> None:
     try:
         from gpiod import LineSettings, request_lines  # noqa: F401, PLC0415 (only where GPIO is used)
     except ImportError as exc:
-        raise LineError('GPIO needs gpiod 2.1 or newer; run: pip install "ast-edge[line]"') from exc
+        raise LineError(f"GPIO needs gpiod 2.1 or newer; run: {install_hint('line')}") from exc

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Host, Options, Port, host_port
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
@@ -174,7 +175,7 @@ def _library() -> tuple[Any, str]:
         from pymodbus.client import ModbusTcpClient  # noqa: PLC0415 (only where Modbus is used)
     except ImportError as exc:
         raise LineError(
-            'Modbus needs pymodbus, which is not installed; run: pip install "ast-edge[line]"'
+            f"Modbus needs pymodbus, which is not installed; run: {install_hint('line')}"
         ) from exc
     logger = logging.getLogger("pymodbus")
     if logger.level == logging.NOTSET:

@@ -19,6 +19,7 @@ from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Host, Name, Options, Port, Seconds, Secret, host_port
 from ast_edge.line.links.tls import TlsOptions
 from ast_edge.line.links.waker import Waker
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -333,5 +334,5 @@ def _paho() -> Any:
         import paho.mqtt.properties  # noqa: PLC0415
         import paho.mqtt.subscribeoptions  # noqa: PLC0415
     except ImportError as exc:
-        raise LineError('MQTT needs paho-mqtt 2, which is missing: pip install "ast-edge[line]"') from exc
+        raise LineError(f"MQTT needs paho-mqtt 2, which is missing: {install_hint('line')}") from exc
     return paho.mqtt

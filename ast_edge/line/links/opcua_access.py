@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_edge.errors import LineError, sentence
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from asyncua.crypto.permission_rules import User
@@ -101,7 +102,7 @@ def load_identity(certificate: Path, key: Path, password: str, what: str) -> Ide
 
 def missing() -> LineError:
     """Return the error if asyncua is not installed."""
-    return LineError('OPC UA needs asyncua, which is not installed: pip install "ast-edge[line]"')
+    return LineError(f"OPC UA needs asyncua, which is not installed: {install_hint('line')}")
 
 
 def types() -> Any:

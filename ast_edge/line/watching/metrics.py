@@ -21,6 +21,7 @@ from ast_edge.line.triggers.base import TriggerSource
 from ast_edge.line.watching import metric_families as families
 from ast_edge.line.watching.metric_families import PREFIX, Family
 from ast_edge.machine.sensors import Board, Reading
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
@@ -162,7 +163,7 @@ class Metrics(Output):
             import prometheus_client  # noqa: F401, PLC0415 (optional; no scrape shall wait for its import)
         except ImportError as exc:
             raise LineError(
-                'metrics: the package prometheus_client is not installed; run: pip install "ast-edge[line]"'
+                f"metrics: the package prometheus_client is not installed; run: {install_hint('line')}"
             ) from exc
         self._watched = watched
         self._station: StationView | None = None

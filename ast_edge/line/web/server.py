@@ -17,6 +17,7 @@ from ast_edge.line.web.access import LOOPBACK, Access
 from ast_edge.line.web.places import Places
 from ast_edge.line.web.view import WebView
 from ast_edge.line.web.workers import Workers
+from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     import uvicorn
@@ -163,7 +164,7 @@ def _uvicorn(view: WebView, access: Access, places: Places, workers: Workers) ->
         from ast_edge.line.web.connections import BoundedConfig  # noqa: PLC0415
     except ImportError as exc:
         raise LineError(
-            f'web: the page needs starlette and uvicorn ({exc}); run: pip install "ast-edge[line]"'
+            f"web: the page needs starlette and uvicorn ({exc}); run: {install_hint('line')}"
         ) from exc
     return uvicorn.Server(BoundedConfig(application(view, access, workers), places))
 

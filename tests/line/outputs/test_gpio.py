@@ -22,7 +22,7 @@ from tests.line.parts import StillStation, part_result
 from tests.waiting import wait_for
 
 MS = 1_000_000
-gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install "ast-edge[line]")')
+gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install ".[line]")')
 
 
 @pytest.fixture(params=["gpio-sim", "stand-in"])

@@ -441,9 +441,7 @@ def test_without_asyncua_the_error_says_what_to_install() -> None:
         "OpcUaOutput(OpcUaOptions(kind='opcua'))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (
-        'LineError: OPC UA needs asyncua, which is not installed: pip install "ast-edge[line]"' in done.stderr
-    )
+    assert 'LineError: OPC UA needs asyncua, which is not installed: `pip install ".[line]"`' in done.stderr
 
 
 def test_a_client_comes_by_ipv6() -> None:

@@ -23,7 +23,7 @@ from tests.line.sink import Sink, counted
 from tests.waiting import wait_for
 
 MS = 1_000_000
-gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install "ast-edge[line]")')
+gpiod = pytest.importorskip("gpiod", reason='gpiod is not installed (pip install ".[line]")')
 
 
 @pytest.fixture(params=["gpio-sim", "stand-in"])

@@ -282,4 +282,4 @@ except LineError as exc:
     print(exc)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "ast-edge[line]"' in done.stdout
+    assert 'pip install ".[line]"' in done.stdout

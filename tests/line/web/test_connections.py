@@ -281,4 +281,4 @@ except Exception as exc:
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
     )
     assert done.stdout.startswith("LineError: web: the page needs starlette and uvicorn"), done.stderr
-    assert done.stdout.strip().endswith('run: pip install "ast-edge[line]"')
+    assert done.stdout.strip().endswith('run: `pip install ".[line]"` in the folder of ast-edge')
