@@ -197,7 +197,7 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
     rgbd: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(BackendError, match=r'pip install "ast-edge\[cpu\]"'):
+    with pytest.raises(BackendError, match=r'pip install "\.\[cpu\]"'):
         OnnxRuntimeBackend(rgbd)
 
 
@@ -205,7 +205,7 @@ def test_without_openvino_the_error_says_what_to_install(
     rgbd: ModelFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    with pytest.raises(BackendError, match=r'pip install "ast-edge\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'pip install "\.\[openvino\]"'):
         OpenVinoBackend(rgbd)
 
 

@@ -234,5 +234,5 @@ def test_without_opencv_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(sys.modules, "cv2", None)
     (tmp_path / "part.avi").write_bytes(b"")
     for uri in (f"file://{tmp_path}/part.avi", "synthetic://?seed=1", "v4l2:///dev/video0"):
-        with pytest.raises(CameraError, match=r'needs OpenCV.*pip install "ast-edge\[cpu\]"'):
+        with pytest.raises(CameraError, match=r'needs OpenCV.*pip install "\.\[cpu\]"'):
             open_camera(uri)
