@@ -86,7 +86,7 @@ class Backend(ABC):
         if sorted(inputs) != sorted(names):
             raise FrameError(f"{self.name}: expected the inputs {names}, found {sorted(inputs)}.")
         first = inputs[names[0]]
-        # A wrong type or rank is told by the check below; any batch will do until then.
+        # A wrong type or rank is reported by the check below; any batch will do until then.
         rows = first.shape[0] if isinstance(first, np.ndarray) and first.ndim else 1
         batch = self.batch if self.batch != -1 else max(rows, 1)
         for spec in self.inputs:

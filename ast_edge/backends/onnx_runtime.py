@@ -61,7 +61,7 @@ def _open_session(model: ModelFile, threads: int | None) -> Any:
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0
     # Its threads spin for the next layer, not for the next part: between parts the processors are free for
-    # whoever takes and prepares the next frame.
+    # the thread that takes and prepares the next frame.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])

@@ -45,7 +45,7 @@ def build_rtx_engine(
     flavours.use(flavours.RTX)
     _check(options, gpus)
     source = in_precision(read_model_file(model), options.precision, options.say)
-    load_references(source)  # without them nobody could ever prove the engine
+    load_references(source)  # without them the engine could never be proven
     make_folder(target.parent)
     from ast_edge.trt.build import Request, build_plan  # noqa: PLC0415 (imports the library)
     from ast_edge.trt.log import Log  # noqa: PLC0415

@@ -48,10 +48,10 @@ def shown_build(
             return not stopped
 
         try:
-            told = replace(options, tell=tell)
+            reporting = replace(options, tell=tell)
             if gpus is not None:
-                return rtx_build.build_rtx_engine(model, output, told, gpus)
-            return engine_build.build_engine(model, output, told)
+                return rtx_build.build_rtx_engine(model, output, reporting, gpus)
+            return engine_build.build_engine(model, output, reporting)
         except KeyboardInterrupt:
             stopped = True
             raise

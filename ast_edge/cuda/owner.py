@@ -65,7 +65,7 @@ class Owner:
         try:
             context = enter()
             context.__enter__()
-        except BaseException as exc:  # noqa: BLE001 (raised to whoever made the owner)
+        except BaseException as exc:  # noqa: BLE001 (raised in the thread that made the owner)
             entered.set_exception(exc)
             self._left.set_result(None)
             return
@@ -74,7 +74,7 @@ class Owner:
             _run(*handed)
         try:
             context.__exit__(None, None, None)
-        except BaseException as exc:  # noqa: BLE001 (raised to whoever closes)
+        except BaseException as exc:  # noqa: BLE001 (raised in the thread that closes)
             self._left.set_exception(exc)
         else:
             self._left.set_result(None)
@@ -90,7 +90,7 @@ def _run(call: Callable[[], Any], future: Future[Any]) -> None:
         return
     try:
         result = call()
-    except BaseException as exc:  # noqa: BLE001 (raised to whoever asked)
+    except BaseException as exc:  # noqa: BLE001 (raised in the thread that asked)
         future.set_exception(exc)
     else:
         future.set_result(result)

@@ -21,7 +21,7 @@ from ast_edge.errors import BackendError
 from ast_edge.model.manifest import Preprocessing, TensorSpec
 
 STAGES = ("copy_in", "preprocess", "engine", "copy_out")
-_LAYOUTS_KEPT = 4  # a line has one; somebody who tries several must not fill the memory
+_LAYOUTS_KEPT = 4  # a line has one; trying several must not fill the memory
 # Of the frame, and height, width and dtype of the depth map; None in modes without them.
 Layouts = tuple[FrameLayout | None, tuple[int, int, np.dtype[Any]] | None]
 

@@ -1,6 +1,6 @@
 """The proof of an engine that was built on another machine: `model.rtx.engine.proof.json`, beside the engine.
 
-TensorRT for RTX builds without a GPU, so nobody has seen such an engine run. The first machine that opens it
+TensorRT for RTX builds without a GPU, so such an engine has never run. The first machine that opens it
 runs the reference vectors, and writes down here that it reproduced them. What the file must be:
 
 * one JSON object with the keys of `Proofs` and no other, under 64 KiB, sealed by a digest of its bytes;

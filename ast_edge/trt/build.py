@@ -250,7 +250,7 @@ def _timing_cache(config: trt.IBuilderConfig, path: Path | None, log: Log) -> It
     """Build with the measurements in `path`, and add this build's to them.
 
     The file is locked only while it is read and written: what others measured meanwhile is merged in. One
-    of another GPU or TensorRT is refused by TensorRT itself and written anew.
+    of another GPU or TensorRT is refused by TensorRT itself and written again.
     """
     if path is None:
         yield

@@ -1,7 +1,7 @@
 """TensorRT and TensorRT for RTX, and everything in which they differ.
 
 The other modules of this package are the same for both. A process uses one of the two: `use` says which
-before any of them is imported, TensorRT where nobody says anything. No library is imported here before
+before any of them is imported, TensorRT by default. No library is imported here before
 `library` is called.
 """
 
@@ -43,7 +43,7 @@ class Flavour:
 
     @property
     def installed(self) -> bool:
-        """Whether the Python module is there; nothing is imported."""
+        """Whether the Python module is installed; nothing is imported."""
         return importlib.util.find_spec(self.module) is not None
 
     def need(self, what: str) -> None:
@@ -122,10 +122,10 @@ def refuse_lacking(request: object) -> None:
 
 
 def node_of(error: trt.ParserError) -> str:
-    """The ONNX node that a parser's error is about: by name and operator where the library tells them."""
+    """The ONNX node that a parser's error is about: by name and operator where the library reports them."""
     if in_use() is RTX:
-        told: Any = error
-        return f"{told.node_name()} ({told.node_operator()})" if told.node_operator() else "of the graph"
+        found: Any = error
+        return f"{found.node_name()} ({found.node_operator()})" if found.node_operator() else "of the graph"
     return str(error.node())
 
 
@@ -170,7 +170,7 @@ class Contexts:
         if cache is None:
             raise BackendError(f"{in_use().title} did not make the runtime's settings; is there memory left?")
         if self._key is not None and (kept := read_kept(self._key)) and cache.deserialize(kept):
-            self._kept = kept  # refused where the driver changed: then it is compiled anew
+            self._kept = kept  # refused where the driver changed: then it is compiled again
         # All kernels before the first part: none is compiled while parts are on their way.
         strategy = library().DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = strategy.EAGER

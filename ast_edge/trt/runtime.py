@@ -73,7 +73,7 @@ class Engine:
         self._making.keep()
 
     def layers(self) -> list[dict[str, Any]]:
-        """What TensorRT's inspector tells of every layer; needs a plan built with `layers`."""
+        """What TensorRT's inspector reports about every layer; needs a plan built with `layers`."""
         inspector: trt.EngineInspector = made(
             self._engine.create_engine_inspector(), "the inspector", self._log
         )

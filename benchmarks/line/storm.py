@@ -177,7 +177,7 @@ class Storm:
         raise RuntimeError(f"the station is not ready after {within_s:g} s: {self.ask('GET', '/readyz')}")
 
     def ask(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, str]:
-        """One request to the station's page: status and text, (0, why) when nobody answers."""
+        """One request to the station's page: status and text, (0, why) without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=5)
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         try:
@@ -190,7 +190,7 @@ class Storm:
             connection.close()
 
     def end_station(self, number: signal.Signals) -> None:
-        """Send a signal, wait for the end, start anew."""
+        """Send a signal, wait for the end, start again."""
         station = self.station
         assert station is not None  # noqa: S101 (it runs while the storm does)
         with self.window(number.name):

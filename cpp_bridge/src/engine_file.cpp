@@ -160,7 +160,7 @@ std::vector<int> version_numbers(const std::string& text) {
 std::string wrong_tensorrt(const EngineInfo& info, const BuiltFor& machine) {
     const std::string& built = info.built_for.tensorrt;
     if (!info.build.version_compatible) {
-        // The library tells three numbers, the Python package has a fourth since 10.x.
+        // The library reports three numbers, the Python package has a fourth since 10.x.
         std::vector<int> have = version_numbers(machine.tensorrt), need = version_numbers(built);
         have.resize(3);
         need.resize(3);

@@ -226,7 +226,7 @@ def details_text(details: Mapping[str, object]) -> str:
     """Convert to a JSON object in ASCII of at most 8192 characters, whatever it contains."""
     try:
         text = json.dumps(_plain(details, 8), separators=(",", ":"), allow_nan=False)
-    except Exception as exc:  # noqa: BLE001 (an object of somebody's that cannot even be shown)
+    except Exception as exc:  # noqa: BLE001 (a foreign object whose text cannot be shown)
         return json.dumps({"unfit": type(exc).__name__})
     return text if len(text) <= _MOST_DETAILS else json.dumps({"cut": text[: _MOST_DETAILS // 2]})
 

@@ -163,8 +163,8 @@ class OpcUaOutput(QueuedOutput):
             return socket.create_server(address[:2], family=family)
         except OSError as exc:
             raise LineError(
-                f"output {self.name}: port {port} of {host} cannot be had ({sentence(exc)}); stop what uses "
-                "it, or choose another port."
+                f"output {self.name}: port {port} of {host} cannot be opened ({sentence(exc)}); stop what "
+                "uses it, or choose another port."
             ) from exc
 
     def _status(self) -> StationStatus:

@@ -106,7 +106,7 @@ class Spool:
             self._let_go()
             taken = "another output or process uses it"
             why = taken if isinstance(exc, BlockingIOError) else reason(exc)
-            self._set_error(f"the spool {self._folder} cannot be used ({why}); entries wait in memory alone.")
+            self._set_error(f"the spool {self._folder} cannot be used ({why}); entries wait in memory only.")
             return False
         # They are older than entries added to memory since the start.
         self._insert(found, in_front=True)
@@ -210,7 +210,7 @@ class Spool:
             write_bytes(path, body)
         except OSError as exc:
             self._set_error(
-                f"the spool {self._folder} takes nothing ({reason(exc)}); entries wait in memory alone."
+                f"the spool {self._folder} takes nothing ({reason(exc)}); entries wait in memory only."
             )
             return None
         self._next += 1

@@ -88,7 +88,7 @@ void Log::log(Severity severity, const char* message) noexcept {
         kept.emplace_back(message);
         std::replace(kept.back().begin(), kept.back().end(), '\n', ' ');
         if (kept.size() > kKept) kept.pop_front();
-    } catch (...) {  // a message is lost; what it was about is told by TensorRT's answer
+    } catch (...) {  // a message is lost; TensorRT's answer shows what it was about
     }
 }
 

@@ -8,7 +8,7 @@
 namespace ast_edge_impl {
 namespace {
 
-constexpr std::size_t kLayoutsKept = 4;  // a line has one; somebody who tries several must not fill the memory
+constexpr std::size_t kLayoutsKept = 4;  // a line has one; trying several must not fill the memory
 constexpr std::size_t kEvents = 5;
 
 // Memory is cleared and uploaded on the default stream, for which the slots' own streams do not wait.

@@ -263,7 +263,7 @@ def test_a_port_that_is_taken_is_waited_for_and_nothing_is_lost() -> None:
     ):
         for number in range(1, 61):
             output.put(part_result(number))
-        wait_for(lambda: f"port {port} of 127.0.0.1 cannot be had" in output.status.last_error)
+        wait_for(lambda: f"port {port} of 127.0.0.1 cannot be opened" in output.status.last_error)
         assert (output.status.queued, output.status.undelivered) == (50, 10)
         assert not output.status.connected
         taken.close()
