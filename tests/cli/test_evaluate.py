@@ -84,7 +84,7 @@ def test_evaluate_refuses_in_one_sentence(
     assert "there is no such file" in refusal(cli, 1, "evaluate", tmp_path / "no.onnx", product)
     assert "expected a data folder" in refusal(cli, 1, "evaluate", rgb_model, tmp_path / "nothing")
     assert "its own test pictures" in refusal(cli, 2, "evaluate", rgb_model, product, "--defective", good)
-    assert "is a folder; name a file" in refusal(
+    assert "is a folder; give the path of a file to write" in refusal(
         cli, 2, "evaluate", rgb_model, product, "--json", rgb_run.parent
     )
     assert "device cuda:99" in refusal(cli, 1, "evaluate", rgb_run, product, "--device", "cuda:99")
