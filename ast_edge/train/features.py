@@ -262,17 +262,29 @@ def _claimed(folder: Path) -> Iterator[None]:
 def prune(folder: Path, *, keep: Path) -> None:
     """Remove the least recently used caches in `folder`, except `keep`, beyond the limit in gigabytes."""
     limit = _limit_bytes()
-    used = sorted(
-        ((lock.stat().st_mtime, lock.parent) for lock in folder.glob("*/lock") if lock.parent != keep),
-        reverse=True,
-    )
+    used = []
+    for lock in folder.glob("*/lock"):
+        with contextlib.suppress(FileNotFoundError):  # another run removes caches, too
+            used.append((lock.stat().st_mtime, lock.parent))
     total = 0
-    for _, cache in used:
-        total += sum(path.stat().st_blocks * 512 for path in cache.iterdir())
+    for _, cache in sorted(used, reverse=True):
+        if cache == keep:
+            continue
+        total += _stored_bytes(cache)
         if total > limit:
             # A cache in use is left alone.
             with contextlib.suppress(RunError, FileNotFoundError), _claimed(cache):
                 shutil.rmtree(cache)
+
+
+def _stored_bytes(folder: Path) -> int:
+    """Bytes on disk of the files directly in `folder`; one that vanishes meanwhile has none."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.lstat().st_blocks * 512
+    return total
 
 
 def _limit_bytes() -> float:

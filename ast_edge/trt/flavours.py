@@ -146,8 +146,9 @@ class Contexts:
 
     def make(self) -> Any:
         """A context, or None with the reason in the log."""
+        engine: trt.ICudaEngine = self._engine
         if self._config is None:
-            return self._engine.create_execution_context()
+            return engine.create_execution_context()
         return self._engine.create_execution_context(self._config)
 
     def keep(self) -> None:

@@ -350,6 +350,7 @@ def test_caches_used_longest_ago_are_removed_beyond_the_limit(
         (tmp_path / name / "features.npy").write_bytes(bytes(1_000_000))
         (tmp_path / name / "lock").touch()
         os.utime(tmp_path / name / "lock", (1000 - age, 1000 - age))
+    (tmp_path / "newest" / "link").symlink_to("nowhere")  # as a file that another run has just removed
     monkeypatch.setenv("AST_EDGE_CACHE_GB", "0.0015")
     with claim(tmp_path / "used" / "lock"):
         prune(tmp_path, keep=tmp_path / "own")
