@@ -269,9 +269,7 @@ class _Builder:
 
 def _not_proven(target: Path, engine: str, parity: Parity) -> AstEdgeError:
     return ParityError(
-        f"{target}: {engine} does not reproduce the reference vectors: score off by "
-        f"{parity.max_relative_score_error:.2g} relative (allowed {parity.tolerance:g}), map by "
-        f"{parity.max_absolute_map_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts differ; "
+        f"{target}: {engine} does not reproduce the reference vectors: {parity.differences}; "
         "no engine was written: build with --precision fp32, or with another version of TensorRT."
     )
 

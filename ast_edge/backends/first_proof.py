@@ -66,8 +66,6 @@ def record_where_pending(model: AnyModel, backend: Backend, parity: Parity) -> N
 
 def _not_proven(engine: EngineFile, backend: TensorRtBackend, parity: Parity) -> ParityError:
     return ParityError(
-        f"{engine.path}: {backend.name} does not reproduce the reference vectors: score off by "
-        f"{parity.max_relative_score_error:.2g} relative (allowed {parity.tolerance:g}), map by "
-        f"{parity.max_absolute_map_error:.2g}, {parity.flipped_verdicts} of {parity.count} verdicts differ; "
+        f"{engine.path}: {backend.name} does not reproduce the reference vectors: {parity.differences}; "
         "the engine was not opened: build it with --precision fp32, or with another version of tensorrt-rtx."
     )

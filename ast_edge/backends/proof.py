@@ -38,6 +38,14 @@ class Parity:
             and not self.flipped_verdicts
         )
 
+    @property
+    def differences(self) -> str:
+        """The figures in words, for an error."""
+        return (
+            f"score off by {self.max_relative_score_error:.2g} relative (allowed {self.tolerance:g}), map by "
+            f"{self.max_absolute_map_error:.2g}, {self.flipped_verdicts} of {self.count} verdicts differ"
+        )
+
 
 def prove(backend: Backend, references: References, spec: ModelSpec, tolerance: float) -> Parity:
     """Run every vector through `backend` one by one and compare; `tolerance` is relative, on the score.

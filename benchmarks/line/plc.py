@@ -29,6 +29,9 @@ BLOCK = 100  # a good place for the station's registers
 _START_S = 60.0
 
 
+VERDICTS = {1: "pass", 2: "reject", 3: "fault"}  # by their codes in the block
+
+
 @dataclass(frozen=True)
 class Written:
     """The station's result block, as written once."""

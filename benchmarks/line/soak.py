@@ -32,7 +32,7 @@ from benchmarks.common.command import environment
 from benchmarks.common.counterparts import free_port
 from benchmarks.line.broker import Broker
 from benchmarks.line.model import capture, train
-from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc
+from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, VERDICTS, Plc
 
 SYNTHETIC = "synthetic://?seed=1&defects=0.1&trigger=software"
 PICTURES = 40
@@ -41,7 +41,6 @@ LOOK_S = 1.0
 MOST_GROWTH_MB = 10.0  # over the second half, by a straight line through it
 SETTLE_S = 5.0
 SHORTEST_S = 300.0  # a station that has just started fills its caches
-VERDICTS = {1: "pass", 2: "reject", 3: "fault"}
 LINE = """
 [station]
 name = "soak"

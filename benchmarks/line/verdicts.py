@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ast_edge.line.archive.reading import ArchivedPart, ArchiveReader, Query
-from benchmarks.line.plc import BLOCK, REJECT_COIL
+from benchmarks.line.plc import BLOCK, REJECT_COIL, VERDICTS
 from benchmarks.line.storm import Storm, Window
 
-_CODES = {1: "pass", 2: "reject", 3: "fault"}
 # A part that was photographed before the camera died may pass; a coil may be a request late.
 _GRACE_NS = 500_000_000
 _COIL_NS = 2_000_000_000
@@ -68,7 +67,7 @@ def read_plc(storm: Storm) -> Ledger:
     triggers = {event["counter"]: event["at_ns"] for event in storm.plc.events("trigger")}
     verdicts: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for written in storm.plc.results(BLOCK):
-        verdicts[written.id].append((written.at_ns, _CODES.get(written.verdict, str(written.verdict))))
+        verdicts[written.id].append((written.at_ns, VERDICTS.get(written.verdict, str(written.verdict))))
     return Ledger(triggers, verdicts)
 
 
