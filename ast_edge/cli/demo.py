@@ -7,7 +7,8 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,16 @@ RANDOM_BACKBONE = (
 )
 
 
-def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
+def run_demo(
+    folder: Path, *, seed: int, weights: str | None, command_line: Callable[[list[str]], int | None]
+) -> None:
     """Fill `folder` with a product, a run, a model, figures and overlays, and print where they are.
 
-    The folder of an earlier demo is replaced; UsageError for any other that exists and is not empty.
+    `command_line` runs one command of `ast-edge` and returns its exit code, None for success. The folder of
+    an earlier demo is replaced; UsageError for any other that exists and is not empty.
     """
     started = time.monotonic()
+    call = partial(_call, command_line)
     _clear(folder)
     if weights is None and not _pretrained():
         weights = "seeded"
@@ -49,12 +54,12 @@ def run_demo(folder: Path, *, seed: int, weights: str | None) -> None:
     _make_product(product, seed)
     training = ("--mode", MODE, "--preset", PRESET, "--seed", seed, "--false-reject-rate", FALSE_REJECT_RATE)
     given = () if weights is None else ("--weights", weights)
-    _call("train", product, "-o", run, *given, *training)
-    _call("export", run, "-o", model)
+    call("train", product, "-o", run, *given, *training)
+    call("export", run, "-o", model)
     report = folder / "report.html"
-    _call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
-    _call("verify", model)
-    _call("inspect", model, "--overlay", folder / "overlays", pictures=_pictures(product, seed))
+    call("evaluate", model, product, "--json", folder / "evaluation.json", "--report", report)
+    call("verify", model)
+    call("inspect", model, "--overlay", folder / "overlays", pictures=_pictures(product, seed))
     echo(f"\nThe demo took {time.monotonic() - started:.0f} s. Look at:")
     for path, what in (
         (folder / "overlays", "pictures with heat map, outline and score"),
@@ -103,13 +108,13 @@ def _pictures(product: Path, seed: int) -> list[Path]:
     return sorted(random.Random(seed).sample(pictures, PICTURES_TO_INSPECT))  # noqa: S311  # a choice, no secret
 
 
-def _call(*arguments: Any, pictures: Sequence[Path] = ()) -> None:
+def _call(
+    command_line: Callable[[list[str]], int | None], *arguments: Any, pictures: Sequence[Path] = ()
+) -> None:
     """Print a command as a user would type it, and run it; only the first of many `pictures` is printed."""
-    from ast_edge.cli import app
-
     words = [str(argument) for argument in arguments]
     shown = [*words, f"{pictures[0]} ... ({len(pictures)} pictures)"] if pictures else words
     echo(f"\n$ ast-edge {' '.join(shown)}")
     sys.stdout.flush()
-    if code := app([*words, *map(str, pictures)], prog_name="ast-edge", standalone_mode=False):
+    if code := command_line([*words, *map(str, pictures)]):
         raise typer.Exit(code)

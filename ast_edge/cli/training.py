@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -296,6 +297,7 @@ def export(
 
 
 def demo(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")] = Path(
         "demo"
     ),
@@ -308,7 +310,10 @@ def demo(
     _need_training()
     from ast_edge.cli.demo import run_demo
 
-    run_demo(output, seed=seed, weights=weights)
+    command_line = partial(
+        context.find_root().command.main, prog_name=context.find_root().info_name, standalone_mode=False
+    )
+    run_demo(output, seed=seed, weights=weights, command_line=command_line)
 
 
 def _need_training() -> None:
