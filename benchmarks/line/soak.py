@@ -40,6 +40,7 @@ KEPT_PARTS = 2000
 LOOK_S = 1.0
 MOST_GROWTH_MB = 10.0  # over the second half, by a straight line through it
 SETTLE_S = 5.0
+_START_S = 120.0
 SHORTEST_S = 300.0  # a station that has just started fills its caches
 LINE = """
 [station]
@@ -144,7 +145,7 @@ def soak(folder: Path, model: Path, seconds: float, per_s: float) -> dict[str, A
         stack.enter_context(plc)
         station = stack.enter_context(subprocess.Popen(command, env=environment(), stdout=log, stderr=log))
         stack.callback(station.kill)
-        wait_ready(web)
+        wait_ready(station, web, folder / "log")
         plc.run(per_s)
         looks = watch(station.pid, web, seconds)
         plc.halt()
@@ -167,14 +168,17 @@ def soak(folder: Path, model: Path, seconds: float, per_s: float) -> dict[str, A
     }
 
 
-def wait_ready(port: int) -> None:
-    """Return when the station is ready. Raises RuntimeError if it is not within two minutes."""
-    end = time.monotonic() + 120
+def wait_ready(station: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return when the station is ready. Raises RuntimeError if it ends, or is not within two minutes."""
+    end = time.monotonic() + _START_S
     while time.monotonic() < end:
+        if station.poll() is not None:
+            said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise RuntimeError(f"the station ended with exit code {station.returncode}: {said}")
         with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
             return
         time.sleep(0.2)
-    raise RuntimeError("the station is not ready after 120 s")
+    raise RuntimeError(f"the station is not ready after {_START_S:g} s")
 
 
 def watch(pid: int, port: int, seconds: float) -> list[Look]:

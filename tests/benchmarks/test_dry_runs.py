@@ -15,6 +15,7 @@ from ast_edge.cameras.gi_bindings import load
 from ast_edge.cli import main
 from ast_edge.errors import CameraError
 from benchmarks.common.command import module
+from benchmarks.line.soak import soak
 from tests.paths import ROOT
 from tests.waiting import program
 
@@ -118,6 +119,14 @@ def test_line_soak() -> None:
     found = json.loads(printed[printed.index("{") :])
     assert found["problems"] == []
     assert sum(found["verdicts"].values()) == found["broker_parts"] > 20
+
+
+def test_a_soak_whose_station_ends_says_why(tmp_path: Path) -> None:
+    """Its model is none: what the station said is in the error, long before it could be ready."""
+    program("mosquitto", "mosquitto")
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(RuntimeError, match=r"the station ended with exit code 1: .*model\.onnx"):
+        soak(tmp_path, tmp_path / "model.onnx", 1.0, 1.0)
 
 
 def test_line_page_cost(tmp_path: Path) -> None:
