@@ -40,13 +40,14 @@ AlarmKind = Literal["faults", "rejects", "stuck"]
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """State outside the station itself: why its trigger is not connected and what hangs, empty if all is
-    well; warnings and alarms in force, a sentence each.
+    well; warnings and alarms in force, a sentence each; and by name, why an output does not deliver.
     """
 
     trigger: str = ""
     hung: str = ""
     warnings: tuple[str, ...] = ()
     alarms: Mapping[AlarmKind, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,7 @@ class StationStatus:
             "failures": self.failures,
             "last_failure": self.last_failure,
             "alarms": list(self.surroundings.alarms.values()),
+            "outputs_failing": list(self.surroundings.outputs.values()),
             "warnings": list(self.warnings),
         }
 

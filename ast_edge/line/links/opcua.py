@@ -32,6 +32,7 @@ _STATION = {
     "Failures": ("UInt64", "failures"),
     "Gaps": ("UInt64", "gaps"),
     "Alarms": ("String", "alarms"),
+    "OutputsFailing": ("String", "outputs_failing"),
     "Warnings": ("String", "warnings"),
     "Time": ("DateTime", "time"),
 }
@@ -47,7 +48,7 @@ _RESULT = {
     "LatencyMs": ("Double", "latency_ms"),
     "Json": ("String", "json"),
 }
-_LISTS = {"NotReady", "Alarms", "Warnings"}
+_LISTS = {"NotReady", "Alarms", "OutputsFailing", "Warnings"}
 _EMPTY: dict[str, object] = {"String": "", "Boolean": False, "Double": math.nan, "UInt64": 0}
 
 

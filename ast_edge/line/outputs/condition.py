@@ -10,6 +10,7 @@ NOT_READY, ATTENTION = 5, 6
 OBSTACLES: dict[Obstacle, int] = {"camera": 1, "trigger": 2, "hung": 4, "ledger": 8}
 GAPS = 16
 ALARMS: dict[AlarmKind, int] = {"faults": 32, "rejects": 64, "stuck": 128}
+OUTPUTS = 256
 
 
 def state_code(status: StationStatus, condition: int) -> int:
@@ -23,8 +24,11 @@ def state_code(status: StationStatus, condition: int) -> int:
     return ATTENTION if condition else STATES["running"]
 
 
-def condition_bits(status: StationStatus, *, gaps: bool) -> int:
-    """Return what is wrong, one bit each; `gaps`: parts passed uncounted."""
+def condition_bits(status: StationStatus, *, gaps: bool, own: str) -> int:
+    """Return what is wrong, one bit each; `gaps`: parts passed uncounted, `own`: the output that asks, whose
+    counterpart sees for itself whether it delivers.
+    """
     found = sum(bit for kind, bit in OBSTACLES.items() if kind in status.obstacles)
     alarms = sum(bit for kind, bit in ALARMS.items() if kind in status.surroundings.alarms)
-    return found + alarms + (GAPS if gaps else 0)
+    others = status.surroundings.outputs.keys() - {own}
+    return found + alarms + (GAPS if gaps else 0) + (OUTPUTS if others else 0)

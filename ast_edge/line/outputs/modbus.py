@@ -17,9 +17,11 @@ registers, high word first unless `word_order` is "little":
     +16      heartbeat: one more every `heartbeat_ms` while the next part will be judged, also when none
              comes; it stands still while camera or trigger are away, the station is paused or hangs
     +17      state: 0 stopped, 1 starting, 2 running and all is well, 3 stopping, 4 paused, 5 running but the
-             next part will not be judged, 6 running and judging but with an alarm or gaps
+             next part will not be judged, 6 running and judging but with an alarm, gaps, or an output that
+             does not deliver
     +18      condition, a bit each: 1 camera away, 2 trigger away, 4 something hangs, 8 the ledger does not
-             balance, 16 gaps, 32 too many faults, 64 too many rejects, 128 no rejects for long
+             balance, 16 gaps, 32 too many faults, 64 too many rejects, 128 no rejects for long, 256 another
+             output does not deliver: its counterpart is away or refuses results
     +19      gaps: how often an unknown number of parts went by unseen, a counter that jumped too far, say:
              `judged` and the counters are not whole since. It stays, over restarts of the station too,
              until the PLC sets it to 0
@@ -27,8 +29,9 @@ registers, high word first unless `word_order` is "little":
     +22      life: one more every `heartbeat_ms`, ready or not, by which another station sees that the block
              is taken
 
-One request writes +0 to +15, another +16 to +22. Results that waited for a connection are written as fast as
-the PLC answers; a PLC that must see every part uses its counters, or reads faster than parts arrive.
+One request writes +0 to +15, another +16 to +22; new gaps are written before the next result. Results that
+waited for a connection are written as fast as the PLC answers; a PLC that must see every part uses its
+counters, or reads faster than parts arrive.
 
 A block belongs to one station. If it contains another's id, the station waits and watches for three
 heartbeats; if the other is alive, this station writes neither registers nor coil, and reports that. So after
@@ -128,6 +131,7 @@ class ModbusOutput(GatedOutput):
         self._claim: Claim | None = None
         self._gaps_found = 0  # in the PLC at the start of the run, minus those acknowledged since
         self._gaps_written = 0
+        self._gaps_known = 0  # of this run, when the state was last written
         self._proven = False  # whether the connection has lasted from one heartbeat to the next
 
     @override
@@ -174,6 +178,8 @@ class ModbusOutput(GatedOutput):
             return
         with self._tally_lock:
             totals = self._waiting.get(result.number, self._tally.totals)
+        if self._station().gaps != self._gaps_known:
+            self._heartbeat()  # `judged` must not skip parts before `gaps` shows it
         sequence = (self._sequence + 1) % WORD32
         self._link.write_registers(self._options.registers, self._block(result, totals, sequence))
         self._sequence = sequence
@@ -218,7 +224,7 @@ class ModbusOutput(GatedOutput):
             return
         status = self._station()
         gaps = status.gaps if self._claim is None else self._gaps(self._options.registers, status.gaps)
-        condition = condition_bits(status, gaps=gaps > 0)
+        condition = condition_bits(status, gaps=gaps > 0, own=self.name)
         if status.ready:
             self._beat = (self._beat + 1) & 0xFFFF
         words = [self._beat, state_code(status, condition)]
@@ -226,7 +232,7 @@ class ModbusOutput(GatedOutput):
             self._claim.check()
             words += [condition, gaps, *self._claim.next_words()]
         self._link.write_registers(self._options.registers + HEARTBEAT_AT, words)
-        self._gaps_written = gaps
+        self._gaps_written, self._gaps_known = gaps, status.gaps
 
     def _gaps(self, address: int, counted: int) -> int:
         """Return the gaps that the PLC has not acknowledged; `counted` of them are of this run."""

@@ -154,8 +154,10 @@ class WebhookOutput(Reconnecting, Output):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings about parts that the server refuses, and parts that were dropped as too old."""
-        return tuple(f"{self.name}: {sentence}" for sentence in self._warnings.now)
+        """Warnings about parts that the server refuses, parts that were dropped as too old, and the spool."""
+        error = self._spool.counts.error
+        found = (*self._warnings.now, *((error,) if error else ()))
+        return tuple(f"{self.name}: {sentence}" for sentence in found)
 
     @property
     def spool(self) -> Spool:

@@ -9,6 +9,7 @@ from ast_edge.line.archive.output import Archive
 from ast_edge.line.audit.log import AuditLog
 from ast_edge.line.events import Event, EventKind
 from ast_edge.line.hub import Events
+from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import LineConfig, SoftwareTrigger
 from ast_edge.line.station.recipes import describe
@@ -166,9 +167,8 @@ class Service:
         reasons = dict(self.station.status().obstacles)
         if "camera" in reasons:
             reasons["camera"] = f"{reasons['camera']}: {self.camera.last_error}".rstrip(": ")
-        away = ((output.name, output.status) for output in self.counterparts)
-        missing = [f"output {name} is away: {it.last_error}" for name, it in away if not it.connected]
-        return (*reasons.values(), *missing)
+        away = (_away(output.name, output.status) for output in self.counterparts)
+        return (*reasons.values(), *(words for words in away if words))
 
     def _surroundings(self) -> Surroundings:
         """Return the state outside the station itself."""
@@ -176,8 +176,21 @@ class Service:
         if source is not None and not (now := source.status).connected:
             trigger = f"trigger {source.name} is away: {now.last_error}".rstrip(": ")
         return Surroundings(
-            trigger=trigger, hung=self.hung() or "", warnings=self.warnings(), alarms=self.alarms.alarms
+            trigger=trigger,
+            hung=self.hung() or "",
+            warnings=self.warnings(),
+            alarms=self.alarms.alarms,
+            outputs=self._failing(),
         )
+
+    def _failing(self) -> dict[str, str]:
+        """Return why an output does not deliver: its counterpart is away, or refuses results."""
+        found = {}
+        for output in self.counterparts:
+            reasons = [words for words in (_away(output.name, output.status), *output.warnings) if words]
+            if reasons:
+                found[output.name] = reasons[0]
+        return found
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings for people, besides alarms; the line continues."""
@@ -309,6 +322,11 @@ class Service:
     def _enter_audit(self, event: Event) -> None:
         if self.audit is not None:
             self.audit.tell(event.kind, event.details)
+
+
+def _away(name: str, status: OutputStatus) -> str:
+    """Return that an output's counterpart is away, and why; empty if it is connected."""
+    return "" if status.connected else f"output {name} is away: {status.last_error}".rstrip(": ")
 
 
 def _row(kind: str, name: str, connected: bool, detail: str) -> Mapping[str, object]:  # noqa: FBT001

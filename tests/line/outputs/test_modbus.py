@@ -108,6 +108,26 @@ def test_the_heartbeat_beats_while_the_station_runs_and_its_state_is_told(plc: P
     assert not plc.events("coil")
 
 
+@pytest.mark.parametrize("block", [18, 23])
+def test_gaps_are_written_before_a_result_that_skips_parts(plc: Plc, block: int) -> None:
+    """The next heartbeat is a minute away: `judged` = 1500 with few verdicts would be a lie until then."""
+    station = StillStation()
+    options = {"host": "127.0.0.1", "registers": BLOCK, "block": block, "heartbeat_ms": 60_000}
+    output = ModbusOutput(ModbusOutputOptions.model_validate({"kind": "modbus", **options, "port": plc.port}))
+    output.start(station)
+    put(output, "pass", ids=10)
+    delivered(output, 1)
+    station.now = replace(station.now, gaps=1)
+    put(output, "pass", first=2, ids=1498)
+    delivered(output, 2)
+    output.close(5)
+    writes = [event["values"] for event in plc.events("registers")]
+    assert [len(values) for values in writes] == [block - 16, 16, block - 16, 16, block - 16]
+    assert [values[1] for values in writes[::2]] == [2, 6, 0]
+    if block == 23:
+        assert [values[3] for values in writes[::2]] == [0, 1, 1]
+
+
 def test_the_coil_is_made_off_at_once_and_comes_before_the_registers(plc: Plc) -> None:
     with output_to(plc.port, gate={"pulse_ms": 500, "late_ms": 2000}) as (output, _):
         wait_for(lambda: plc.events("coil"))

@@ -14,6 +14,7 @@ from ast_edge.line.links.modbus import ModbusLink, ModbusOptions
 from benchmarks.line.plc import BLOCK, COUNTER, Plc
 from tests.line.brokers import broker, listening
 from tests.line.process import StationProcess
+from tests.line.web.client import web
 from tests.waiting import free_port, wait_for
 
 NAMES = ("modbus", "plc", "mqtt", "webhook")
@@ -130,6 +131,52 @@ def test_a_dead_trigger_is_seen_on_every_output(
             wait_for(lambda: block.condition == (2, 0, 0))
             wait_for(lambda: block.heartbeat != beat)
             station.wait_until("ready", True)
+
+
+def test_results_that_a_web_server_does_not_take_are_seen_on_every_output(
+    tmp_path: Path, tiny_rgb: Path, plcs: tuple[Plc, Plc], block: Block
+) -> None:
+    """An expired token, one part that is refused, a server that is gone; the parts are judged meanwhile."""
+    counts, acts = plcs
+    ua = free_port()
+    answers = {"now": 200}
+    with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener, web() as server:
+        server.answer = lambda _: answers["now"]
+        toml = (
+            f"{trigger(counts.port)}{output(acts.port)}"
+            f'[[output]]\nkind = "mqtt"\nhost = "127.0.0.1"\nport = {mosquitto.port}\n'
+            f'[[output]]\nkind = "opcua"\nport = {ua}\n'
+            f'[[output]]\nkind = "webhook"\nurl = "http://127.0.0.1:{server.port}/"\nspool = "spool"\n'
+            'verdicts = ["pass", "reject", "fault"]\nretry_s = 0.1\n'
+        )
+
+        def told() -> str:
+            last = [json.loads(one.payload) for one in listener.heard if one.topic.endswith("/status")][-1]
+            assert last["ready"]  # the next part will be judged
+            return str(last["outputs_failing"])
+
+        def shown(words: str, connected: float) -> None:
+            wait_for(lambda: block.condition == (6, 256, 0))
+            beat = block.heartbeat
+            wait_for(lambda: block.heartbeat != beat)
+            wait_for(lambda: words in told())
+            wait_for(lambda: words in str(opcua(ua, "OutputsFailing")))
+            assert f'ast_edge_connected{{counterpart="webhook"}} {connected}' in station.ask("/metrics")[1]
+
+        with StationProcess(tmp_path / "station", tiny_rgb, toml) as station:
+            station.wait_until("ready", True)
+            wait_for(lambda: block.condition == (2, 0, 0))
+            for code, words, connected in ((401, "answers 401", 0.0), (400, "answers 400 to part", 1.0)):
+                answers["now"] = code
+                counts.trigger()
+                shown(words, connected)
+                answers["now"] = 200
+                wait_for(lambda: block.condition == (2, 0, 0))
+                wait_for(lambda: told() == "[]")
+            server.close()
+            counts.trigger()
+            shown("output webhook is away", 0.0)
+            wait_for(lambda: block.judged == 3)
 
 
 def test_judged_says_that_it_is_not_whole(
