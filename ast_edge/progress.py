@@ -28,7 +28,7 @@ class Stage:
         self._name, self._total, self._bar, self._console = name, total, bar, console
         self._task = bar.add_task(name, total=total, note="") if bar else None
         self._done = self._found = 0
-        self._told_at = self._started = time.monotonic()
+        self._shown_at = self._started = time.monotonic()
 
     def resume_at(self, steps: int) -> None:
         """Count `steps` as done earlier, by a run that is continued: they say nothing about the pace."""
@@ -42,8 +42,8 @@ class Stage:
             self._bar.update(self._task, completed=self._done, note=note)
             return
         now = time.monotonic()
-        if now - self._told_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
-            self._told_at = now
+        if now - self._shown_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
+            self._shown_at = now
             said = f"{self._name}: {self._done}/{self._total} {note}".rstrip()
             self._console.print(f"{said}{self._left(now)}", highlight=False)
 

@@ -103,7 +103,7 @@ def start_training(*arguments: object, cache: Path) -> subprocess.Popen[str]:
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment in a run, told by its files: when it has begun, and whether it has not yet ended."""
+    """A moment in a run, recognised by its files: whether it has begun, and whether it still lasts."""
 
     begun: Callable[[Path, Path], bool]
     lasts: Callable[[Path, Path], bool]
@@ -152,7 +152,7 @@ MOMENTS = {
 def stop_at(moment: Moment, product: Path, folder: Path, sent: signal.Signals) -> subprocess.Popen[str]:
     """Start a run in `folder`/run and send it a signal at `moment`; it has ended when this returns.
 
-    A machine that stalls may let the moment pass: then the run is started anew.
+    A machine that stalls may let the moment pass: then the run is started again.
     """
     for _ in range(TRIES):
         shutil.rmtree(folder, ignore_errors=True)

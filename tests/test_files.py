@@ -1,4 +1,4 @@
-"""Files: whole or not there, with the mode that the user wants; caches where there is a place for them."""
+"""Files: complete or absent, with the user's mode; caches in the first usable place."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_without_a_home_the_cache_is_a_folder_of_ones_own(tmp_path: Path, home: 
         Path(folder).rmdir()
 
 
-def test_a_folder_that_somebody_else_prepared_is_refused(
+def test_a_folder_prepared_by_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AST_EDGE_CACHE", raising=False)

@@ -1,4 +1,4 @@
-"""What importing costs and needs, and what the wheel holds; each case in a fresh interpreter."""
+"""The cost and needs of imports, and the contents of the wheel; each case in a fresh interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed: no version with a known hole, and files by digest."""
+"""Pinned versions: none with a known vulnerability, and files by digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long job tells where there is no terminal: how far it is, and how long it will take."""
+"""Progress without a terminal: the share done and the time left."""
 
 from __future__ import annotations
 

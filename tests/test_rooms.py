@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom. An arrow that would run up fails here."""
+"""The rooms of the house: which may import which. An import that runs up fails here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for people: pydantic's findings, guesses, and text that cannot command a terminal."""
+"""Wording: pydantic's findings, suggestions, and text without terminal control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny models that are real: ONNX files of a few kilobytes that pass every check and run on ONNX Runtime.
+"""Tiny real models: ONNX files of a few kilobytes that pass every check and run on ONNX Runtime.
 
 Their anomaly map is the mean squared distance of a picture from mid-grey (0 on grey, 0.25 on black or white),
 plus the mean squared depth in cm; with depth it is weighted by the foreground. So a test can provoke any

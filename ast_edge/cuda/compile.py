@@ -13,7 +13,7 @@ from ast_edge.cuda.plan import SOURCE, SOURCES
 from ast_edge.errors import BackendError
 from ast_edge.files import cache_root, write_bytes
 
-# Contracted multiplications and additions would round depths otherwise than the reference does.
+# Contracted multiplications and additions would round depths differently from the reference.
 _OPTIONS = ("-cubin", "-O3", "-fmad=false", "-std=c++14")
 _SECONDS = 300
 
@@ -25,7 +25,7 @@ def source_sha256() -> str:
 
 
 def find_nvcc() -> Path | None:
-    """nvcc on the PATH, or where NVIDIA's packages put it."""
+    """The path of nvcc: on the PATH, or in the folder of NVIDIA's packages."""
     found = shutil.which("nvcc")
     usual = Path("/usr/local/cuda/bin/nvcc")
     return Path(found) if found else usual if usual.exists() else None

@@ -1,4 +1,4 @@
-"""What GPU is here, asked of the driver itself: no package is needed and no context is made.
+"""Facts of this machine's GPUs, queried from the driver: no package is needed, no context is created.
 
 A TensorRT object that is created where there is no usable GPU ends the process, so everything that leads to
 TensorRT asks here first.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ast_edge.cuda.driver import ask, library
 from ast_edge.errors import BackendError
 
-# Numbers of the attributes asked for, as cuda.h has them.
+# Attribute numbers from cuda.h.
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
 
@@ -33,12 +33,12 @@ class Device:
 
     @property
     def architecture(self) -> str:
-        """The name nvcc has for it, as "sm_87"."""
+        """nvcc's name of the GPU, such as "sm_87"."""
         return "sm_" + self.compute_capability.replace(".", "")
 
 
 def missing_for_tensorrt(module: str = "tensorrt") -> tuple[str, ...]:
-    """What this machine lacks to run engines, in words; empty when nothing is missing.
+    """What this machine lacks to run engines, as text; empty when nothing is missing.
 
     `module` is tensorrt, or tensorrt_rtx for engines of TensorRT for RTX.
     """
@@ -49,7 +49,7 @@ def missing_for_tensorrt(module: str = "tensorrt") -> tuple[str, ...]:
 
 
 def driver_problem() -> str | None:
-    """Why the CUDA driver is not usable, in words, or None; leaves the GPU alone."""
+    """Why the CUDA driver is unusable, as text, or None; does not touch the GPU."""
     try:
         driver = library()
     except OSError:

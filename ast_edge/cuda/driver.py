@@ -22,7 +22,7 @@ _DEVICEMAP = 2  # CU_MEMHOSTALLOC_DEVICEMAP: the memory has an address on the GP
 
 
 class DriverError(BackendError):
-    """A function of the driver did not do what it was called for."""
+    """A call of the driver failed."""
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +32,7 @@ def library() -> ctypes.CDLL:
 
 
 def ask(function: str, *arguments: object) -> None:
-    """Call a function of the driver. Raises DriverError, with the driver's name for what is wrong."""
+    """Call a function of the driver. Raises DriverError with the driver's name of the error."""
     status = int(getattr(library(), function)(*arguments))
     if status:
         name = ctypes.c_char_p()
@@ -43,7 +43,7 @@ def ask(function: str, *arguments: object) -> None:
 
 @contextlib.contextmanager
 def doing(what: str) -> Iterator[None]:
-    """The driver's errors get `what` in front: what it was that could not be done."""
+    """Prefix the driver's errors with `what`, the operation that failed."""
     try:
         yield
     except DriverError as exc:
@@ -52,7 +52,7 @@ def doing(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def primary_context(index: int) -> Iterator[None]:
-    """Retain the primary context of GPU `index`, make it current in this thread meanwhile, and release it."""
+    """Retain the primary context of GPU `index`, current in this thread during the block, and release it."""
     device, context = ctypes.c_int(), ctypes.c_void_p()
     with doing("the context"):
         ask("cuInit", ctypes.c_uint(0))
@@ -73,7 +73,7 @@ def primary_context(index: int) -> Iterator[None]:
 
 
 def free_memory() -> int:
-    """Bytes of the GPU's memory that are free."""
+    """Free bytes of the GPU's memory."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     with doing("free memory"):
         ask("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
@@ -81,7 +81,7 @@ def free_memory() -> int:
 
 
 class Freeing:
-    """Frees one thing after the other, also when some of them fail: after a kernel's fault all of them do."""
+    """Frees resources one by one, even if some calls fail: after a kernel's fault all of them do."""
 
     def __init__(self) -> None:
         self._first: BackendError | None = None
@@ -118,7 +118,7 @@ class Buffer:
         ask("cuMemcpyHtoD_v2", *_three(self.address, source.ctypes.data, source.nbytes))
 
     def copy_in(self, pinned: Pinned, stream: Stream) -> None:
-        """Start copying what the host wrote to `pinned`."""
+        """Start copying the contents of `pinned` to the GPU."""
         ask(
             "cuMemcpyHtoDAsync_v2",
             *_three(self.address, pinned.host_address, pinned.bytes.nbytes),
@@ -126,7 +126,7 @@ class Buffer:
         )
 
     def copy_out(self, pinned: Pinned, stream: Stream) -> None:
-        """Start copying to `pinned`, for the host to read."""
+        """Start copying from the GPU to `pinned`."""
         ask(
             "cuMemcpyDtoHAsync_v2",
             *_three(pinned.host_address, self.address, pinned.bytes.nbytes),
@@ -145,7 +145,7 @@ def _three(to: int, source: int, nbytes: int) -> tuple[ctypes.c_uint64, ctypes.c
 
 
 class Pinned:
-    """Page-locked host memory: `bytes` uint8 [n], zeroed; mapped, `address` is its place on the GPU.
+    """Page-locked host memory: `bytes` uint8 [n], zeroed; if mapped, `address` is its address on the GPU.
 
     `bytes` must not be used after `close()`.
     """
@@ -175,7 +175,7 @@ class Pinned:
 
 
 class Stream:
-    """Work in order, on the GPU; it waits for what `Buffer` zeroes and uploads."""
+    """An ordered queue of work on the GPU; it waits for the zeroing and uploads of `Buffer`."""
 
     def __init__(self) -> None:
         made = ctypes.c_void_p()
@@ -183,7 +183,7 @@ class Stream:
         self.handle = int(made.value or 0)
 
     def wait(self) -> None:
-        """Block until all work on it is done; other Python threads run meanwhile."""
+        """Block until all its work is done; other Python threads run meanwhile."""
         ask("cuStreamSynchronize", ctypes.c_void_p(self.handle))
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class Module:
         block: tuple[int, int, int],
         shared_bytes: int,
     ) -> None:
-        """Start a kernel on the stream; its arguments are scalars of exactly the types that it has."""
+        """Start a kernel on the stream; arguments are scalars of exactly the kernel's types."""
         function = ctypes.c_void_p()
         ask("cuModuleGetFunction", ctypes.byref(function), self._handle, ctypes.c_char_p(kernel.encode()))
         cells = [np.array(value) for value in arguments]

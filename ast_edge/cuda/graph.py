@@ -16,23 +16,23 @@ _RECORD_EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL: in a graph, a real record inst
 
 
 class Event:
-    """A moment on a stream; `close()` frees it."""
+    """A point in a stream's work; `close()` frees it."""
 
     def __init__(self) -> None:
         self._handle = ctypes.c_void_p()
         ask("cuEventCreate", ctypes.byref(self._handle), ctypes.c_uint(0))
 
     def record(self, stream: int, *, in_graph: bool = False) -> None:
-        """Note the moment when the work so far on `stream` is done; `in_graph` while it is captured."""
+        """Record the time at which the work so far on `stream` is done; `in_graph` during a capture."""
         flags = ctypes.c_uint(_RECORD_EXTERNAL if in_graph else 0)
         ask("cuEventRecordWithFlags", self._handle, ctypes.c_void_p(stream), flags)
 
     def wait(self) -> None:
-        """Block until the moment has come; other Python threads run meanwhile."""
+        """Block until the point is reached; other Python threads run meanwhile."""
         ask("cuEventSynchronize", self._handle)
 
     def ms_since(self, earlier: Event) -> float:
-        """Milliseconds between two moments that have come."""
+        """Milliseconds between two points that were reached."""
         value = ctypes.c_float()
         ask("cuEventElapsedTime", ctypes.byref(value), earlier._handle, self._handle)
         return value.value
@@ -45,17 +45,17 @@ class Event:
 
 
 class Graph:
-    """Work that was captured once and is launched as a whole; `close()` frees it."""
+    """Work captured once and launched as a whole; `close()` frees it."""
 
     def __init__(self, stream: int, work: Callable[[], None]) -> None:
-        """Capture what `work` puts on the stream, without running it."""
+        """Capture the work that `work` enqueues on the stream, without running it."""
         self._executable = ctypes.c_void_p()
         captured = ctypes.c_void_p()
         ask("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_CAPTURE_THREAD_LOCAL))
         try:
             work()
         except BaseException:
-            # A stream in capture takes no other work. What ending it answers follows from the error at hand.
+            # A stream in capture takes no other work. The result of ending it follows from the current error.
             library().cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(captured))
             if captured:
                 library().cuGraphDestroy(captured)

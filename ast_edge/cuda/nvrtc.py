@@ -1,4 +1,4 @@
-"""NVRTC, NVIDIA's compiler as a library: a package of some tens of MB in the place of the CUDA toolkit."""
+"""NVRTC, NVIDIA's compiler as a library: a package of some tens of MB instead of the CUDA toolkit."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def find_nvrtc() -> Path | None:
 def compile_cubin(library: Path, source: str, headers: Mapping[str, str], options: Sequence[str]) -> bytes:
     """Machine code of `source`, which may include `headers` by name; `options` must name a real architecture.
 
-    Raises BackendError with the compiler's words where it refuses the source or an option.
+    Raises BackendError with the compiler's message if it refuses the source or an option.
     """
     try:
-        # NVRTC asks for this one by its bare name, which is found where it was loaded before.
+        # NVRTC loads this one by its bare name, which works once it is loaded.
         for part in sorted(library.parent.glob("libnvrtc-builtins.so*")):
             ctypes.CDLL(str(part))
         nvrtc = ctypes.CDLL(str(library))

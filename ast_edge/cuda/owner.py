@@ -1,4 +1,4 @@
-"""The one thread that owns a CUDA context: everybody else hands it their calls."""
+"""The one thread that owns a CUDA context; other threads submit calls to it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _Call = tuple[Callable[[], Any], "Future[Any]"]
 
 
 class Owner:
-    """Runs calls one after the other on a thread of its own, inside the context manager that `enter` makes.
+    """Runs calls one after another on its own thread, inside the context manager that `enter` returns.
 
-    The context is entered and left on that thread, and a call's error is raised where the call was made.
+    The context is entered and left on that thread, and an error is raised in the caller.
     The constructor raises what entering raises. `close()` runs what was handed over before, then ends the
     thread; it may be called twice, but not from the thread itself.
     """
@@ -32,13 +32,13 @@ class Owner:
         self._left: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, args=(enter, entered), name=name, daemon=True)
         self._thread.start()
-        # An interpreter that ends without `close()` neither waits forever nor tears the context away under a
+        # An interpreter that ends without `close()` neither waits forever nor removes the context during a
         # running call.
         weakref.finalize(self, _stop, self._calls, self._thread)
         entered.result()
 
     def submit(self, call: Callable[[], _Result]) -> Future[_Result]:
-        """Hand over `call`; its result or error is in the future. Raises BackendError after `close()`."""
+        """Submit `call`; its result or error is in the future. Raises BackendError after `close()`."""
         future: Future[_Result] = Future()
         with self._lock:
             if self._closed:
@@ -53,7 +53,7 @@ class Owner:
         return self.submit(call).result()
 
     def close(self) -> None:
-        """End the thread after the calls handed over; raises what leaving the context raised."""
+        """End the thread after the submitted calls; raises the error of leaving the context."""
         with self._lock:
             if not self._closed:
                 self._closed = True

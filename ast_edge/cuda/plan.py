@@ -1,4 +1,4 @@
-"""Which kernels of `preprocess.cu` to launch, with what: the launches as data, for any launcher.
+"""The launches of `preprocess.cu`'s kernels and their arguments as data, for any launcher.
 
 A plan belongs to one frame layout. Its launches run in order on one stream; their buffers are named, and the
 launcher owns the memory: `constants` are uploaded once, `inputs` for every part, `outputs` and `workspace`
@@ -33,7 +33,7 @@ from ast_edge.frames.resize import FIXED_POINT_BITS, filter_table, fixed_point_t
 from ast_edge.model.manifest import Crop, Preprocessing
 
 SOURCE = Path(__file__).with_name("preprocess.cu")
-# All that a GPU's machine code is made of; cpp_bridge/cmake/library.cmake takes them in the same order.
+# All sources of a GPU's machine code; cpp_bridge/cmake/library.cmake takes them in the same order.
 SOURCES = (SOURCE, *map(SOURCE.with_name, ("common.cuh", "depth.cuh", "image.cuh", "pixels.cuh")))
 
 NO_PART = 16  # bit of `status` that is no error; the same in common.cuh
@@ -54,7 +54,7 @@ _ROW_BYTES: dict[Colour, int] = {"rgb": 3, "bgr": 3, "yuyv": 2}  # per pixel; el
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """How a frame lies in memory: its size in pixels and `pitch`, the bytes from row to row.
+    """A frame's layout in memory: its size in pixels and `pitch`, the bytes from row to row.
 
     Raises FrameError when the rows do not fit the pitch.
     """
@@ -96,7 +96,7 @@ class Launch:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Launches in their order and the buffers they name; sizes in bytes."""
+    """Launches in order and the buffers they name; sizes in bytes."""
 
     launches: tuple[Launch, ...]
     constants: Mapping[str, NDArray[Any]]
@@ -148,7 +148,7 @@ def check_status(status: int) -> bool:
 
 
 def _merged(*plans: Plan) -> Plan:
-    """One after the other; names do not clash."""
+    """Both plans, one after the other; their names do not clash."""
     return Plan(
         tuple(chain.from_iterable(plan.launches for plan in plans)),
         {name: array for plan in plans for name, array in plan.constants.items()},

@@ -42,9 +42,9 @@ class Wiring:
 
 
 class Memory:
-    """Device buffers by name, each with pinned memory beside it where the host writes or reads it.
+    """Device buffers by name, with pinned memory for those that the host writes or reads.
 
-    Where GPU and processor share their memory (`mapped`) the two are one and nothing is copied.
+    If GPU and processor share their memory (`mapped`), both are the same and nothing is copied.
     """
 
     def __init__(self, *, mapped: bool) -> None:
@@ -69,12 +69,12 @@ class Memory:
         self._device[name].upload(array)
 
     def copy_in(self, name: str, stream: Stream) -> None:
-        """Start copying what the host wrote."""
+        """Start copying from the host to the GPU."""
         if not self._mapped:
             self._device[name].copy_in(self.pinned[name], stream)
 
     def copy_out(self, name: str, stream: Stream) -> None:
-        """Start copying what the host will read."""
+        """Start copying from the GPU to the host."""
         if not self._mapped:
             self._device[name].copy_out(self.pinned[name], stream)
 
@@ -162,14 +162,14 @@ class Slot:
             with doing("memory for a frame"):
                 prepared = Prepared(plan, memory)
             with doing("the first part of its size"):
-                # Once without a graph: TensorRT settles its shapes and loads its kernels at the first run.
+                # Once without a graph: TensorRT fixes its shapes and loads its kernels at the first run.
                 self._work(prepared, in_graph=False)
                 self._stream.wait()
                 if graph and self._capturable(self._stream.handle):
                     prepared.graph = Graph(self._stream.handle, lambda: self._work(prepared, in_graph=True))
         except BaseException:
             freeing = Freeing()
-            freeing.do(self._stream.wait)  # what is on the stream already needs the memory
+            freeing.do(self._stream.wait)  # work already on the stream needs the memory
             memory.close(freeing)
             raise
         self._prepared[layouts] = prepared
@@ -188,7 +188,7 @@ class Slot:
             np.copyto(staged.view(array.dtype).reshape(array.shape), array)
 
     def start(self) -> None:
-        """Start on the part that was filled in; returns before it is done."""
+        """Start on the part from `fill`; returns before it is done."""
         assert self._current is not None  # noqa: S101  # `fill` comes first
         with doing("starting a part"):
             if self._current.graph is not None:
@@ -197,14 +197,14 @@ class Slot:
                 self._work(self._current, in_graph=False)
 
     def finish(self) -> dict[str, float]:
-        """Wait for the part; milliseconds of its stages on the GPU."""
+        """Wait for the part and return the milliseconds of its stages on the GPU."""
         self._events[-1].wait()
         return {
             name: self._events[index + 1].ms_since(self._events[index]) for index, name in enumerate(STAGES)
         }
 
     def output(self, name: str, dtype: type[np.generic]) -> NDArray[Any]:
-        """A copy of what lies in an output after `finish`, flat."""
+        """A flat copy of an output after `finish`."""
         values: NDArray[Any] = self._memory.pinned[name].bytes.view(dtype).copy()
         return values
 
@@ -227,7 +227,7 @@ class Slot:
         }
 
     def prepared_inputs(self) -> dict[str, NDArray[Any]]:
-        """What the kernels made of the part that was filled in: the network's inputs [N,...], for proofs."""
+        """The network's inputs [N,...] that the kernels computed from the part, for proofs."""
         with doing("reading the network's inputs"):
             for spec in self._wiring.inputs:
                 self._memory.copy_out(spec.name, self._stream)
@@ -242,7 +242,7 @@ class Slot:
         }
 
     def close(self) -> None:
-        """Free everything, also after an error; raises the first one that freeing meets."""
+        """Free everything, also after an error; raises the first error of freeing."""
         freeing = Freeing()
         self._free(freeing)
         with doing("freeing a slot"):
@@ -263,7 +263,7 @@ class Slot:
         freeing.do(self._stream.close)
 
     def _work(self, prepared: Prepared, *, in_graph: bool) -> None:
-        """Put one part's way on the stream: copy in, prepare, network, copy out, with events in between."""
+        """Enqueue the steps of one part: copy in, prepare, network, copy out, with events in between."""
         stream = self._stream
         events = iter(self._events)
         next(events).record(stream.handle, in_graph=in_graph)
@@ -291,5 +291,5 @@ class Slot:
 
 
 def tensor_bytes(spec: TensorSpec) -> int:
-    """Bytes of a tensor whose shape is settled."""
+    """Bytes of a tensor with a fixed shape."""
     return int(np.prod(spec.shape)) * int(np.dtype(spec.dtype).itemsize)

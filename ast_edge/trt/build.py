@@ -99,19 +99,19 @@ def build_plan(request: Request, log: Log) -> Built:
 
 
 def new_builder(log: Log) -> trt.Builder:
-    """A builder. Raises BackendError where TensorRT makes none, as with a driver that is too old for it."""
+    """A builder. Raises BackendError if TensorRT makes none, for example with a driver that is too old."""
     return constructed(lambda: trt.Builder(log), "the builder", log)
 
 
 def check_driver(log: Log) -> None:
-    """Let TensorRT look at the driver, by making a builder. Raises BackendError when it refuses."""
+    """Check the driver by creating a builder. Raises BackendError if TensorRT refuses."""
     new_builder(log)
 
 
 def constructed(make: Callable[[], _Made], what: str, log: Log) -> _Made:
-    """What a constructor of TensorRT makes. Raises BackendError with its reason where it makes nothing.
+    """Call a constructor of TensorRT. Raises BackendError with its reason if it returns nothing.
 
-    Functions answer None then, but constructors raise TypeError (a factory that returned a null pointer).
+    Functions return None then, but constructors raise TypeError (a factory that returned a null pointer).
     """
     try:
         return make()
@@ -120,7 +120,7 @@ def constructed(make: Callable[[], _Made], what: str, log: Log) -> _Made:
 
 
 def made(thing: _Made | None, what: str, log: Log) -> _Made:
-    """`thing`, unless TensorRT answered None. Raises BackendError with its reason."""
+    """`thing`, unless TensorRT returned None. Raises BackendError with its reason."""
     if thing is None:
         raise BackendError(f"{flavours.in_use().title} did not make {what}: {log.words()}.")
     return thing
@@ -152,7 +152,7 @@ def _set_batch(
     batch: Batch,
     log: Log,
 ) -> None:
-    """A fixed batch is written into the network, so that no shape is left to be settled when it runs."""
+    """Write a fixed batch into the network, so that every shape is known before it runs."""
     inputs: list[trt.ITensor] = [network.get_input(index) for index in range(network.num_inputs)]
     free = [tensor for tensor in inputs if tensor.shape[0] == -1]
     if len(free) != len(inputs):
@@ -175,7 +175,7 @@ def _set_batch(
 
 def _configure(network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: Request) -> None:
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
-    # TF32 has FP16's ten bits of mantissa; what the graph says is FP32 is meant.
+    # TF32 has FP16's ten bits of mantissa; FP32 in the graph means FP32.
     config.clear_flag(trt.BuilderFlag.TF32)
     flavours.set_capabilities(config, request.capabilities)
     versions.set_precision(network, config, request.precision, request.half)
@@ -201,7 +201,7 @@ def _parsed(network: trt.INetworkDefinition) -> list[Parsed]:
 def _use_dla(
     builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: Request
 ) -> int:
-    """Run on a deep-learning accelerator what it can; how many layers it cannot."""
+    """Use a deep-learning accelerator where possible; returns the number of layers that it cannot run."""
     if request.dla_core is None or not 0 <= request.dla_core < builder.num_DLA_cores:
         raise UsageError(f"--dla {request.dla_core}: this machine has {builder.num_DLA_cores} DLA cores.")
     if request.precision == "fp32":
@@ -214,7 +214,7 @@ def _use_dla(
 
 
 def _monitor(config: trt.IBuilderConfig, tell: Callable[[str, int, int], bool]) -> Any:
-    """TensorRT's progress goes to `tell` where this version reports it; the monitor, or None."""
+    """Send TensorRT's progress to `tell` if this version reports it; returns the monitor, or None."""
     base = versions.optional("IProgressMonitor")
     if base is None:
         return None

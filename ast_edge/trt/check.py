@@ -1,4 +1,4 @@
-"""Does NVIDIA's builder take a graph, and does it keep the types that are written in it? No GPU is needed.
+"""Checks that NVIDIA's builder accepts a graph and keeps its types. No GPU is needed.
 
 TensorRT for RTX parses and builds the graph for every GPU that it serves. Then the types are read back: of
 the layers that were parsed, which must be those that the precision promises, and of the convolutions that
@@ -23,7 +23,7 @@ from ast_edge.trt.gpus import SINCE_AMPERE, TURING
 if TYPE_CHECKING:
     from ast_edge.trt.build import Parsed
 
-# Turing apart: one engine for it and the others has the kernels of Turing everywhere.
+# Turing separately: one engine for it and the others uses Turing's kernels everywhere.
 GROUPS = (SINCE_AMPERE, (TURING,))
 _WORKSPACE_BYTES = 4 << 30
 _CONVOLUTION = "CONVOLUTION"
@@ -34,7 +34,7 @@ _WORDS = {"FLOAT": "FP32", "HALF": "FP16"}
 
 @dataclass(frozen=True)
 class Group:
-    """What was built for GPUs of these compute capabilities.
+    """The build for GPUs of these compute capabilities.
 
     `convolutions` of trunk and student were read back, `slower` names those that compute in a wider type than
     the precision of the graph.
@@ -48,7 +48,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Checked:
-    """A graph that the builder took. `types` counts the parsed layers by the type of their first output."""
+    """An accepted graph. `types` counts the parsed layers by the type of their first output."""
 
     path: Path
     library: str
@@ -92,7 +92,7 @@ def check_graph(path: Path, precision: Precision, batch: Batch) -> Checked:
 
 
 def check_types(path: Path, layers: Sequence[Parsed], precision: Precision) -> None:
-    """Raise BackendError, naming the layer, for one whose type is not the one that `precision` promises.
+    """Raise BackendError, naming the layer, if a layer's type is not that of `precision`.
 
     FP16: trunk and student, and nothing else. Flow, distance and score are FP32 in all precisions.
     """
@@ -131,7 +131,7 @@ def _group(
 
 
 def in_type(compiled: Sequence[dict[str, Any]], wanted: str) -> Collection[str]:
-    """ONNX nodes in compiled layers that read `wanted` ("Int8") and are no generated code around another."""
+    """ONNX nodes in compiled layers that read `wanted` ("Int8"), except generated code around layers."""
     return {
         node.partition("]")[0]
         for layer in compiled

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT for RTX, and everything in which they differ.
+"""TensorRT and TensorRT for RTX, and all their differences.
 
 The other modules of this package are the same for both. A process uses one of the two: `use` says which
 before any of them is imported, TensorRT by default. No library is imported here before
@@ -47,7 +47,7 @@ class Flavour:
         return importlib.util.find_spec(self.module) is not None
 
     def need(self, what: str) -> None:
-        """Raise UsageError, about `what` is asked for, where the module is not installed."""
+        """Raise UsageError, naming the request `what`, if the module is not installed."""
         if not self.installed:
             raise UsageError(
                 f"{what}: the Python package {self.module.replace('_', '-')} is not installed; "
@@ -86,7 +86,7 @@ _chosen: list[Flavour] = []
 
 
 def use(flavour: Flavour) -> None:
-    """Choose the library of this process. Raises BackendError where it uses the other one already."""
+    """Choose the library of this process. Raises BackendError if the other one is in use."""
     if _chosen and _chosen[0] is not flavour:
         raise BackendError(
             f"this process already uses {_chosen[0].title}, and {flavour.title} needs one of its own: run "
@@ -113,7 +113,7 @@ def library() -> Any:
 
 
 def refuse_lacking(request: object) -> None:
-    """Raise UsageError for an attribute of `request` that the library in use has no option for."""
+    """Raise UsageError for an attribute of `request` without an option in the library in use."""
     flavour = in_use()
     for name, lack in flavour.lacks.items():
         value = getattr(request, name, None)
@@ -122,7 +122,7 @@ def refuse_lacking(request: object) -> None:
 
 
 def node_of(error: trt.ParserError) -> str:
-    """The ONNX node that a parser's error is about: by name and operator where the library reports them."""
+    """The ONNX node of a parser's error: its name and operator if the library reports them."""
     if in_use() is RTX:
         found: Any = error
         return f"{found.node_name()} ({found.node_operator()})" if found.node_operator() else "of the graph"
@@ -130,9 +130,9 @@ def node_of(error: trt.ParserError) -> str:
 
 
 class Contexts:
-    """Makes the execution contexts of an engine, and keeps what is compiled for them between starts.
+    """Creates the execution contexts of an engine and keeps their compiled kernels between starts.
 
-    TensorRT compiles when it builds. TensorRT for RTX does it when a context is made or first run: `key`
+    TensorRT compiles at build time, TensorRT for RTX when a context is created or first run: `key`
     names the file that keeps it, None keeps nothing.
     """
 
@@ -152,7 +152,7 @@ class Contexts:
         return self._engine.create_execution_context(self._config)
 
     def keep(self) -> None:
-        """Write down what was compiled so far, where it is more than before."""
+        """Save the kernels compiled so far, if there are more than before."""
         if self._cache is None or self._key is None:
             return
         serialized = self._cache.serialize()
@@ -162,7 +162,7 @@ class Contexts:
             self._kept = content
 
     def close(self) -> None:
-        """Forget settings and cache, before the engine goes."""
+        """Release settings and cache, before the engine."""
         self._config = self._cache = self._engine = None
 
     def _prepare(self) -> None:
@@ -171,8 +171,8 @@ class Contexts:
         if cache is None:
             raise BackendError(f"{in_use().title} did not make the runtime's settings; is there memory left?")
         if self._key is not None and (kept := read_kept(self._key)) and cache.deserialize(kept):
-            self._kept = kept  # refused where the driver changed: then it is compiled again
-        # All kernels before the first part: none is compiled while parts are on their way.
+            self._kept = kept  # refused after a change of the driver: kernels are compiled again
+        # Compile all kernels before the first part, none between parts.
         strategy = library().DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = strategy.EAGER
         if not config.set_runtime_cache(cache):
@@ -186,7 +186,7 @@ def capturable(context: Any, stream: int) -> bool:
 
 
 def set_capabilities(config: Any, capabilities: Sequence[str]) -> None:
-    """Build for GPUs of these compute capabilities, as "8.9"; for the GPU that is here where there are none.
+    """Build for GPUs of these compute capabilities ("8.9"), or for this machine's GPU without any.
 
     Raises UsageError for one that this version does not know.
     """

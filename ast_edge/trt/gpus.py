@@ -1,4 +1,4 @@
-"""Which GPU takes which library: TensorRT for RTX, or TensorRT.
+"""The library of each GPU: TensorRT for RTX, or TensorRT.
 
 NVIDIA's support matrix of TensorRT for RTX lists desktop GPUs from Turing to Blackwell, and GB10. Volta,
 Hopper and Blackwell in data centres (7.0, 9.0, 10.0) and Jetsons (7.2, 8.7, 11.0) are not among them.
@@ -14,7 +14,7 @@ TURING = "7.5"
 # From Ampere on one engine serves all. One that serves Turing too has no INT8 and other kernels for everyone.
 SINCE_AMPERE = ("8.0", "8.6", "8.9", "12.0", "12.1")
 CAPABILITIES = (TURING, *SINCE_AMPERE)
-# Marketing names, most special first, as NVIDIA's list of CUDA GPUs has them.
+# Marketing names from NVIDIA's list of CUDA GPUs, the most specific first.
 _NAMES = (
     (re.compile(r"rtx-?pro-?\d{3,4}.*|rtx-?50[5-9]0.*"), "12.0"),
     (re.compile(r"gb10|dgx-?spark"), "12.1"),
@@ -30,9 +30,9 @@ _SM = re.compile(r"(?:sm[-_]?|)(\d{1,2})\.?(\d)")
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
-    """The compute capabilities that `--gpu` means: `rtx-4060`, `sm89`, `all`, or several with commas between.
+    """The compute capabilities named by `--gpu`: `rtx-4060`, `sm89`, `all`, or several separated by commas.
 
-    `all` are all from Ampere on. Raises UsageError for a GPU that is unknown, or that takes TensorRT.
+    `all` means all from Ampere on. Raises UsageError for a GPU that is unknown or takes TensorRT.
     """
     found = [one for word in text.split(",") for one in _capabilities(word.strip().lower(), text)]
     return tuple(sorted(dict.fromkeys(found), key=CAPABILITIES.index))

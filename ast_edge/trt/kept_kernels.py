@@ -1,4 +1,4 @@
-"""Kernels that TensorRT for RTX compiled on this GPU, kept between starts: its runtime cache, as files.
+"""Kernels that TensorRT for RTX compiled on this GPU, kept between starts: its runtime cache as files.
 
 One file for every plan, GPU and version of the library. Together they take at most 256 MiB: the ones not used
 for the longest go first. NVIDIA advises against a cache above 100 MB, which may take longer to read than it
@@ -23,12 +23,12 @@ def kept_path(key: str) -> Path:
 
 
 def read_kept(key: str) -> bytes:
-    """What was kept; empty where nothing was, or where it cannot be read."""
+    """The kept bytes; empty if there are none or they cannot be read."""
     path = kept_path(key)
     with contextlib.suppress(OSError):
         if path.stat().st_size <= MOST_BYTES:
             content = path.read_bytes()
-            path.touch()  # in use: others go first
+            path.touch()  # in use: others are removed first
             return content
     return b""
 

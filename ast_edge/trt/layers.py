@@ -1,4 +1,4 @@
-"""Layers of a plan as its builder lists them in its log, for machines whose GPU cannot be asked.
+"""Layers of a plan from its builder's log, for machines without the GPU that could list them.
 
 The list is the same that TensorRT's inspector gives of an engine that was opened, in another form: a line a
 layer. It needs `ProfilingVerbosity.DETAILED`. Imports no TensorRT.

@@ -1,4 +1,4 @@
-"""TensorRT's messages: kept for the sentence of an error, shown nowhere else."""
+"""TensorRT's messages, kept for errors and shown nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT = 8
 
 
 class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where the types are checked
-    """Keeps the last errors and warnings, and the list of the layers that were built, where there is one.
+    """Keeps the last errors and warnings, and the list of built layers if there is one.
 
     May be called from several threads, as TensorRT does.
     """
@@ -38,9 +38,9 @@ class Log(trt.ILogger):  # type: ignore[misc]  # TensorRT may be absent where th
             self.layers = msg
 
     def words(self) -> str:
-        """The errors so far in one line, or the warnings where there are none; forgets both.
+        """The errors so far in one line, or the warnings if there are none; clears both.
 
-        Why a driver will not do is a warning in TensorRT 8.
+        TensorRT 8 reports an unsuitable driver as a warning.
         """
         said = (
             "; ".join(dict.fromkeys(self.errors or self.warnings))

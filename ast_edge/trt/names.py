@@ -1,4 +1,4 @@
-"""Which TensorRT versions have the names that not all of them have.
+"""Names of TensorRT that some versions lack, and the versions that have them.
 
 A test collects every name that this package uses and holds it against NVIDIA's own bindings: those not listed
 here exist in all of `VERSIONS`.

@@ -1,4 +1,4 @@
-"""A plan in memory, its tensors, and how it runs. Needs a current CUDA context; one thread at a time."""
+"""A plan in memory, its tensors and its execution. Needs a current CUDA context; one thread at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Engine:
     ) -> None:
         self._log = log
         self._contexts: list[Execution] = []
-        # With a driver that it refuses, TensorRT 8 ends the process that makes a runtime, but not a builder.
+        # With an unsuitable driver, creating a TensorRT 8 runtime kills the process; a builder fails safely.
         check_driver(log)
         self._runtime: trt.Runtime = constructed(lambda: trt.Runtime(log), "the runtime", log)
         if build.version_compatible:
@@ -69,7 +69,7 @@ class Engine:
         return execution
 
     def keep_kernels(self) -> None:
-        """Keep what was compiled for this GPU, for the next start."""
+        """Keep the kernels compiled for this GPU for the next start."""
         self._making.keep()
 
     def layers(self) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ class Engine:
         for execution in self._contexts:
             execution.close()
         self._contexts.clear()
-        # In this order, and while the CUDA context is still there.
+        # In this order, while the CUDA context exists.
         if hasattr(self, "_making"):
             self._making.close()
             del self._making
@@ -116,7 +116,7 @@ class Execution:
         self._log = log
 
     def bind(self, addresses: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Say where in device memory every tensor lies, and which shape the inputs have."""
+        """Set every tensor's address in device memory and the shapes of the inputs."""
         context: trt.IExecutionContext = self._context
         for name, shape in shapes.items():
             self._check(context.set_input_shape(name, versions.dims(shape)), f"the shape of '{name}'")
@@ -129,7 +129,7 @@ class Execution:
         self._check(context.execute_async_v3(stream), "the execution")
 
     def capturable(self, stream: int) -> bool:
-        """Whether `enqueue` may be captured in a graph by now."""
+        """Whether `enqueue` can be captured in a graph now."""
         return flavours.capturable(self._context, stream)
 
     def close(self) -> None:

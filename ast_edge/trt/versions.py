@@ -21,7 +21,7 @@ else:
 
 
 def optional(name: str) -> Any:
-    """What `tensorrt.<name>` is, or None where this version has no such thing; it must be in `ONLY_IN`."""
+    """`tensorrt.<name>`, or None if this version lacks it; the name must be in `ONLY_IN`."""
     if name not in ONLY_IN:
         raise KeyError(name)
     found: Any = trt
@@ -31,7 +31,7 @@ def optional(name: str) -> Any:
 
 
 def strongly_typed() -> bool:
-    """Whether the types written in the graph are the types that run, as from TensorRT 10 on."""
+    """Whether the graph's types are the types that run, as in TensorRT 10 and later."""
     return optional("NetworkDefinitionCreationFlag.STRONGLY_TYPED") is not None
 
 
@@ -52,7 +52,7 @@ def dims(shape: Sequence[int]) -> trt.Dims:
 def set_precision(
     network: trt.INetworkDefinition, config: trt.IBuilderConfig, precision: Precision, half: Sequence[str]
 ) -> None:
-    """Make TensorRT run the types that the graph says; `half` are the name prefixes of its FP16 layers.
+    """Make TensorRT run the graph's types; `half` are the name prefixes of its FP16 layers.
 
     Strongly typed networks do so by themselves. Before them FP16 and INT8 are allowed as a whole, and every
     other layer is held in FP32.
@@ -67,7 +67,7 @@ def set_precision(
 
 
 def _hold_in_fp32(layer: trt.ILayer, half: Sequence[str]) -> None:
-    """Constants, casts, shapes and index arithmetic stay as they are: TensorRT refuses a type for them."""
+    """Constants, casts, shapes and index arithmetic keep their types: TensorRT refuses to set them."""
     outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
     floats = [index for index, output in enumerate(outputs) if output.dtype == trt.DataType.FLOAT]
     # In 8.5 a cast is an identity with another type at its output.
@@ -81,19 +81,19 @@ def _hold_in_fp32(layer: trt.ILayer, half: Sequence[str]) -> None:
 
 
 def set_optimization_level(config: trt.IBuilderConfig, level: int) -> None:
-    """0 (fast to build) to 5 (fast to run). Raises UsageError where this version has no levels."""
+    """0 (fast to build) to 5 (fast to run). Raises UsageError if this version has no levels."""
     _need("IBuilderConfig.builder_optimization_level", "--optimization-level")
     config.builder_optimization_level = level
 
 
 def set_version_compatible(config: trt.IBuilderConfig) -> None:
-    """Let later TensorRT versions run the plan. Raises UsageError where that is not known."""
+    """Let later TensorRT versions run the plan. Raises UsageError if this version cannot."""
     _need("BuilderFlag.VERSION_COMPATIBLE", "--version-compatible")
     config.set_flag(optional("BuilderFlag.VERSION_COMPATIBLE"))
 
 
 def set_hardware_compatible(config: trt.IBuilderConfig) -> None:
-    """Let all GPUs from Ampere on run the plan. Raises UsageError where that is not known."""
+    """Let all GPUs from Ampere on run the plan. Raises UsageError if this version cannot."""
     _need("IBuilderConfig.hardware_compatibility_level", "--hardware-compatible")
     config.hardware_compatibility_level = optional("HardwareCompatibilityLevel.AMPERE_PLUS")
 

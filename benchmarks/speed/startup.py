@@ -53,10 +53,10 @@ spec = file.manifest.model_copy(update={"trained": None})  # the frame is noise,
 with Inspector(spec, backend) as inspector:
     part = made_part(usual_frame(spec))
     verdict = inspector.inspect(**part).verdict
-    told = time.time()
+    judged_at = time.time()
     from ast_edge.machine.watch import memory
     found = memory()
-print(json.dumps([told, time.process_time(), found.resident, verdict]))
+print(json.dumps([judged_at, time.process_time(), found.resident, verdict]))
 """
 
 
@@ -101,10 +101,10 @@ def first_verdict(model: Path, backend: str, runs: int) -> dict[str, float]:
     walls, cpus, residents = [], [], []
     for _ in range(runs):
         started = time.time()
-        told, cpu, resident, verdict = json.loads(_run("-c", FIRST, str(model), backend))
+        judged_at, cpu, resident, verdict = json.loads(_run("-c", FIRST, str(model), backend))
         if verdict not in ("pass", "reject"):
             raise RuntimeError(f"{model}: found the verdict {verdict}, so the network was not run")
-        walls.append(told - started)
+        walls.append(judged_at - started)
         cpus.append(cpu)
         residents.append(resident)
     return {

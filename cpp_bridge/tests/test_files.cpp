@@ -98,7 +98,7 @@ TEST_CASE("no changed byte of a model goes unseen") {
     }
 }
 
-TEST_CASE("other files are told apart") {
+TEST_CASE("other files are recognised and refused") {
     CHECK_THAT(refusal("a text"), ContainsSubstring("not an ONNX file"));
     CHECK_THAT(refusal(std::string(20, '\xff')), ContainsSubstring("not an ONNX file"));
     CHECK_THAT(refusal("\x08\x07" + field(2, "someone")), ContainsSubstring("no graph"));

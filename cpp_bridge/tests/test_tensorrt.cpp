@@ -219,7 +219,7 @@ TEST_CASE("the network alone, for the reference vectors") {
     CHECK(opened->engine->run({{"image", ones.data()}}).score == static_cast<float>(ones.size()));
 }
 
-TEST_CASE("a run that TensorRT refuses is told in its words, breaks no rule and leaves nothing") {
+TEST_CASE("a run that TensorRT refuses is reported in its words, breaks no rule and frees everything") {
     for (const bool free_waits : {false, true})
         for (const int run : {1, 2}) {  // before the capture, in it
             const auto opened = open("rgb");

@@ -1,4 +1,4 @@
-"""Building and running engines on stand-ins: errors, the order of things, threads and memory.
+"""Building and running engines on stand-ins: errors, order of calls, threads and memory.
 
 What the stand-ins compute proves nothing about TensorRT; tests/gpu does that on a machine that has it.
 """
@@ -147,12 +147,12 @@ def refused(machine: Behaviour, model: Path, words: str, error: type[Exception] 
     assert software_driver.alive() == {}
 
 
-def test_every_parser_error_is_told(machine: Behaviour, tmp_path: Path) -> None:
+def test_every_parser_error_is_reported(machine: Behaviour, tmp_path: Path) -> None:
     machine.parser_errors = ["No importer registered for op: Foo", "Attribute not found: bar"]
     refused(machine, write_tiny_model(tmp_path, "rgb"), r"node 3: No importer.*Foo.*; node 3: Attribute.*bar")
 
 
-def test_tensorrts_own_words_are_told(machine: Behaviour, tmp_path: Path) -> None:
+def test_tensorrts_own_words_are_reported(machine: Behaviour, tmp_path: Path) -> None:
     machine.build_error = "Error Code 10: Could not find\n any implementation"
     refused(machine, write_tiny_model(tmp_path, "rgb"), "Code 10: Could not find any implementation")
 

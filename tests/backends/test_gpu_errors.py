@@ -1,6 +1,6 @@
-"""What goes wrong on a GPU, on the software driver: the first error is told, rules are kept, nothing is left.
+"""Errors of the GPU, on the software driver: the first one is reported, rules are kept, all memory is freed.
 
-`standins` looks for broken rules and for what was left behind when a test is through.
+`standins` checks for broken rules and for leaks at the end of each test.
 """
 
 from __future__ import annotations

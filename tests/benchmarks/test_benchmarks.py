@@ -1,4 +1,4 @@
-"""The benchmarks: their rows can be run, and what they count is what the paper's network is known to cost."""
+"""The benchmarks: their configurations are valid, and they count the known cost of the paper's network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every benchmark goes its whole way in a dry run, and leaves the results that are kept alone."""
+"""Every benchmark completes a dry run and leaves the committed results unchanged."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_the_dry_run_walks_through_every_stage(kernel_library: Path, tmp_path: P
     assert "passed" in result["tests"]
 
 
-def test_a_stage_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_failing_stage_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(*module("gpu.day"), "--only", "latency", "ceilings"),

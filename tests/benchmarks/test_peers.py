@@ -62,7 +62,7 @@ def test_multiplications_are_counted_in_every_exporters_graph(dry_run: Path) -> 
     eager = networks["nano_rgb_eager"]["gmac"]
     plain, older = (networks[f"nano_rgb_{name}"]["gmac"] for name in ("plain", "plain_older"))
     assert plain == older
-    # timm runs the backbone to its end; an exporter leaves out what nobody reads.
+    # timm runs the whole backbone; an exporter leaves out unused outputs.
     assert 0.7 * eager < plain < eager
     # Folding takes the condition out of the flow's and the student's first layers.
     assert 0.9 * plain < networks["nano_rgb_fp32"]["gmac"] < plain

@@ -1,4 +1,4 @@
-"""When a frame was exposed, by the stamp of a clock that nobody set, drifts, and sends frames late."""
+"""The time of exposure from the stamps of a device clock that is unset and drifts, with late frames."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def test_incomplete_frames_are_counted_and_never_given(aravis: None) -> None:
                 lost += 1
                 frames.append(frame_of(camera))
                 lost -= 1
-        assert camera.counters["incomplete"] in (lost, lost + 1), "of the first nobody is told"
+        assert camera.counters["incomplete"] in (lost, lost + 1), "the first loss is not always reported"
         assert camera.counters["missing_packets"] > 0
         assert camera.counters["frames"] == len(frames)
         assert frames[-1].number - frames[0].number >= len(frames) - 1 + lost - 3

@@ -220,7 +220,7 @@ def test_a_server_that_dies_and_comes_back() -> None:
             assert camera.counters["reconnects"] >= 1
 
 
-def test_accounts_and_that_no_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accounts_work_and_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMERA_PASSWORD", "s3cr3t-word")
     with Server("ann", "s3cr3t-word") as server:
         place = f"127.0.0.1:{server.port}/cam"
@@ -320,7 +320,7 @@ def test_a_pipeline_does_not_outlive_its_camera() -> None:
     assert pipeline() is None
 
 
-def test_an_account_within_a_pipeline_is_not_told() -> None:
+def test_an_account_within_a_pipeline_is_not_shown() -> None:
     for text in (
         f"rtspsrc location=rtsp://ann:s3cr3t-word@127.0.0.1:{free_port()}/cam ! decodebin",
         f"rtspsrc location=rtsp://127.0.0.1:{free_port()}/cam user-id=ann user-pw=s3cr3t-word ! decodebin",
@@ -340,7 +340,7 @@ def test_the_path_of_a_stream_may_have_a_query() -> None:
         frame_of(camera)
 
 
-def test_an_account_that_is_written_wrongly_is_not_told() -> None:
+def test_a_malformed_account_is_not_shown() -> None:
     assert "geheim" not in parse_uri("rtsp://admin:geheim@host/s?channel=1").public
     for text in ("rtsp://admin:ge/heim@host/s", "rtsp://admin:ge?heim@host/s", "rtsp:/admin:geheim@host"):
         with pytest.raises(UsageError) as caught:

@@ -1,4 +1,4 @@
-"""The packets that ask a GigE Vision camera whether it lives."""
+"""The packets that check whether a GigE Vision camera is alive."""
 
 from __future__ import annotations
 

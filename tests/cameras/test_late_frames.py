@@ -58,7 +58,7 @@ class Delayed(Camera):
         pass
 
 
-def test_a_late_frame_is_nobodys() -> None:
+def test_a_late_frame_belongs_to_no_part() -> None:
     camera = Delayed([(GOOD, 0.6), (BAD, 0.2), (BAD, 0.0)])
     output = Remembering()
     watched = Supervised("delayed://", lambda: camera, Watch(triggered=True))

@@ -63,15 +63,15 @@ def test_a_loop_goes_on_and_a_rate_is_kept(pictures: Path) -> None:
         assert camera.read(0.0) is NoFrame.TIMEOUT
 
 
-def test_an_unreadable_picture_is_told_and_the_next_one_read(pictures: Path) -> None:
+def test_an_unreadable_picture_is_reported_and_the_next_one_read(pictures: Path) -> None:
     (pictures / "a.png").write_bytes(b"no picture")
     with open_camera(f"dir://{pictures}") as camera:
         with pytest.raises(LostFrameError, match=r"a\.png"):
             camera.read(1)
-        # The gap in the numbers is the part that nobody saw.
+        # The gap in the numbers is the unreadable picture.
         assert [frame.number for frame in frames(camera, 2)] == [1, 2]
         assert camera.counters == {"frames": 2, "unreadable": 1}
-    # Under supervision, too: beginning anew with the first picture would never come to the others.
+    # Under supervision, too: starting again at the first picture would never reach the others.
     with Supervised("dir://", lambda: open_camera(f"dir://{pictures}")) as camera:
         wait_for(lambda: camera.counters["frames"] == 2)
         assert [frame.number for frame in frames(camera, 2)] == [1, 2]
@@ -151,7 +151,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
         open_camera(f"file://{tmp_path}/part.avi")
 
 
-def test_credentials_are_not_in_what_is_told() -> None:
+def test_credentials_are_not_in_the_error() -> None:
     with pytest.raises(UsageError) as caught:
         open_camera("rtsps://operator:secret@camera/path?x=1")
     assert "secret" not in str(caught.value)

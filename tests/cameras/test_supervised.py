@@ -1,4 +1,4 @@
-"""A camera that dies, stalls, freezes or is too fast, and what its supervisor makes of it."""
+"""The camera's supervisor: cameras that die, stall, freeze or are too fast."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_a_library_that_never_returns_is_left_to_itself_and_another_life_begun()
         assert camera.counters["hung"] == 1
         release.set()
         wait_for(lambda: lives[0].closed)
-        assert camera.counters["frames"] == 2, "what the first life gives now is nobody's"
+        assert camera.counters["frames"] == 2, "frames of the abandoned camera are discarded"
 
 
 def test_a_library_that_hangs_does_not_keep_the_station_from_stopping() -> None:

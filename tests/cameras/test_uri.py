@@ -1,4 +1,4 @@
-"""What a camera's URI says, and what it never tells."""
+"""Camera URIs: parsing, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_rubbish_is_refused_in_one_way(text: str) -> None:
 
 
 @given(user=WORD, secret=WORD.map(lambda word: f"pw{word}"), encoded=st.booleans())
-def test_no_account_is_told(user: str, secret: str, encoded: bool) -> None:
+def test_no_account_is_shown(user: str, secret: str, encoded: bool) -> None:
     pipelines = (
         f"rtspsrc location=rtsp://{user}:{secret}@camera/path ! decodebin",
         f"rtspsrc location=rtsp://camera/path user-id={user} user-pw={secret} ! decodebin",

@@ -1,4 +1,4 @@
-"""The command line as a test sees it: what goes in, what comes out, and never a traceback."""
+"""Runs the command line: arguments in, output and exit code out, and never a traceback."""
 
 from __future__ import annotations
 

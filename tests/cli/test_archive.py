@@ -1,4 +1,4 @@
-"""`ast-edge archive`: what a station kept, as people ask for it."""
+"""`ast-edge archive`: selecting, showing and exporting archived parts."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_export_never_overwrites(cli: Cli, archive: Path, tmp_path: Path) -> Non
     assert "cannot be written" in cli("archive", "export", archive, tmp_path / "mine" / "out").error
 
 
-def test_files_that_are_gone_are_told(cli: Cli, tmp_path: Path) -> None:
+def test_missing_files_are_reported(cli: Cli, tmp_path: Path) -> None:
     with archiving(tmp_path / "archive") as opened:
         opened.archive.put(part(1))
         opened.archive.put(part(2))

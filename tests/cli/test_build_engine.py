@@ -1,4 +1,4 @@
-"""`ast-edge build-engine` on a machine that cannot build: what it checks and what it says."""
+"""`ast-edge build-engine` on a machine that cannot build: checks and errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_impossible_engine_files(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> No
     shutil.which("cc") is None, reason="there is no C compiler to make a stand-in for the driver"
 )
 @on_a_machine_without_tensorrt
-def test_a_driver_without_a_gpu_is_told_from_no_driver(process: Cli, tiny_rgb: Path, tmp_path: Path) -> None:
+def test_a_driver_without_a_gpu_and_no_driver_have_different_errors(
+    process: Cli, tiny_rgb: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "driver.c"
     source.write_text("int cuInit(unsigned flags) { return flags == 0 ? 100 : 1; }")
     subprocess.run(["cc", "-shared", "-o", tmp_path / "libcuda.so.1", source], check=True)

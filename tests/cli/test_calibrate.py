@@ -1,4 +1,4 @@
-"""`ast-edge calibrate`: a new threshold on the device, and nothing lost."""
+"""`ast-edge calibrate`: a new threshold on the device, with the previous one kept."""
 
 from __future__ import annotations
 

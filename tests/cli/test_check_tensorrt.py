@@ -18,7 +18,9 @@ WITHOUT = "import sys; sys.modules['tensorrt_rtx'] = None"
 
 
 @needs_rtx
-def test_every_graph_is_built_and_its_types_are_told(process: Cli, depth_run: Path, tmp_path: Path) -> None:
+def test_every_graph_is_built_and_its_types_are_reported(
+    process: Cli, depth_run: Path, tmp_path: Path
+) -> None:
     done = process("export", depth_run, "-o", tmp_path / "model.onnx", "--check-tensorrt")
     assert done.code == 0, done.err
     lines = done.out.splitlines()

@@ -1,4 +1,4 @@
-"""Every good part is opened before a run begins: all that cannot be used is named, and nothing is left."""
+"""Every good part is opened before a run begins: unusable files are all named, and no run is left behind."""
 
 from __future__ import annotations
 

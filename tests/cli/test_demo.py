@@ -1,4 +1,4 @@
-"""The demo's parts: its folder, what it says about weights, and the whole way on a product of a few parts."""
+"""The demo: its folder, its note on weights, and the whole workflow on a product of a few parts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_file_in_the_way_is_left_alone(cli: Cli, tmp_path: Path) -> None:
 def test_a_new_or_empty_folder_gets_the_marker_first(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    """So that a demo that was interrupted can be made anew."""
+    """An interrupted demo can be made again."""
 
     def interrupted(product: Path, seed: int) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""evaluate as typed: the figures it prints and writes, its report, and one sentence for every refusal."""
+"""`ast-edge evaluate`: printed and written figures, the report, and one sentence for every refusal."""
 
 from __future__ import annotations
 

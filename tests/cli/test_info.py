@@ -1,4 +1,4 @@
-"""`ast-edge info` tells what a model says about itself."""
+"""`ast-edge info` prints the contents of a model's manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_text(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode) -> None:
     assert "not a signature" in done.out
 
 
-def test_what_good_parts_frames_were_like_is_told(tiny_rgb: Path) -> None:
+def test_the_range_of_good_frames_is_shown(tiny_rgb: Path) -> None:
     model = read_model_file(tiny_rgb)
     size, levels = Range(low=48, high=48), Range(low=100, high=120.25)
     trained = TrainedRange(width=size, height=size, brightness=levels, contrast=levels)

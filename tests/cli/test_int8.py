@@ -1,4 +1,4 @@
-"""`ast-edge export --precision int8` as typed, and what is done with its model."""
+"""`ast-edge export --precision int8`, and commands on its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame around every command: help, usage errors, interruption, bugs."""
+"""Common to all commands: help, usage errors, interruption, bugs."""
 
 from __future__ import annotations
 

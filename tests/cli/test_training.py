@@ -1,4 +1,4 @@
-"""train and export as typed: what they print and write, and one sentence for every refusal."""
+"""`ast-edge train` and `export`: printed and written results, and one sentence for every refusal."""
 
 from __future__ import annotations
 

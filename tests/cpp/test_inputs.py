@@ -1,4 +1,4 @@
-"""What the CPU engine of C++ makes of frames and depth maps: bit for bit what Python makes of them."""
+"""The CPU engine of C++ prepares frames and depth maps bit for bit as Python does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the project says about itself, and its programs."""
+"""The C++ project: version, installed files, and its programs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_header_is_short() -> None:
 SUPPORT = {"p50": 20, "p90": 100, "p95": 200, "p99": 1000, "p999": 10000}
 
 
-def told_by_bench(build: Path, model: Path, count: int) -> Any:
+def output_of_bench(build: Path, model: Path, count: int) -> Any:
     program, frame = build / "examples" / "ast_edge_bench", ("--frame", "40x30")
     command = [program, model, *frame, "--iterations", str(count), "--threads", "1"]
     return json.loads(
@@ -71,7 +71,7 @@ def told_by_bench(build: Path, model: Path, count: int) -> Any:
 def test_the_bench_tells_the_percentiles_that_its_measurements_support(
     build: Path, tiny_rgb: Path, count: int
 ) -> None:
-    reported = told_by_bench(build, tiny_rgb, count)
+    reported = output_of_bench(build, tiny_rgb, count)
     head = {"schema_version": 1, "benchmark": "latency", "count": count}
     assert {name: reported[name] for name in head} == head
     assert list(reported["stages_ms"]) == ["preprocess", "engine", "score"]
@@ -94,7 +94,7 @@ def test_a_result_of_either_language_is_compared_with_one_of_the_other(
     build: Path, tiny_rgb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs, ours = tmp_path / "cpp.json", tmp_path / "python.json"
-    theirs.write_text(json.dumps(told_by_bench(build, tiny_rgb, 40)))
+    theirs.write_text(json.dumps(output_of_bench(build, tiny_rgb, 40)))
     options = ("--frame", "40x30", "--iterations", "40", "--threads", "1", "--json", str(ours))
     assert main(["benchmark", str(tiny_rgb), *options]) == 0
     assert read_result(theirs).model_dump().keys() == read_result(ours).model_dump().keys()
@@ -185,7 +185,7 @@ def test_the_command_line_tells_what_python_tells(build: Path, tiny_rgb: Path, t
     assert np.isnan(float("nan" if lines[2]["score"] is None else lines[2]["score"]))
 
 
-def test_the_kernels_of_an_engine_are_told_by_the_digest_that_python_writes(build: Path) -> None:
+def test_the_kernels_of_an_engine_are_identified_by_the_digest_that_python_writes(build: Path) -> None:
     cache = (build / "CMakeCache.txt").read_text()
     assert f"AST_EDGE_KERNELS_SHA256:INTERNAL={source_sha256()}\n" in cache
 

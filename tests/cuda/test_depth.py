@@ -193,7 +193,7 @@ def test_a_large_part_is_centred_on_its_mean(host: Host) -> None:
         (8 | NO_PART, NO_CORNER),
     ],
 )
-def test_the_reference_order_decides_which_error_is_told(status: int, sentence: str) -> None:
+def test_the_reference_order_decides_which_error_is_reported(status: int, sentence: str) -> None:
     with pytest.raises(FrameError) as caught:
         check_status(status)
     assert str(caught.value).startswith(sentence)

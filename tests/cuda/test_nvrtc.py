@@ -32,7 +32,7 @@ def test_the_kernels_compile_where_there_is_no_nvcc(
         assert name in kernels
 
 
-def test_a_source_that_does_not_compile_is_told_in_the_compilers_words(nvrtc: Path) -> None:
+def test_a_source_that_does_not_compile_is_refused_in_the_compilers_words(nvrtc: Path) -> None:
     with pytest.raises(
         BackendError, match=r'does not compile the kernels: .*identifier "nothing" is undefined'
     ):

@@ -1,4 +1,4 @@
-"""Every block of shell, Python and TOML in README and docs is run, or says why it is not."""
+"""Every block of shell, Python and TOML in README and docs is run, or gives a reason for not being run."""
 
 from __future__ import annotations
 

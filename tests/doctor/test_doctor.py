@@ -1,4 +1,4 @@
-"""What `ast-edge doctor` understands of a machine: texts of Jetsons and others."""
+"""What `ast-edge doctor` reads from the files and programs of Jetsons and other machines."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_disk_space(free: int, level: str) -> None:
     assert levels([machine.disk_finding(Path("/data"), 64_000_000_000, free)]) == [level]
 
 
-def test_a_disk_is_told_once() -> None:
+def test_a_disk_is_reported_once() -> None:
     found = machine.look_at_disk()
     assert len(found) == len({Path("/").stat().st_dev, Path.cwd().stat().st_dev})
 

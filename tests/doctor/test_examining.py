@@ -1,4 +1,4 @@
-"""Looks of `ast-edge doctor` in processes of their own: libraries that raise, crash, print or hang."""
+"""Checks of `ast-edge doctor` in separate processes: libraries that raise, crash, print or hang."""
 
 from __future__ import annotations
 

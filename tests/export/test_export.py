@@ -1,4 +1,4 @@
-"""Export: a model is written only when ONNX Runtime reproduces PyTorch, and then it stands on its own."""
+"""Export: a model is written only when ONNX Runtime reproduces PyTorch, and it is complete in itself."""
 
 from __future__ import annotations
 

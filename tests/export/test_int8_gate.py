@@ -1,4 +1,4 @@
-"""The gate that an INT8 model passes or is not written."""
+"""The checks that an INT8 model must pass to be written."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def test_ranges_from_other_parts_do_not_pass(depth_run: Path, product: Path, tmp
     found = [network_inputs(sample, "depth", config.preprocessing) for sample in samples]
     held_out = [{name: array[None] for name, array in part.items()} for part in found]
     flat = [{**held_out[0], "depth": 1e-3 * held_out[0]["depth"]}]
-    nobody = np.zeros(0, np.bool_)
+    no_parts = np.zeros(0, np.bool_)
     proof = Proof(references, spec)
     for ranges, passes in ((flat, False), (held_out, True)):
-        _, report = quantise(graph, Evidence(ranges, held_out, [], nobody), proof)
+        _, report = quantise(graph, Evidence(ranges, held_out, [], no_parts), proof)
         assert (report.figures.refusal is None) == passes
         assert report.figures.auroc is None
         assert passes or len(report.in_fp32) == 3 * len(report.sensitivity) // 4

@@ -1,4 +1,4 @@
-"""INT8 in the graph: where pairs stand and where not, their form, and what single layers may be spared."""
+"""INT8 in the graph: where quantisation pairs are placed, their form, and layers that stay in FP32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The traced graph: what TensorRT 8 reads, nothing that edge compilers stumble over, and the same numbers."""
+"""The traced graph: readable by TensorRT 8, free of operators that edge compilers reject, equal results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth maps against SciPy and torch, and what they promise as properties."""
+"""Depth maps against SciPy and torch, and their properties."""
 
 from __future__ import annotations
 

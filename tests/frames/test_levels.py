@@ -1,4 +1,4 @@
-"""A frame that is not like the good parts' frames is a fault, whatever the network would say of it."""
+"""A frame outside the good parts' range is a fault, whatever its score would be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part is checked once, and every later step takes it as it is."""
+"""A part is checked once; later steps rely on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filter tables and pictures against Pillow, and what they promise as properties."""
+"""Filter tables and pictures against Pillow, and their properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading files: exact when they are whole, refused with their name when damaged, deep or ambiguous."""
+"""Reading files: exact values, and a refusal that names the file when it is damaged, deep or ambiguous."""
 
 from __future__ import annotations
 

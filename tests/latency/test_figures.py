@@ -24,7 +24,7 @@ from tests.paths import ROOT
         (10_000, {"p50", "p90", "p95", "p99", "p999"}),
     ],
 )
-def test_a_percentile_is_told_only_with_ten_times_beyond_it(count: int, reported: set[str]) -> None:
+def test_a_percentile_is_reported_only_with_ten_times_beyond_it(count: int, reported: set[str]) -> None:
     found = figures(np.arange(count, dtype=np.float64)).model_dump()
     assert {name for name in ("p50", "p90", "p95", "p99", "p999") if found[name] is not None} == reported
     assert (found["min"], found["max"]) == (0, count - 1)

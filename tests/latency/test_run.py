@@ -186,7 +186,7 @@ def test_too_few_turns_leave_the_quartiles_blank(tmp_path: Path, capsys: pytest.
     assert "(quartiles - to - over 1 blocks)" in capsys.readouterr().out
 
 
-def test_other_thread_counts_and_versions_are_told(
+def test_other_thread_counts_and_versions_are_reported(
     found: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = {**found[1].machine, "versions": {"numpy": "1.0"}}

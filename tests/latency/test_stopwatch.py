@@ -110,7 +110,7 @@ def test_a_fault_is_refused_instead_of_timed() -> None:
                 measure(opened, PART, Limits(10, None), callers=callers)
 
 
-def test_an_engine_that_fails_is_told() -> None:
+def test_a_failing_engine_is_reported() -> None:
     opened = inspector(Engine())
     opened.close()
     with pytest.raises(BackendError, match="closed"):

@@ -1,4 +1,4 @@
-"""A real MQTT broker on loopback, somebody who listens there, and counterparts that are none."""
+"""A real MQTT broker on loopback, a subscriber, and servers that do not speak MQTT."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Heard:
 class Listener:
     """Hears everything that the broker tells, with QoS 1, and may say something.
 
-    The broker remembers it: what is told while it is away comes when it is back.
+    The broker keeps its session: messages sent while it is away arrive when it is back.
     """
 
     def __init__(self, port: int, prepare: Callable[[Client], object] | None = None) -> None:

@@ -31,7 +31,7 @@ class Bench(Protocol):
         """The level on the wire."""
 
     def unplug(self) -> None:
-        """The chip goes away, whoever uses it."""
+        """Remove the chip, also while it is in use."""
 
     def plug(self) -> None:
         """It comes back at the same path."""

@@ -1,4 +1,4 @@
-"""A station of its own process on a PLC, to be killed: `python -m tests.line.modbus_station PORT RUN`."""
+"""A station on a PLC in a process that a test kills: `python -m tests.line.modbus_station PORT RUN`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.line.rig import BenchCamera, recipe
 
 
 def main(port: int, run: str) -> None:
-    """Judge until somebody kills the process, or its input ends."""
+    """Judge until the process is killed or its input ends."""
     where = {"kind": "modbus", "host": "127.0.0.1", "port": port}
     trigger = ModbusTrigger(
         ModbusTriggerOptions.model_validate(

@@ -1,4 +1,4 @@
-"""Results to hand to outputs, and a station that only says how it is."""
+"""Results for outputs, and a station that only has a status."""
 
 from __future__ import annotations
 

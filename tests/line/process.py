@@ -1,4 +1,4 @@
-"""`ast-edge run` as a process with a line.toml of the test's own, and its page to ask."""
+"""`ast-edge run` as a process with the test's line.toml, and requests to its page."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class StationProcess:
         return (self.folder / "log").read_text()
 
     def ask(self, path: str) -> tuple[int, str]:
-        """Status and body of one page; 0 while nobody listens."""
+        """Status and body of one page; 0 while the port is closed."""
         assert self.process is not None
         assert self.process.poll() is None, self.log
         try:

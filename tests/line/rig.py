@@ -1,4 +1,4 @@
-"""A station on a bench: a camera that does what the test says, an engine too, an output that remembers."""
+"""A station under test: scripted camera and engine, and an output that records its results."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def rig(
     recipes: Recipes | None = None,
     **timing: Any,
 ) -> Iterator[Rig]:
-    """A station that runs while the block does; its books are checked at the end."""
+    """A station that runs during the block; its balance is checked at the end."""
     camera, kept = BenchCamera(), [Remembering() for _ in range(outputs)]
     own = recipes or Recipes({}, recipe(answer=answer), lambda *_: None)
     limits = Timing(**{"deadline_ms": 2000.0, "drain_s": 5.0, "delay_ms": 0.0, **timing})

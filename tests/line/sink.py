@@ -1,4 +1,4 @@
-"""Takes triggers as the station does, and remembers them."""
+"""Takes triggers as the station does, and records them."""
 
 from __future__ import annotations
 

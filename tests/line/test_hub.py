@@ -1,4 +1,4 @@
-"""Events: told once, heard in order, and nobody waits."""
+"""Events: reported once and in order, without waiting for a listener."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_listener_hears_in_order_and_one_that_raises_spoils_nothing() -> N
     assert events.recent[-1].details == {"number": 49}
 
 
-def test_a_listener_that_hangs_delays_nobody_and_the_rest_is_counted() -> None:
+def test_a_listener_that_hangs_delays_no_other_and_its_losses_are_counted() -> None:
     events, release = Events(), threading.Event()
 
     def hang(_: Event) -> None:

@@ -1,4 +1,4 @@
-"""The storm in short: every fault once, with the real counterparts, as `benchmarks.line.fault_storm`."""
+"""A short run of `benchmarks.line.fault_storm`: every fault once, with the real counterparts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No part is judged by another one's picture: `benchmarks.line.wrong_pictures` in short."""
+"""No part is judged by another part's picture: a short run of `benchmarks.line.wrong_pictures`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else the machine did: this machine's /proc for real, and trees as a Jetson and a PC have them."""
+"""Other load on the machine: the real /proc, and file trees of a Jetson and a PC."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_jetsons_rails_are_its_power(tmp_path: Path, monkeypatch: pytest.Monke
     assert seen.throttled == ("the board's overcurrent limit (oc2)",)
 
 
-def test_a_board_with_one_input_rail_is_told_by_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_with_one_input_rail_uses_that_rail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_EVERY_S", 0.01)
     tell(
         tmp_path / "sys/class/hwmon/hwmon1",
@@ -147,7 +147,7 @@ def test_a_counter_that_ran_over_tells_nothing(tmp_path: Path) -> None:
     assert watch.seen(10).power.watts is None
 
 
-def test_what_two_models_drew_is_nobodys(tmp_path: Path) -> None:
+def test_power_drawn_by_two_models_is_attributed_to_neither(tmp_path: Path) -> None:
     tell(
         tmp_path / "sys/class/hwmon/hwmon1",
         name="ina3221",

@@ -1,4 +1,4 @@
-"""The sidecar of an engine: what names it takes, and the bytes that were checked are those that are used."""
+"""The sidecar of an engine: accepted names, and the plan that was checked is the plan that is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The FP16 pass: which nodes are halved, that the graph stays valid, and what it costs in precision."""
+"""The FP16 pass: converted nodes, validity of the graph, and the loss of precision."""
 
 from __future__ import annotations
 

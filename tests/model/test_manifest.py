@@ -149,7 +149,7 @@ def test_what_this_version_does_not_understand_is_refused_even_when_sealed(case:
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 2**40])
-def test_a_newer_format_is_told_before_its_seal_is_looked_at(version: int) -> None:
+def test_a_newer_format_is_refused_before_its_seal_is_checked(version: int) -> None:
     text = json.dumps({"format_version": version, "something": "else"})
     assert "upgrade ast-edge on this machine" in refusal(text)
 

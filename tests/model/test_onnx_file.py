@@ -46,7 +46,7 @@ def refusal(path: Path) -> str:
 
 
 def with_metadata(entries: dict[str, str]) -> Edit:
-    """Exchange the metadata, as somebody with the onnx package would."""
+    """Replace the metadata, as a user of the onnx package would."""
 
     def edit(data: bytes) -> bytes:
         proto = onnx.load_model_from_string(data)

@@ -1,4 +1,4 @@
-"""Puts the stand-ins in the place of GPU and TensorRT, and takes them out again."""
+"""Installs and removes the stand-ins for GPU and TensorRT."""
 
 from __future__ import annotations
 

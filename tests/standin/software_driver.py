@@ -1,4 +1,4 @@
-"""What the tests ask of the software driver, which is this process's libcuda.so.1."""
+"""The tests' interface to the software driver, which is this process's libcuda.so.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child process whose every look-up and connection is written down, also those of native libraries."""
+"""A child process whose look-ups and connections are all recorded, also those of native libraries."""
 
 from __future__ import annotations
 

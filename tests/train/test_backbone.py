@@ -1,4 +1,4 @@
-"""The frozen trunk: where it is cut, how it pads, that it stays frozen, and which weight files it refuses."""
+"""The frozen trunk: its cut, its padding, that it stays frozen, and the weight files it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets as the paper has them, and configurations that must not come into being."""
+"""The presets against the paper, and configurations that are refused."""
 
 from __future__ import annotations
 

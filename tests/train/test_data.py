@@ -1,4 +1,4 @@
-"""Readers of the three layouts: what they list, and that every bad file is refused by its name."""
+"""Readers of the three layouts: the parts they list, and refusals that name the bad file."""
 
 from __future__ import annotations
 

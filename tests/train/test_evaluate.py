@@ -135,7 +135,7 @@ def test_faults_alone(tmp_path: Path) -> None:
     assert (found.image_auroc, found.pixel_auroc, found.per_defect) == (None, None, {})
 
 
-def test_the_other_aggregation_is_told_too(tmp_path: Path) -> None:
+def test_the_other_aggregation_is_reported_too(tmp_path: Path) -> None:
     """A small bright spot: lost in the mean, found by the maximum."""
     write(tmp_path / "train" / "good", [5, 6])
     write(tmp_path / "test" / "good", [60])

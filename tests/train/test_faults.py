@@ -1,4 +1,4 @@
-"""What can go wrong around a training run: one sentence each, and nothing lost or left behind."""
+"""Failures around a training run: one sentence each, and nothing lost or left behind."""
 
 from __future__ import annotations
 

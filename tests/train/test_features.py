@@ -1,4 +1,4 @@
-"""The cache of features: its key, that it resumes to the byte, and that damage never reaches training."""
+"""The cache of features: its key, exact resumption, and damage that never reaches training."""
 
 from __future__ import annotations
 

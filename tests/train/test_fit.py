@@ -1,4 +1,4 @@
-"""The training loop on small random features: what it learns, records, leaves out and refuses."""
+"""The training loop on small random features: learning, records, skipped parts and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and image score: their constants, what the mask does to them, and the NumPy reference."""
+"""Losses and image score: their constants, the effect of the mask, and the NumPy reference."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_perfect_and_reversed_order() -> None:
 
 @pytest.mark.parametrize("figure", [auroc, average_precision, f1_max])
 @pytest.mark.parametrize("defective", [flags(1, 1), flags(0, 0), flags()])
-def test_nothing_is_told_of_one_kind_alone(figure: object, defective: NDArray[np.bool_]) -> None:
+def test_no_figure_is_computed_from_one_kind_alone(figure: object, defective: NDArray[np.bool_]) -> None:
     assert callable(figure)
     assert figure(defective, np.zeros(len(defective))) is None
 

@@ -1,4 +1,4 @@
-"""A run that was stopped, anywhere and by any means, ends as one that was not: to the last bit."""
+"""A run stopped at any moment and resumed equals an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 

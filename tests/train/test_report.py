@@ -1,4 +1,4 @@
-"""The report: what it says, that it needs nobody else, and that its slider counts right in a real browser."""
+"""The report: its contents, that it loads nothing else, and its slider's counts in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder: exactly these files, none of them pickled, and every damaged one refused by its name."""
+"""A run folder: exactly these files, none of them pickled, and refusals that name the damaged one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student: what it computes, in which order, and how large it is."""
+"""The student: its computation, the order of its layers, and its size."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_paper_size_has_the_papers_number_of_parameters(
     assert round(count / 1e6, digits) == millions
 
 
-def test_slope_is_the_papers_unless_told_otherwise() -> None:
+def test_the_default_slope_is_the_papers() -> None:
     assert StudentConfig(width=1, blocks=1, epochs=1).leaky_slope == 0.2
 
 

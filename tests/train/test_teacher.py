@@ -1,4 +1,4 @@
-"""The flow's contract as mathematics: what it computes, that it inverts, and its log-determinant."""
+"""The flow's contract as mathematics: its computation, its inverse, and its log-determinant."""
 
 from __future__ import annotations
 

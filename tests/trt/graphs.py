@@ -1,4 +1,4 @@
-"""Graphs of real presets with weights of no meaning: a builder is not asked about what they compute."""
+"""Graphs of real presets with random weights: a builder does not depend on the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every TensorRT name that the code touches, against what NVIDIA's own bindings of each version have.
+"""Every TensorRT name that the code uses, against NVIDIA's bindings of each version.
 
 `tests/data/tensorrt_names.json` says which names each version has, read off the bindings. Where the bindings
 themselves have been dumped (`$TRT_API`, by default ~/.cache/trt-api, with `api/` and `pyi-VERSION/`) the
@@ -53,7 +53,7 @@ def test_a_name_that_some_version_lacks_is_declared_with_those_that_have_it() ->
 
 
 def test_names_that_not_all_versions_have_are_asked_for_where_versions_differ() -> None:
-    """Outside `versions.py` nobody touches them but through `optional`."""
+    """Outside `versions.py` they are reached only through `optional`."""
     for path in files():
         if path.name != "versions.py":
             text = path.read_text(encoding="utf-8")

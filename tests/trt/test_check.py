@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and builder on every kind of exported graph, and on graphs made wrong on purpose."""
+"""NVIDIA's parser and builder on every kind of exported graph, and on deliberately wrong graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPU a word after `--gpu` means, and which library serves it."""
+"""The GPU that a word after `--gpu` names, and the library that serves it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ LEVELS = [GreyLevels(100.0 + i, 20.0, 3.0 + i) for i in range(5)]
 
 def made(scores: list[float], levels: list[GreyLevels] | None = None) -> PastCalibration:
     parts = GoodParts(scores, [2 * score for score in scores], levels or [], "a" * 64)
-    return calibrate(parts, Origin("test", "somebody", "2026-01-01"), false_reject_rate=0.1)
+    return calibrate(parts, Origin("test", "an operator", "2026-01-01"), false_reject_rate=0.1)
 
 
 def spec_with(past: PastCalibration) -> ModelSpec:
@@ -34,7 +34,7 @@ def test_the_threshold_is_the_conformal_one() -> None:
     past = made(scores.tolist())
     assert past.threshold == conformal_threshold(scores, 2 * scores, false_reject_rate=0.1)
     assert past.calibration.scores == tuple(sorted(scores.tolist()))
-    assert (past.calibration.operator, past.calibration.revision) == ("somebody", 1)
+    assert (past.calibration.operator, past.calibration.revision) == ("an operator", 1)
 
 
 def test_quantiles_are_numpys() -> None:

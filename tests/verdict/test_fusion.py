@@ -1,4 +1,4 @@
-"""Fusion of distances: what the weights mean, and what they promise."""
+"""Fusion of distances: the meaning and the guarantees of the weights."""
 
 from __future__ import annotations
 

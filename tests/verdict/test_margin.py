@@ -1,4 +1,4 @@
-"""The threshold's margin: no engine within the tolerance decides a good part by its last bit."""
+"""The threshold's margin: engines within the tolerance agree on every good part."""
 
 from __future__ import annotations
 

@@ -238,9 +238,9 @@ class Keeper:
         self._let_go(keep_lock=damaged)
         self._warnings.begin("index", f"the index cannot be written: {self.last_error}")
         if damaged:
-            self._begin_anew()
+            self._replace_damaged()
 
-    def _begin_anew(self) -> None:
+    def _replace_damaged(self) -> None:
         """Start a new index after damage was found during use."""
         try:
             target = move_aside(self._path)

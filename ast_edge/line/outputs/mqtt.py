@@ -72,7 +72,7 @@ class MqttOutput(QueuedOutput):
         self._link: Link | None = None
         self._flying: deque[_Sent] = deque()
         self._topic = ""
-        self._told_status: dict[str, object] = {}
+        self._sent_status: dict[str, object] = {}
         self._status_at = self._looked_at = 0.0
 
     # ---- Output --------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class MqttOutput(QueuedOutput):
         client_id = self._options.client_id or f"ast-edge-{safe}"
         self._link = Link(self._broker, Session(client_id, f"{self._topic}/status", will), self._waker)
         self._link.open(self._over)
-        self._told_status = {}
+        self._sent_status = {}
 
     def _serve(self) -> None:
         """Keep up to a window of messages in flight until the output is closed; errors end the connection."""
@@ -202,15 +202,15 @@ class MqttOutput(QueuedOutput):
     def _send_status(self, link: Link) -> None:
         """Send the status when it changed or was not sent for long; at most one in flight."""
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_S and self._told_status:
+        if now - self._looked_at < _LOOK_S and self._sent_status:
             return
         self._looked_at = now
         facts = _facts(self._station())
-        due = facts != self._told_status or now - self._status_at >= self._options.status_every_s
+        due = facts != self._sent_status or now - self._status_at >= self._options.status_every_s
         room = len(self._flying) < link.window and not any(sent.item is None for sent in self._flying)
         if due and room:
             self._publish_status(link, facts)
-            self._told_status, self._status_at = facts, now
+            self._sent_status, self._status_at = facts, now
 
     def _publish_status(self, link: Link, facts: dict[str, object]) -> None:
         station = self._station()

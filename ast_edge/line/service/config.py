@@ -188,7 +188,7 @@ class LineConfig(Options):
     log: LogOptions = LogOptions()
 
     @model_validator(mode="after")
-    def _somebody_can_trigger(self) -> LineConfig:
+    def _triggers_can_arrive(self) -> LineConfig:
         if self.trigger.kind == "software" and (self.web is None or self.web.token is None):
             raise ValueError("trigger.kind = 'software' needs [web] with a token: triggers arrive there")
         if self.camera.software_trigger and self.trigger.kind in ("free", "camera"):

@@ -84,12 +84,12 @@ class LineLog(Output):
         if result.verdict == "fault":
             left_out = self._faults.left_out(result.reason)
         elif silent := self._faults.well():
-            self._write(30, f"{silent} more faults up to here were not logged", {"not_told": silent})
+            self._write(30, f"{silent} more faults up to here were not logged", {"not_logged": silent})
         if left_out is None or level < self._level:
             return
         facts = result.as_dict()
         facts.pop("stages_ms")
-        more = {"not_told": left_out} if left_out else {}
+        more = {"not_logged": left_out} if left_out else {}
         score = "" if facts["score"] is None else f" score {result.score:.6g} of {result.threshold:.6g}"
         reason = f": {result.reason}" if result.reason else ""
         message = (
@@ -108,7 +108,7 @@ class LineLog(Output):
         left_out = self._failures.left_out(words) if event.kind == "failure" else 0
         if left_out is None:
             return
-        more = {"not_told": left_out} if left_out else {}
+        more = {"not_logged": left_out} if left_out else {}
         self._write(
             level, f"{event.kind} {words}{_also(left_out)}", {"event": event.kind, **event.details, **more}
         )
@@ -201,10 +201,10 @@ class _Thinning:
             return left_out
         seen.count += 1
         seen.last_s = now
-        if seen.count & (seen.count - 1) and now - seen.told_s < _REPORT_AGAIN_S:
+        if seen.count & (seen.count - 1) and now - seen.reported_s < _REPORT_AGAIN_S:
             seen.suppressed += 1
             return None
-        seen.told_s = now
+        seen.reported_s = now
         left_out, seen.suppressed = seen.suppressed, 0
         return left_out
 
@@ -221,7 +221,7 @@ class _Seen:
 
     count: int
     suppressed: int
-    told_s: float
+    reported_s: float
     last_s: float
 
 

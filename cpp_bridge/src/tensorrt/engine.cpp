@@ -44,7 +44,7 @@ private:
     std::shared_ptr<Flight> start(const Part& part, double threshold);
     Slot& free_slot();
     void land(Flight& flight);
-    Inspection judged_of(const Slot::Told& told, const Flight& flight) const;
+    Inspection judged_of(const Slot::Result& result, const Flight& flight) const;
 
     const Manifest& manifest_;
     Device device_;
@@ -211,7 +211,7 @@ void TensorRtEngine::land(Flight& flight) {
     Slot& slot = *flight.slot;
     flight.outcome = outcome_of([&] {
         slot.wait();
-        return judged_of(slot.told(), flight);
+        return judged_of(slot.result(), flight);
     });
     flight.slot = nullptr;
     free_.push_back(&slot);
@@ -219,13 +219,13 @@ void TensorRtEngine::land(Flight& flight) {
     flying_.erase(std::find_if(flying_.begin(), flying_.end(), same));
 }
 
-Inspection TensorRtEngine::judged_of(const Slot::Told& told, const Flight& flight) const {
+Inspection TensorRtEngine::judged_of(const Slot::Result& result, const Flight& flight) const {
     const auto started = Clock::now();
-    const std::string unfit = why_unfit(manifest_, flight.width, flight.height, told.levels, told.part_seen);
-    Inspection found =
-        unfit.empty() ? judged(manifest_, flight.threshold, told.answer) : unjudged(manifest_, flight.threshold, unfit);
-    found.levels = told.levels;
-    found.stages = told.stages;
+    const std::string unfit = why_unfit(manifest_, flight.width, flight.height, result.levels, result.part_seen);
+    Inspection found = unfit.empty() ? judged(manifest_, flight.threshold, result.answer)
+                                     : unjudged(manifest_, flight.threshold, unfit);
+    found.levels = result.levels;
+    found.stages = result.stages;
     found.stages.score_ms = milliseconds(started, Clock::now());
     return found;
 }

@@ -99,19 +99,19 @@ void Slot::start(const Part& part) {
     prepared.graph->launch(stream_);
 }
 
-Slot::Told Slot::told() const {
+Slot::Result Slot::result() const {
     std::int32_t status = 0;
     std::memcpy(&status, buffers_.at("status")->host(), sizeof status);
-    Told told{answer(), std::nullopt, part_seen(status), {}};
+    Result result{answer(), std::nullopt, part_seen(status), {}};
     const double copies = events_[1].ms_since(events_[0]) + events_[4].ms_since(events_[3]);
-    told.stages.preprocess_ms = events_[2].ms_since(events_[1]);
-    told.stages.engine_ms = copies + events_[3].ms_since(events_[2]);
+    result.stages.preprocess_ms = events_[2].ms_since(events_[1]);
+    result.stages.engine_ms = copies + events_[3].ms_since(events_[2]);
     if (buffers_.count("image") > 0) {
         std::uint64_t sums[4];
         std::memcpy(sums, buffers_.at("levels")->host(), sizeof sums);
-        told.levels = levels_from_sums(sums, wiring_.preprocessing.image_size);
+        result.levels = levels_from_sums(sums, wiring_.preprocessing.image_size);
     }
-    return told;
+    return result;
 }
 
 Answer Slot::run(const Tensors& tensors) {

@@ -32,15 +32,14 @@ public:
     bool is_done() const { return events_.back().has_come(); }
     void wait() const { events_.back().wait(); }
 
-    // What the engine said about the part after it is done. Throws Error(AST_EDGE_FRAME) for a depth map that cannot
-    // be used.
-    struct Told {
+    // The result of the part, once it is done. Throws Error(AST_EDGE_FRAME) for an unusable depth map.
+    struct Result {
         Answer answer;
         std::optional<GreyLevels> levels;
         bool part_seen;
         Stages stages;
     };
-    Told told() const;
+    Result result() const;
 
     // The network alone, without a graph; waits for it.
     Answer run(const Tensors& tensors);

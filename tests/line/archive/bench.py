@@ -1,4 +1,4 @@
-"""An archive on a bench: parts to hand over, what it told, and looking at everything it wrote."""
+"""An archive under test: parts to store, the events it reported, and checks of everything it wrote."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.tiny import tiny_spec
 
 
 class Heard:
-    """What an archive told."""
+    """The events that an archive reported."""
 
     def __init__(self) -> None:
         self.events: list[Mapping[str, object]] = []
@@ -44,7 +44,7 @@ class Heard:
         return [event["change"] for event in self.events if event.get("warning") == key]
 
     def found(self) -> Mapping[str, int]:
-        """What was told about leftovers."""
+        """The reported leftovers."""
         (leftovers,) = [event["leftovers"] for event in self.events if "leftovers" in event]
         assert isinstance(leftovers, dict)
         return leftovers

@@ -1,4 +1,4 @@
-"""Archives parts until it is killed, and says each number as soon as `put` took it; run by a test."""
+"""Archives parts until it is killed, and prints each number once `put` has returned; run by a test."""
 
 from __future__ import annotations
 

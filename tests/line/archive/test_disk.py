@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or slow: verdicts go on, what is not written is counted, and it recovers."""
+"""A disk that is full, read-only or slow: verdicts go on, losses are counted, and the archive recovers."""
 
 from __future__ import annotations
 

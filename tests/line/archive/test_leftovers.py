@@ -1,4 +1,4 @@
-"""What is found at a start: leftovers of a killed process, files that somebody removed, a damaged index."""
+"""What a start finds: leftovers of a killed process, files that were removed, a damaged index."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_removal_that_stops_half_way_leaves_no_whole_part(archive: Path) -> No
 
 
 @pytest.mark.parametrize("change", ["cut", "grown", "gone"])
-def test_changed_files_are_told_and_left_alone(archive: Path, change: str) -> None:
+def test_changed_files_are_reported_and_left_alone(archive: Path, change: str) -> None:
     picture = archive / str(of_first(archive)[0].files.picture)
     if change == "gone":
         picture.unlink()
@@ -277,7 +277,7 @@ def test_an_index_damaged_while_it_is_written_is_replaced(tmp_path: Path) -> Non
 
 
 def test_damage_anywhere_in_the_index_is_seen_at_the_start(tmp_path: Path) -> None:
-    """Also where nobody would look for a long time."""
+    """Also in pages that are seldom read."""
     path = tmp_path / "index.sqlite"
     index = Index(path, "normal", ArchiveClock())
     row = row_of(part(1, "pass").record, "none")

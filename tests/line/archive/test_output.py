@@ -1,4 +1,4 @@
-"""Everyday life of the archive: which part gets what, and what is in it."""
+"""The archive in normal operation: which parts get pictures, and the contents of rows and files."""
 
 from __future__ import annotations
 

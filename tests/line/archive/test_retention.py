@@ -1,4 +1,4 @@
-"""What goes when: oldest passes first, and whatever the clock of the system says."""
+"""Retention: oldest passes first, independent of jumps of the system's clock."""
 
 from __future__ import annotations
 

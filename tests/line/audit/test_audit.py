@@ -1,4 +1,4 @@
-"""The audit log: written whatever happens, and what was changed afterwards is found."""
+"""The audit log: it is written in spite of disk errors, and later changes are detected."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def findings(tmp_path: Path, lines: list[bytes], head: str | None = None) -> lis
 # ---- writing -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_told_is_there_in_order_and_chained(tmp_path: Path) -> None:
+def test_entries_are_written_in_order_and_chained(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "audit.jsonl"
     with audit(path, "run1") as log:
         log.tell("start", {"model_id": "m", "threshold": 0.5, "revision": 3})
@@ -94,7 +94,7 @@ def test_what_is_told_is_there_in_order_and_chained(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_what_the_format_says(tmp_path: Path) -> None:
-    """As somebody with sha256sum would prove it."""
+    """As a user would check it with sha256sum."""
     with audit(tmp_path / "log") as log:
         log.tell("operator", {"asked": "recipe bottle", "by": "Zoë"})
     (line,) = (tmp_path / "log").read_bytes().splitlines()
@@ -135,7 +135,7 @@ def endless() -> dict[str, object]:
         {1: 2, None: 3, (4, 5): 6},
     ],
 )
-def test_whatever_is_told_becomes_one_line(tmp_path: Path, details: Mapping[str, object]) -> None:
+def test_any_details_become_one_line(tmp_path: Path, details: Mapping[str, object]) -> None:
     with audit(tmp_path / "log") as log:
         log.tell("operator", details)
         log.tell("operator", {"after": True})
@@ -288,7 +288,7 @@ def test_two_processes_do_not_write_one_log(tmp_path: Path) -> None:
     assert verify(tmp_path / "log").entries == 2
 
 
-def test_a_log_that_is_taken_away_is_begun_anew(tmp_path: Path) -> None:
+def test_a_log_that_was_removed_is_started_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with audit(path) as log:
         log.tell("start", {})
@@ -426,7 +426,7 @@ def test_an_end_that_was_cut_off_shows_against_a_noted_digest_alone(tmp_path: Pa
     assert findings(tmp_path, [*lines[:4], lines[4][:-20]]) != []
 
 
-def test_a_log_written_anew_shows_against_a_noted_digest_alone(tmp_path: Path) -> None:
+def test_a_rewritten_log_is_found_only_by_a_noted_digest(tmp_path: Path) -> None:
     noted = read_line(chain()[5][:-1]).link
     lines, previous = [], START
     for n in range(1, 9):

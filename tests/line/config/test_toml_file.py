@@ -1,4 +1,4 @@
-"""line.toml: every problem named with file, line and key."""
+"""line.toml: every error names file, line and key."""
 
 from __future__ import annotations
 

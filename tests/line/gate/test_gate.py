@@ -1,4 +1,4 @@
-"""The reject gate: the right part, once, or nobody."""
+"""The reject gate: it fires at the right part, once, or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START = 10_000 * MS
 
 @dataclass
 class Coil:
-    """Owns a gate as an output does: wakes when it is told to, writes, and remembers when the coil was on."""
+    """Drives a gate as an output does: wakes when asked to, writes, and records when the coil was on."""
 
     gate: Gate
     now: int = START
@@ -265,7 +265,7 @@ def test_a_conveyor_that_runs_back_behind_the_camera_forgets_its_parts() -> None
 
 
 @pytest.mark.parametrize("jump", [-30_000, -60, 995, 100_000])
-def test_an_encoder_that_was_set_anew_fires_at_nobody(jump: int) -> None:
+def test_an_encoder_that_jumped_fires_at_no_part(jump: int) -> None:
     coil = by_encoder(position=40_000)
     coil.put(1, "reject", encoder=40_000)
     coil.wait(10 * MS, speed_per_s=1000)
@@ -275,7 +275,7 @@ def test_an_encoder_that_was_set_anew_fires_at_nobody(jump: int) -> None:
     assert not coil.fate(1).fired
 
 
-def test_a_narrow_encoder_that_was_silent_for_a_turn_fires_at_nobody() -> None:
+def test_a_narrow_encoder_that_was_silent_for_a_turn_fires_at_no_part() -> None:
     coil = by_encoder(bits=16)
     coil.put(1, "reject", encoder=0)
     coil.readable = False

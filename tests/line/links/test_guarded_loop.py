@@ -1,4 +1,4 @@
-"""What stands between strangers and the OPC UA server: sizes, numbers, and clients that do not read."""
+"""Limits of the OPC UA server: sizes, numbers, and clients that do not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Modbus client: it believes nothing, and waits no longer than it is told."""
+"""The Modbus client: it checks every answer and keeps its timeout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASKED = bytes.fromhex("0007 0000 0006 01 05 0003ff00")
 
 @contextmanager
 def answering(*answers: bytes) -> Iterator[ModbusLink]:
-    """A link to somebody who gives these answers, one for each request, and then closes the connection."""
+    """A link to a server that gives these answers, one for each request, and then closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -156,7 +156,7 @@ def test_a_connection_that_is_closed() -> None:
             link.read_bit("coil", 0)
 
 
-def test_nobody_there_is_one_sentence() -> None:
+def test_an_absent_counterpart_is_one_sentence() -> None:
     port = free_port()
     with pytest.raises(LineError, match=f"PLC 127.0.0.1:{port}: no connection .*check address"):
         ModbusLink(ModbusOptions(host="127.0.0.1", port=port)).open()

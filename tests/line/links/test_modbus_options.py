@@ -1,4 +1,4 @@
-"""What the Modbus output refuses to be told, and how it scales a score."""
+"""Options that the Modbus output refuses, and how it scales a score."""
 
 from __future__ import annotations
 

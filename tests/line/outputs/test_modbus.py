@@ -1,4 +1,4 @@
-"""Verdicts to a PLC that is absent, dies, is slow and talks rubbish: a real server in its own process."""
+"""Verdicts to a PLC that is absent, dies, is slow or sends rubbish: a real server in its own process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_words_may_come_low_half_first(plc: Plc) -> None:
     assert write["values"][12:] == [70_001 & 0xFFFF, 70_001 >> 16, 1, 0]
 
 
-def test_the_heartbeat_beats_while_the_station_runs_and_its_state_is_told(plc: Plc) -> None:
+def test_the_heartbeat_beats_while_the_station_runs_and_its_state_is_written(plc: Plc) -> None:
     station = StillStation()
 
     def beats() -> list[list[int]]:
@@ -218,7 +218,7 @@ def test_delay_by_encoder_over_its_wrap(plc: Plc) -> None:
     assert output.counters["untimed"] == 0
 
 
-def test_a_part_without_encoder_count_fires_at_once_and_that_is_told(plc: Plc) -> None:
+def test_a_part_without_encoder_count_fires_at_once_and_that_is_reported(plc: Plc) -> None:
     gate = {"pulse_ms": 20, "delay_counts": 10_000, "late_counts": 200, "late_ms": 2000}
     with output_to(plc.port, Belt(1), gate=gate) as (output, heard):
         put(output, "fault")
@@ -343,7 +343,7 @@ def test_a_write_without_an_answer_is_repeated_and_is_the_same(plc: Plc) -> None
     assert (plc.results()[-1].passed, plc.results()[-1].rejected, plc.results()[-1].sequence) == (1, 1, 2)
 
 
-def test_a_slow_plc_delays_nobody_else(plc: Plc) -> None:
+def test_a_slow_plc_delays_no_other_output(plc: Plc) -> None:
     """`put` comes back at once, and the output beside it has everything while the PLC still thinks."""
     beside = Remembering()
     with output_to(plc.port, timeout_ms=1000) as (output, _):

@@ -1,4 +1,4 @@
-"""Results to a real broker that is absent, dies, freezes, refuses, or is none at all."""
+"""Results to a real broker that is absent, dies, freezes or refuses, and to a server that is no broker."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_part_arrives_once_and_the_status_stays(tmp_path: Path, protocol: 
             assert [status[key] for key in ("triggers", "passed", "rejected", "faults")] == [12, 9, 2, 1]
 
 
-def test_a_change_is_told_at_once_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_a_change_is_sent_at_once(tmp_path: Path) -> None:
     station = StillStation()
     with (
         broker(tmp_path) as mosquitto,
@@ -94,7 +94,7 @@ def test_a_change_is_told_at_once_and_nothing_else_is(tmp_path: Path) -> None:
         assert json.loads(listener.heard[1].payload)["warnings"] == ["the score drifts"]
 
 
-def test_the_status_is_told_again_without_a_change(tmp_path: Path) -> None:
+def test_the_status_is_sent_again_without_a_change(tmp_path: Path) -> None:
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,
@@ -225,14 +225,16 @@ RUBBISH = {
     "a refusal": b"\x20\x03\x00\x86\x00",
     "properties that are none": b"\x20\x06\x00\x00\x03\xff\xff\xff",
     "a packet of 256 MB": b"\x20\x03\x00\x00\x00\x30\xff\xff\xff\x7f" + b"x" * 1000,
-    "QoS 2 that nobody asked for": b"\x20\x03\x00\x00\x00\x34\x06\x00\x01t\x00\x01\x00",
+    "QoS 2 without a request": b"\x20\x03\x00\x00\x00\x34\x06\x00\x01t\x00\x01\x00",
     "QoS 3": b"\x20\x03\x00\x00\x00\x36\x06\x00\x01t\x00\x01\x00",
     "acknowledgements of nothing": b"\x20\x03\x00\x00\x00" + b"\x40\x02\xff\xfe" * 50 + b"\xf0\x00",
 }
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH.keys())
-def test_a_counterpart_that_talks_rubbish_is_left_and_hurts_nobody(tmp_path: Path, rubbish: bytes) -> None:
+def test_a_counterpart_that_sends_rubbish_is_disconnected_and_does_no_harm(
+    tmp_path: Path, rubbish: bytes
+) -> None:
     def talk(client: socket.socket) -> None:
         client.recv(1000)
         client.sendall(rubbish)
@@ -312,7 +314,7 @@ def test_a_part_that_may_not_be_published_is_undelivered(tmp_path: Path) -> None
         assert output.status.delivered == 0
 
 
-def test_events_are_told_but_push_out_no_part(tmp_path: Path) -> None:
+def test_events_are_sent_but_displace_no_part(tmp_path: Path) -> None:
     with (
         broker(tmp_path) as mosquitto,
         listening(mosquitto.port) as listener,

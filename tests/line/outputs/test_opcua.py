@@ -1,4 +1,4 @@
-"""Results to real OPC UA clients: what they see, what they may not, and who may come in."""
+"""Results to real OPC UA clients: the values they see, and their permissions."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_subscriber_sees_every_part_once_and_in_order(shared: tuple[int, OpcUa
 
 
 @pytest.mark.parametrize("path", ["State", "Passed", "LastResult.Verdict"])
-def test_nobody_may_write(shared: tuple[int, OpcUaOutput], path: str) -> None:
+def test_no_client_may_write(shared: tuple[int, OpcUaOutput], path: str) -> None:
     port, _ = shared
 
     async def work(client: Client) -> None:
@@ -180,7 +180,7 @@ async def as_admin(client: Client) -> None:
     client._username = None
 
 
-def test_nobody_may_add_call_or_register(shared: tuple[int, OpcUaOutput]) -> None:
+def test_no_client_may_add_call_or_register(shared: tuple[int, OpcUaOutput]) -> None:
     port, _ = shared
 
     async def work(client: Client) -> None:
@@ -211,7 +211,7 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH.keys())
-def test_rubbish_hurts_nobody(shared: tuple[int, OpcUaOutput], rubbish: bytes) -> None:
+def test_rubbish_does_no_harm(shared: tuple[int, OpcUaOutput], rubbish: bytes) -> None:
     port, output = shared
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port), 20) as client:
@@ -242,7 +242,7 @@ def test_a_change_is_shown_and_the_end_is_too() -> None:
         await until(lambda: hearing.heard[-1] == "stopped")
         client.uaclient.disconnect_socket()
 
-    # The goodbye of the client finds nobody.
+    # The client's last message finds no server.
     with opcua(port, station) as output, contextlib.suppress(ConnectionError, UaError):
         as_client(port, work)
     assert hearing.heard == ["running", "stopped"]
@@ -362,7 +362,7 @@ def test_with_certificates_and_a_password(pairs: dict[str, Pair], monkeypatch: p
 
 
 async def steal(victim: Client, port: int) -> Any:
-    """Read in somebody else's session, whose token is easy to guess, over a connection of one's own."""
+    """Read in another client's session, whose token is easy to guess, over a separate connection."""
     thief = Client(url(port), timeout=20)
     await thief.connect_socket()
     try:

@@ -1,4 +1,4 @@
-"""An output behind a queue: what it delivers, again after an error, and what it counts as lost."""
+"""An output behind a queue: delivery, retries after errors, and counted losses."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def test_a_counterpart_that_is_absent_at_start_gets_everything_later() -> None:
 
     def refuse() -> None:
         if not there.is_set():
-            raise LineError("nobody is there.")
+            raise LineError("connection refused.")
 
     output.on_connect = refuse
     output.start(StillStation())
     put(output, 1, 2)
     wait_for(lambda: output.connects >= 3)
     status = output.status
-    assert (status.connected, status.queued, status.last_error) == (False, 2, "nobody is there.")
+    assert (status.connected, status.queued, status.last_error) == (False, 2, "connection refused.")
     there.set()
     wait_for(lambda: output.status.delivered == 2)
     output.close(5)
@@ -167,7 +167,7 @@ def test_close_ends_in_time_and_counts_what_is_left() -> None:
     output = Bench()
 
     def refuse() -> None:
-        raise LineError("nobody is there.")
+        raise LineError("connection refused.")
 
     output.on_connect = refuse
     output.start(StillStation())
@@ -248,7 +248,7 @@ def test_a_disconnect_that_raises_is_only_noted() -> None:
     assert "ZeroDivisionError" in output.status.last_error
 
 
-def test_it_is_told_when_the_counterpart_comes_and_goes() -> None:
+def test_connecting_and_disconnecting_are_reported() -> None:
     output = Bench()
 
     def spoil(number: int) -> None:
@@ -264,20 +264,20 @@ def test_it_is_told_when_the_counterpart_comes_and_goes() -> None:
     assert output.heard[2]["error"] == "the wire is out."
 
 
-def test_a_counterpart_that_never_was_there_is_told_once_and_then_seldom(
+def test_a_counterpart_that_never_answers_is_reported_once_and_then_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconnecting, "_REPORT_AGAIN_S", 0.3)
     output = Bench()
 
     def refuse() -> None:
-        raise LineError("nobody is there.")
+        raise LineError("connection refused.")
 
     output.on_connect = refuse
     output.start(StillStation())
     wait_for(lambda: output.connects > 5)
     assert [(details["connected"], details["error"]) for details in output.heard] == [
-        (False, "nobody is there.")
+        (False, "connection refused.")
     ]
     began = time.monotonic()
     wait_for(lambda: len(output.heard) >= 3)

@@ -1,4 +1,4 @@
-"""The spool's folder: what is ours and whole is sent in order, everything else is left alone and counted."""
+"""The spool's folder: complete files of ours are sent in order, all others are left alone and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters and the last part before which everything is judged, and reasons as numbers."""
+"""Counters, the last part up to which all are judged, and reasons as numbers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_reason_has_its_own_number() -> None:
     assert reason_code("pass", judge(0.1, 1.0)[1]) == 0
     assert reason_code("reject", judge(2.0, 1.0)[1]) == 0
     assert reason_code("fault", judge(math.nan, 1.0)[1]) == 8
-    assert reason_code("fault", "something that nobody foresaw") == 99
+    assert reason_code("fault", "an unforeseen error") == 99
 
 
 def test_the_stations_own_words_are_known() -> None:
@@ -119,7 +119,7 @@ def test_an_engine_that_raises_is_known() -> None:
     assert reason_code("fault", bench.results[0].reason) == 9
 
 
-def test_an_error_that_nobody_foresaw_is_the_engines() -> None:
+def test_an_unforeseen_error_counts_as_an_engine_error() -> None:
     def answer(_: object) -> None:
         raise RuntimeError("no such luck")
 

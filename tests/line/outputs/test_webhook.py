@@ -1,4 +1,4 @@
-"""Results to a web server that is absent, dies, is slow, refuses, or is none; and what waits on disk."""
+"""Results to a web server that is absent, dies, is slow, refuses or speaks no HTTP; and the spool on disk."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_https_with_a_token_and_an_authority_of_our_own(
 
 
 @pytest.mark.parametrize("code", [500, 503, 408, 429])
-def test_an_answer_that_may_change_is_waited_for_and_nobody_overtakes(tmp_path: Path, code: int) -> None:
+def test_an_answer_that_may_change_is_waited_for_and_no_result_overtakes(tmp_path: Path, code: int) -> None:
     refused = 3
 
     def answer(posted: Posted) -> int:
@@ -267,7 +267,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("serve", BAD.values(), ids=BAD.keys())
-def test_a_server_that_is_none_loses_nothing_and_hurts_nobody(tmp_path: Path, serve: Any) -> None:
+def test_a_server_that_speaks_no_http_loses_nothing_and_delays_no_other(tmp_path: Path, serve: Any) -> None:
     with web() as server, raw_server(serve) as port:
         with (
             webhook(port, tmp_path / "bad", 0.1, timeout_s=0.3, name="bad") as bad,

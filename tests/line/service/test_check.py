@@ -1,4 +1,4 @@
-"""`ast-edge run --check` measures what a PLC needs, and says what line.toml must say."""
+"""`ast-edge run --check` measures a PLC's response time and prints the settings for line.toml."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_plc_that_is_fast_enough_is_measured(plc: Plc, tiny_rgb: Path) -> None
     assert "settle_ms = 20 after that" in found.found
 
 
-def test_a_plc_that_is_too_slow_is_told_with_what_it_needs(plc: Plc, tiny_rgb: Path) -> None:
+def test_a_plc_that_is_too_slow_is_reported_with_the_time_it_needs(plc: Plc, tiny_rgb: Path) -> None:
     plc.spoil("ok", delay_s=0.15)
     found = finding(plc, tiny_rgb)
     assert not found.ok

@@ -1,4 +1,4 @@
-"""What every output says when the line cannot judge: a station process, PLCs, a broker, an OPC UA client."""
+"""Every output's state while the line cannot judge: a station process, PLCs, a broker, an OPC UA client."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_results_that_a_web_server_does_not_take_are_seen_on_every_output(
             'verdicts = ["pass", "reject", "fault"]\nretry_s = 0.1\n'
         )
 
-        def told() -> str:
+        def failing() -> str:
             last = [json.loads(one.payload) for one in listener.heard if one.topic.endswith("/status")][-1]
             assert last["ready"]  # the next part will be judged
             return str(last["outputs_failing"])
@@ -159,7 +159,7 @@ def test_results_that_a_web_server_does_not_take_are_seen_on_every_output(
             wait_for(lambda: block.condition == (6, 256, 0))
             beat = block.heartbeat
             wait_for(lambda: block.heartbeat != beat)
-            wait_for(lambda: words in told())
+            wait_for(lambda: words in failing())
             wait_for(lambda: words in str(opcua(ua, "OutputsFailing")))
             assert f'ast_edge_connected{{counterpart="webhook"}} {connected}' in station.ask("/metrics")[1]
 
@@ -172,7 +172,7 @@ def test_results_that_a_web_server_does_not_take_are_seen_on_every_output(
                 shown(words, connected)
                 answers["now"] = 200
                 wait_for(lambda: block.condition == (2, 0, 0))
-                wait_for(lambda: told() == "[]")
+                wait_for(lambda: failing() == "[]")
             server.close()
             counts.trigger()
             shown("output webhook is away", 0.0)
@@ -234,7 +234,7 @@ def test_two_stations_do_not_write_one_block(
             one.kill()
             two.wait_until("ready", True)
             wait_for(lambda: block.read()[20:22] not in (claim, [0, 0]))
-            wait_for(lambda: block.read()[14:16] == [0, 2])  # what waited is told now
+            wait_for(lambda: block.read()[14:16] == [0, 2])  # the waiting state is written now
         assert f"{claim[0] << 16 | claim[1]:08x}" in two.log
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM ends a station in time, whatever is not read, answered or resolved: real processes and pipes."""
+"""SIGTERM ends a station in time in spite of blocked pipes, servers and look-ups: real processes."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def dead_resolver() -> Iterator[str]:
         finally:
             over.set()
             thread.join()
-        assert asked, "nobody asked it: the test shows nothing"
+        assert asked, "no name was looked up: the test shows nothing"
 
 
 def test_a_dead_name_server_does_not_keep_it_from_ending(tmp_path: Path, tiny_rgb: Path) -> None:
-    """Trigger and outputs whose names cannot be resolved hang in the C library; what can be told is told."""
+    """Trigger and outputs whose names cannot be resolved hang in the C library; the others deliver."""
     unshare = shutil.which("unshare")
     if unshare is None:
         pytest.skip("unshare is not installed (Debian, Ubuntu: apt install util-linux)")

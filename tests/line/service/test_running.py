@@ -1,4 +1,4 @@
-"""`ast-edge run` as a process: signals, systemd, the page, and what is left when it is killed."""
+"""`ast-edge run` as a process: signals, systemd, the page, and the state after a kill."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ token = {{ env = "LINE_TOKEN" }}
 
 @contextmanager
 def manager(path: Path) -> Iterator[list[bytes]]:
-    """A service manager that reads at once what it is told, as systemd does; what it has heard."""
+    """A service manager that reads each notification at once, as systemd does; yields the notifications."""
     heard: list[bytes] = []
     done = threading.Event()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

@@ -1,4 +1,4 @@
-"""What a service manager hears: a real socket instead of systemd."""
+"""Notifications to a service manager: a real socket instead of systemd."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_manager_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: 
 def test_without_a_manager_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not systemd.notify("READY=1")
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "no_socket"))
     assert not systemd.notify("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", "vsock:2:1234")
     assert not systemd.notify("READY=1")

@@ -1,4 +1,4 @@
-"""Frames that no camera should give: each is a fault or is judged, and the line goes on."""
+"""Malformed frames: each is a fault or is judged, and the line goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A paused station judges nothing and passes nothing, and says so to every output."""
+"""A paused station judges and passes nothing, and every output shows the pause."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.waiting import wait_for
 
 
 class Reports:
-    """Remembers what was told."""
+    """Records what was reported."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[EventKind, Mapping[str, object]]] = []

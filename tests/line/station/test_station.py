@@ -279,7 +279,7 @@ def result_of(trigger: Trigger, verdict: str = "pass") -> PartResult:
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["enter", "decide"]), st.integers(1, 12)), max_size=60),
 )
-def test_the_books_always_balance(steps: list[tuple[str, int]]) -> None:
+def test_the_ledger_always_balances(steps: list[tuple[str, int]]) -> None:
     given_out: list[int] = []
     ledger = Ledger(lambda result: given_out.append(result.number))
     entered: dict[int, Trigger] = {}

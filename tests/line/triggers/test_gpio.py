@@ -151,7 +151,7 @@ def test_a_part_gets_the_encoders_count_at_its_edge(chip: Bench) -> None:
     assert trigger.position() is None
 
 
-def test_a_count_that_nobody_kept_is_unknown(chip: Bench) -> None:
+def test_a_count_that_was_not_kept_is_unknown(chip: Bench) -> None:
     """The sensor's edge is among encoder edges that were pushed out of the buffer."""
     with watching(chip, encoder={"line": "ENCODER"}) as (trigger, sink, _):
         connected(trigger)
@@ -198,7 +198,7 @@ def test_a_chip_that_is_pulled_and_comes_back(chip: Bench) -> None:
     assert [details["connected"] for details in heard] == [True, False, True, False]
 
 
-def test_a_line_that_somebody_else_has_is_waited_for(chip: Bench) -> None:
+def test_a_line_in_use_by_another_process_is_waited_for(chip: Bench) -> None:
     other = request_lines(chip.path, {"SENSOR": input_settings(GpioInput(line="SENSOR"))})
     with watching(chip) as (trigger, sink, _):
         wait_for(lambda: "cannot be requested" in trigger.status.last_error)

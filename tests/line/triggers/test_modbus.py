@@ -1,4 +1,4 @@
-"""Parts that a PLC counts or shows: none lost, none doubled, whatever happens to the connection or to us."""
+"""Parts that a PLC counts or signals: none lost or doubled when connection or station fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plc(tmp_path: Path) -> Iterator[Plc]:
 
 @contextmanager
 def watching(port: int, **options: Any) -> Iterator[tuple[ModbusTrigger, Sink, list[Mapping[str, object]]]]:
-    """A trigger on the PLC's counter unless told otherwise; connected when there is a PLC."""
+    """A trigger, by default on the PLC's counter; connected when the PLC runs."""
     source = {} if {"coil", "discrete_input"} & set(options) else {"counter_register": COUNTER}
     trigger = ModbusTrigger(
         ModbusTriggerOptions.model_validate(
@@ -199,7 +199,7 @@ def test_a_bit_triggers_when_it_goes_on(plc: Plc, source: dict[str, int]) -> Non
     assert "does not count" in str(heard[0]["unknown"])
 
 
-def test_a_bit_that_went_on_without_us_is_a_part_that_nobody_saw(plc: Plc) -> None:
+def test_a_bit_that_changed_while_disconnected_is_a_missed_part(plc: Plc) -> None:
     with watching(plc.port, coil=SENSOR_COIL, timeout_ms=100) as (trigger, sink, _):
         connected(trigger)
         plc.spoil("silent")
@@ -321,13 +321,13 @@ def test_rubbish_is_no_trigger_and_nothing_is_lost(plc: Plc, mode: str) -> None:
         (0, 0, []),
         (100, 100, []),
         (97, 100, [98, 99, 100]),
-        (0, 3, [1, 2, 3]),  # nobody ever judged them
+        (0, 3, [1, 2, 3]),  # they were never judged
         (5000, 2, [1, 2]),  # the PLC began again
         (0, 50_000, []),  # a PLC that has counted for long before there was a station
         ((1 << 32) - 2, 1, [(1 << 32) - 1, 0, 1]),
     ],
 )
-def test_at_the_start_what_nobody_judged_is_missed(
+def test_parts_not_judged_before_the_start_are_missed(
     plc: Plc, judged: int, counter: int, missed: list[int]
 ) -> None:
     plc.set(BLOCK + 12, [judged >> 16, judged & 0xFFFF])

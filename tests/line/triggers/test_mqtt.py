@@ -1,4 +1,4 @@
-"""Triggers from a real broker: each message one part, whatever it says and whatever the connection does."""
+"""Triggers from a real broker: one part per message, whatever its content and the state of the connection."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_every_message_is_a_part(tmp_path: Path, protocol: str) -> None:
         say(listener, {}, {"id": "A7", "encoder": -12}, {"encoder": 2**40}, {}, {}, {"id": 8})
         listener.say(TOPIC, now(), qos=0)
         listener.say(f"{TOPIC}/other")
-        listener.say(TOPIC, now(), retain=True)  # somebody hears it as it is said: no old message
+        listener.say(TOPIC, now(), retain=True)  # received live, so not flagged as old
         wait_for(lambda: len(sink.triggers) == 8)
         assert source.status.triggers == 8
         assert (source.status.missed, source.status.ignored, source.status.last_error) == (0, 0, "")
@@ -193,7 +193,7 @@ def test_what_the_broker_sends_again_is_the_same_part(tmp_path: Path) -> None:
         assert source.status.ignored == 10
         say(listener, {"id": "after"})
         wait_for(lambda: len(sink.triggers) == 12)
-    # Without an id nobody can tell: it is taken for a part more, and that is a fault.
+    # Without an id a repeated message cannot be recognised: it counts as another part, which is a fault.
     assert sink.count("missed") == 1
     assert names(sink) == [*map(str, range(10)), None, "after"]
 
@@ -279,7 +279,7 @@ def test_a_counterpart_that_talks_rubbish_is_left(bytes_: bytes, error: str) -> 
         wait_for(lambda: error in source.status.last_error)
 
 
-def test_a_broker_that_hangs_up_on_mqtt_5_is_told_with_what_to_set() -> None:
+def test_the_error_of_a_broker_that_hangs_up_on_mqtt_5_names_the_option() -> None:
     with (
         raw_server(lambda client: client.recv(1000)) as port,
         mqtt_trigger(port, sink_of_mqtt(), connected=False) as source,
@@ -287,7 +287,7 @@ def test_a_broker_that_hangs_up_on_mqtt_5_is_told_with_what_to_set() -> None:
         wait_for(lambda: 'set protocol = "3.1.1"' in source.status.last_error)
 
 
-def test_a_packet_of_256_megabytes_is_a_part_that_nobody_reads() -> None:
+def test_a_packet_of_256_megabytes_is_not_read() -> None:
     sink = sink_of_mqtt()
     announced = CONNACK + b"\x30\xff\xff\xff\x7f\x00\x01t"
     with (

@@ -1,4 +1,4 @@
-"""Alarms on the shares of faults and rejects: they begin in time, end, and are said once."""
+"""Alarms on the shares of faults and rejects: they begin in time, end, and are reported once."""
 
 from __future__ import annotations
 

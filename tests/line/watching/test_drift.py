@@ -1,4 +1,4 @@
-"""The drift guard: silent while parts are as they were, and not for long when they are not."""
+"""The drift guard: silent without drift, and prompt with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calibrated(rng: np.random.Generator, good: int) -> ModelSpec:
 
 
 class Line:
-    """Parts at will, and what the guard told of them."""
+    """Parts of any score and sharpness, and what the guard reports."""
 
     def __init__(self, spec: ModelSpec, rng: np.random.Generator, window: int = 200) -> None:
         self.guard = DriftGuard(DriftOptions(window=window))
@@ -75,7 +75,7 @@ def test_no_alarm_while_nothing_changes(good: int) -> None:
         assert line.reported == [], f"seed {seed}"
 
 
-def test_a_lamp_that_grows_dim_is_told_once_and_its_end_too() -> None:
+def test_a_lamp_that_grows_dim_is_reported_once_and_so_is_its_end() -> None:
     rng = np.random.default_rng(1)
     line = Line(calibrated(rng, 300), rng)
     line.run(400)
@@ -91,7 +91,7 @@ def test_a_lamp_that_grows_dim_is_told_once_and_its_end_too() -> None:
     assert line.guard.warnings == ()
 
 
-def test_scores_that_creep_up_and_pictures_that_blur_are_told() -> None:
+def test_scores_that_creep_up_and_pictures_that_blur_are_reported() -> None:
     rng = np.random.default_rng(2)
     line = Line(calibrated(rng, 300), rng)
     line.run(300, score=1.25, sharp=7)
@@ -107,7 +107,7 @@ def test_a_bad_batch_is_no_drift_of_the_score() -> None:
     assert not any(key.startswith("score") for _, key, _ in line.reported)
 
 
-def test_another_model_begins_anew_and_one_without_calibration_says_so() -> None:
+def test_another_model_resets_the_watch_and_one_without_calibration_says_so() -> None:
     rng = np.random.default_rng(4)
     line = Line(calibrated(rng, 300), rng)
     line.run(300, light=80)

@@ -1,4 +1,4 @@
-"""The log: one line each, for people and for machines, and nobody waits for it."""
+"""The log: one line per entry, for people and for machines, written without delaying the station."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_after_a_judged_part_a_fault_is_news_and_a_pass_tells_of_itself_only() -
     ]
 
 
-def test_a_failure_at_every_part_does_not_fill_the_disk_and_other_events_are_all_told() -> None:
+def test_a_failure_at_every_part_does_not_fill_the_disk_and_other_events_are_all_logged() -> None:
     stream = io.StringIO()
     log = LineLog(LogOptions(format="json"), stream)
     for number in range(1000):
@@ -123,7 +123,7 @@ def test_a_failure_at_every_part_does_not_fill_the_disk_and_other_events_are_all
         log.event(Event("recipe", {"taken": "cap"}, 0.0))
     found = [json.loads(line) for line in lines(log, stream)]
     assert [line["event"] for line in found].count("failure") == 10
-    assert found[9]["not_told"] == 255
+    assert found[9]["not_logged"] == 255
     assert [line["event"] for line in found].count("recipe") == 20
 
 
@@ -142,7 +142,7 @@ def test_rejects_are_never_thinned_out() -> None:
     assert len(lines(log, stream)) == 100
 
 
-def test_a_reader_that_does_not_read_delays_nobody() -> None:
+def test_a_reader_that_does_not_read_delays_no_part() -> None:
     """The stream is a pipe that is full."""
     reading, writing = os.pipe()
     # What the stream holds at the end has nowhere to go.

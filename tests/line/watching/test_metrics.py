@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus would read of them, and that counting costs next to nothing."""
+"""Metrics: the text that Prometheus reads, and the low cost of counting."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_everybody_is_asked() -> None:
     assert not [name for name, _ in series if name.endswith("_created")]
 
 
-def test_who_raises_hides_nobody_else() -> None:
+def test_a_listener_that_raises_hides_no_other() -> None:
     metrics = Metrics(Watched(outputs=[Failing()], gauges=raises, board=tuple))
     metrics.start(StillStation())
     read(metrics)
@@ -202,7 +202,7 @@ def test_the_machine_itself_is_asked_by_default() -> None:
 
 
 def test_processes_share_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library would write every count to a file in this folder, under the lock of the books."""
+    """The library would write every count to a file in this folder, under the ledger's lock."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     metrics = still()
     metrics.put(part_result())

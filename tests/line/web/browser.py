@@ -1,4 +1,4 @@
-"""Chromium over the DevTools protocol on two pipes: clicks, keys, pictures of the screen, scripts."""
+"""Chromium over the DevTools protocol on two pipes: clicks, keys, screenshots, scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts as the page sees them: pictures with a defect in them, scores, a calibrated model."""
+"""Sample parts for the page: pictures with a defect, scores, a calibrated model."""
 
 from __future__ import annotations
 

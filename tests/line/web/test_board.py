@@ -1,4 +1,4 @@
-"""What the page is given: whole, bounded, and never one part's picture with another part's verdict."""
+"""The page's data: complete, bounded, and never one part's picture with another part's verdict."""
 
 from __future__ import annotations
 

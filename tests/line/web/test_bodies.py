@@ -1,4 +1,4 @@
-"""Requests that change something: whole and as agreed, or nothing happens, and the client is told why."""
+"""Requests that change something: complete and valid, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_deep_and_strange_bodies_are_refused(body: bytes) -> None:
 
 
 @given(JSON)
-def test_every_reader_understands_what_is_told(value: object) -> None:
+def test_every_json_parser_accepts_the_answer(value: object) -> None:
     def never(name: str) -> float:
         raise AssertionError(name)
 

@@ -99,7 +99,7 @@ def test_a_request_that_drips_is_cut(behind: Behind, first: bytes) -> None:
         assert 3 < time.monotonic() - started < 15
 
 
-def test_an_answer_that_nobody_reads_holds_no_place(behind: Behind) -> None:
+def test_an_answer_that_is_not_read_holds_no_place(behind: Behind) -> None:
     assert behind.server is not None
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)

@@ -1,4 +1,4 @@
-"""The operator's page in Chromium: what a person sees, reads, presses and hears from a screen reader."""
+"""The operator's page in Chromium: layout, text, buttons, keyboard and screen reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places for connections: no address keeps another one out, and none keeps out this machine or a token."""
+"""Places for connections: no address can exclude another one, this machine or a client with the token."""
 
 from __future__ import annotations
 

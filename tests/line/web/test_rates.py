@@ -1,4 +1,4 @@
-"""Counts by hour and the limits of what is usual."""
+"""Counts by hour and their usual limits."""
 
 from __future__ import annotations
 

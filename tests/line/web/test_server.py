@@ -1,4 +1,4 @@
-"""The station's page by a real client, by a browser, and by clients that mean no good."""
+"""The station's page with a real client, a browser, and hostile clients."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_everybody_else_changes_nothing(
     assert behind.asked == []
 
 
-def test_without_a_token_in_the_configuration_nobody_changes_anything() -> None:
+def test_without_a_token_in_the_configuration_nothing_can_be_changed() -> None:
     behind = Behind()
     server = WebServer(WebOptions(port=behind.port), behind.view())
     server.start()
@@ -218,7 +218,7 @@ def test_a_token_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert "swordfish" not in str(caught.value)
 
 
-def test_wrong_tokens_are_counted_told_and_keep_nobody_else_waiting(behind: Behind) -> None:
+def test_wrong_tokens_are_counted_and_reported_and_delay_no_other_client(behind: Behind) -> None:
     assert behind.server is not None
     wrong = {**ALLOWED, "Authorization": "Bearer wrong"}
     seen: list[int] = []
@@ -256,14 +256,14 @@ def test_one_address_does_not_keep_the_others_out(behind: Behind) -> None:
             client.close()
 
 
-def test_an_error_of_the_station_is_told_and_answered(behind: Behind) -> None:
+def test_an_error_of_the_station_is_reported_and_answered(behind: Behind) -> None:
     behind.broken = True
     assert ask(behind.port, "GET", "/status") == (500, '{"error": "Internal Server Error"}\n')
     assert behind.reported == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})]
     assert ask(behind.port, "GET", "/healthz")[0] == 200
 
 
-def test_everybody_being_able_to_read_is_told_once() -> None:
+def test_a_page_open_to_the_network_is_reported_once() -> None:
     behind = Behind()
     server = WebServer(WebOptions(host="0.0.0.0", port=behind.port), behind.view())  # noqa: S104
     server.start()
@@ -288,7 +288,7 @@ def test_closing_ends_connections_that_are_open(behind: Behind) -> None:
         assert client.recv(100) == b""
 
 
-def test_slow_clients_keep_nobody_out_for_long(behind: Behind) -> None:
+def test_slow_clients_keep_no_other_out_for_long(behind: Behind) -> None:
     """More connections than there is room for, each of which sends a byte now and then, for ever."""
     clients = [socket.create_connection(("127.0.0.1", behind.port), timeout=30) for _ in range(30)]
     stop = threading.Event()
@@ -309,7 +309,7 @@ def test_slow_clients_keep_nobody_out_for_long(behind: Behind) -> None:
                     break
             except (OSError, http.client.HTTPException):
                 pass
-            assert time.monotonic() < end, "nobody else was served"
+            assert time.monotonic() < end, "no other client was served"
             time.sleep(0.2)
     finally:
         stop.set()

@@ -1,4 +1,4 @@
-"""Every message in every language, and the language that a reader wants."""
+"""Every message in every language, and the choice of the reader's language."""
 
 from __future__ import annotations
 

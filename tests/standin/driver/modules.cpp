@@ -54,11 +54,11 @@ Launch loaded(const void* image) {
 }
 
 std::vector<std::size_t> argument_sizes(Launch launch, const char* name) {
-    void* told[kMostArguments] = {};
+    void* sizes_of[kMostArguments] = {};
     std::vector<std::size_t> sizes;
-    if (launch(name, nullptr, nullptr, 0, told) != 0) return sizes;
-    for (std::size_t i = 0; i < kMostArguments && told[i] != nullptr; ++i)
-        sizes.push_back(reinterpret_cast<std::size_t>(told[i]));
+    if (launch(name, nullptr, nullptr, 0, sizes_of) != 0) return sizes;
+    for (std::size_t i = 0; i < kMostArguments && sizes_of[i] != nullptr; ++i)
+        sizes.push_back(reinterpret_cast<std::size_t>(sizes_of[i]));
     return sizes;
 }
 
