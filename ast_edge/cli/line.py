@@ -36,6 +36,13 @@ def run(
     example: Annotated[
         Example | None, typer.Option(help="Print an example line.toml, or the systemd unit, and exit.")
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Explain a section or key of line.toml, such as timing, and exit."),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of line.toml for editors, and exit.")
+    ] = False,
 ) -> None:
     """Run a station: inspect each triggered part and report its verdict; an unjudged part never passes.
 
@@ -46,6 +53,12 @@ def run(
         from ast_edge.line.examples import read_example
 
         echo(read_example(example), nl=False)
+        return
+    if explain is not None or schema:
+        from ast_edge.line.config import explain as reference
+        from ast_edge.line.service.config import LineConfig
+
+        echo(reference.schema(LineConfig) if explain is None else reference.explain(LineConfig, explain))
         return
     if config is None:
         raise UsageError("give a configuration file, or --example to print one.")

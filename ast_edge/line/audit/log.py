@@ -39,7 +39,10 @@ _MISSING_EVERY_S = 10.0
 
 
 class AuditOptions(Options):
-    """Path of the audit log; a file of `rotate_mb` MB (10^6 bytes) is full, and a new one is started."""
+    """The log of changes, each entry sealed by the next.
+
+    `file`: its path. `rotate_mb`: a file of so many MB (10^6 bytes) is full, and a new one is started.
+    """
 
     file: Path
     rotate_mb: Annotated[float, Field(ge=0.001, le=10_000)] = 10.0

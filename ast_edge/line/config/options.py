@@ -24,7 +24,11 @@ def host_port(host: str, port: int) -> str:
 
 
 class Options(BaseModel):
-    """A section: unknown keys are errors, values are never corrected, and it is immutable."""
+    """A section: unknown keys are errors, values are never corrected, and it is immutable.
+
+    `kind` selects what the section is about. `name` appears in messages, metrics and on the page, and must be
+    given where two sections have the same kind.
+    """
 
     # Inputs are hidden in errors: a refused URL may contain a password.
     model_config = ConfigDict(

@@ -46,7 +46,10 @@ _EXCEPTIONS = {
 
 
 class ModbusOptions(Options):
-    """The PLC: `host`, `port`, `device_id` (unit), and the time limit of a request in milliseconds."""
+    """The PLC. `host`: its name or address. `port`: of Modbus TCP. `device_id`: the unit that must answer.
+
+    `timeout_ms`: the time limit of a request, after which the connection counts as lost.
+    """
 
     host: Host
     port: Port = 502

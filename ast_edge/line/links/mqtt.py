@@ -35,11 +35,11 @@ _FINAL = (0x87, 0x90, 0x99)  # not authorized, topic name invalid, payload forma
 class MqttConnection(Options):
     """Connection to the broker.
 
-    `port`: default 1883, with a section `tls` 8883. `username` with `password`: the broker's account; without
-    `tls` both are sent unencrypted. `client_id`: unique at the broker, by default derived from the station's
-    name. `protocol`: "5" or "3.1.1". `keepalive_s`: a broker silent for this long is pinged, and given up
-    after the same time again. `connect_timeout_s`: for TCP, TLS and the broker's answer, each. All in
-    seconds.
+    `host`: the broker. `port`: default 1883, with a section `tls` 8883. `username` with `password`: the
+    broker's account; without `tls` both are sent unencrypted. `client_id`: unique at the broker, by default
+    derived from the station's name. `protocol`: "5" or "3.1.1". `keepalive_s`: a broker silent for so many
+    seconds is pinged, and given up after the same time again. `connect_timeout_s`: seconds for TCP, for TLS
+    and for the broker's answer, each.
     """
 
     host: Host

@@ -35,8 +35,8 @@ _SIGNALS: dict[str, Verdict] = {"ok": "pass", "fault": "fault"}
 class GpioOutputOptions(Options):
     """Lines of one `chip` (/dev/gpiochip0): `reject` with its `gate`, `ok`, `fault`, `ready`, `alive`.
 
-    At least one of them. `signal_ms`: how long `ok` and `fault` are on; `alive_ms`: half the period of
-    `alive`; `room`: maximum number of waiting results.
+    At least one of them. `signal_ms`: how long `ok` and `fault` are on. `alive_ms`: half the period of
+    `alive`. `room`: maximum number of waiting results.
     """
 
     kind: Literal["gpio"]

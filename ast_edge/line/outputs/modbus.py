@@ -85,11 +85,12 @@ _WATCHED_BEATS = 3
 
 
 class ModbusOutputOptions(ModbusOptions):
-    """A PLC that receives verdicts. `registers`: first register of the block of 23; `coil`: the reject coil.
+    """A PLC that receives verdicts, in registers, by a coil, or both.
 
-    At least one of these two is required. `block`: 18 omits the registers after the state. `gate` determines
-    when the coil is on. `score_scale`: factor applied to the score; `word_order`: which half of a 32-bit
-    value comes first; `heartbeat_ms`: its period; `room`: maximum number of waiting results.
+    `registers`: the first of the block of 23. `coil`: the reject coil. `block`: 18 omits the registers after
+    the state. `gate` determines when the coil is on. `score_scale`: factor applied to the score.
+    `word_order`: which half of a 32-bit value comes first. `heartbeat_ms`: its period. `room`: maximum number
+    of waiting results.
     """
 
     kind: Literal["modbus"]

@@ -49,9 +49,9 @@ class StationSection(Options):
 
 
 class CameraSection(Options):
-    """`uri` as in `ast_edge.cameras.opening`; without a frame for `stall_s` the camera counts as stalled, for
-    `lost_s` as lost, and it is opened again; up to `kept` frames wait for the inspection. `delay_ms` is the
-    maximum time from exposure to arrival, for a camera that does not report it.
+    """`uri`: which camera, as in `ast_edge.cameras.opening`. Without a frame for `stall_s` seconds the camera
+    counts as stalled, for `lost_s` as lost, and it is opened again. Up to `kept` frames wait for the
+    inspection. `delay_ms` is the maximum time from exposure to arrival, for a camera that does not report it.
     """
 
     uri: Annotated[str, Field(min_length=4, max_length=4096)]
@@ -156,10 +156,16 @@ AnyOutput = Annotated[
 
 
 class TimingSection(Options):
-    """Timing as in `ast_edge.line.station.timing.Timing`.
+    """Time limits (see `ast_edge.line.station.timing.Timing`).
 
-    `settle_ms` is required if the camera is free-running and parts are triggered externally.
-    `picture_within_ms` is 100 by default, plus the camera's `delay_ms`, unless frames are the triggers.
+    `deadline_ms`: from trigger to verdict; a part not decided by then is a fault. `settle_ms`: a picture
+    shows the part only if its exposure began this long after the part was in place; required if the camera
+    is free-running and parts are triggered externally. `max_frame_age_ms`: or this much earlier, for a camera
+    exposed by a sensor before the trigger. `picture_within_ms`: a later picture may show the next part; 100
+    by default, plus the camera's `delay_ms`, unless frames are the triggers. `drain_s`: given to open parts
+    and outputs when the station stops. `max_waiting`: that many parts may wait for the inspection.
+    `refuse_repeated`: a frame equal to the previous one is a fault, since a real camera never produces the
+    same noise twice.
     """
 
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 200.0

@@ -48,12 +48,14 @@ _ANSWERS = 200
 class ModbusTriggerOptions(ModbusOptions):
     """A PLC that counts parts, or has a bit for them: one of `counter_register`, `coil`, `discrete_input`.
 
-    `counter_bits` and `encoder_bits`: one register or two. `table` contains counter and encoder;
-    `judged_register`, always a holding register, requires a counter. `word_order`: which half of a 32-bit
-    value comes first. `poll_ms`: the interval between polls. `most_missed`: a counter that advances by more
-    than this was reset. `max_gap_ms`: maximum time from sending one poll to the answer of the next, by
-    default 100 or three polls; together with `timing.picture_within_ms` it must be less than a part stays in
-    front of the camera. `ast-edge run --check` measures the response time of the PLC.
+    `counter_bits` and `encoder_bits`: one register or two. `encoder_register`: the first of the conveyor's
+    count, read with the part. `table` contains `counter_register` and `encoder_register`. `judged_register`,
+    always a holding register, requires a counter: the station's own output reports there what is judged.
+    `word_order`: which half of a 32-bit value comes first. `poll_ms`: the interval between polls.
+    `most_missed`: a counter that advances by more than this was reset. `max_gap_ms`: maximum time from
+    sending one poll to the answer of the next, by default 100 or three polls; together with
+    `timing.picture_within_ms` it must be less than a part stays in front of the camera. `ast-edge run
+    --check` measures the response time of the PLC.
     """
 
     kind: Literal["modbus"]
