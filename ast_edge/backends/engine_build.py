@@ -22,16 +22,8 @@ from ast_edge.cuda.driver import free_memory, primary_context
 from ast_edge.cuda.owner import Owner
 from ast_edge.errors import AstEdgeError, BackendError, ParityError, UsageError, reason
 from ast_edge.files import cache_root, write_text
-from ast_edge.model.engine_file import (
-    Batch,
-    Build,
-    EngineFile,
-    EngineInfo,
-    Kernels,
-    Proven,
-    content_of,
-    write_engine_file,
-)
+from ast_edge.model.engine_file import EngineFile, content_of, write_engine_file
+from ast_edge.model.engine_info import Batch, Build, EngineInfo, Kernels, Proven
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import HALF_SCOPES, ModelFile, read_model_file
 from ast_edge.model.references import load_references

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ast_edge.backends.base import Backend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError
-from ast_edge.model.engine_file import AnyModel, EngineFile, Proven
+from ast_edge.model.engine_file import AnyModel, EngineFile
+from ast_edge.model.engine_info import Proven
 from ast_edge.model.engine_proof import MachineProof, proof_on, write_proof
 from ast_edge.model.references import load_references
 

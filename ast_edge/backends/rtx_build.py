@@ -13,14 +13,8 @@ from pathlib import Path
 from ast_edge.backends.engine_build import Options, engine_path, in_precision, layer_report, make_folder
 from ast_edge.errors import UsageError
 from ast_edge.files import write_text
-from ast_edge.model.engine_file import (
-    Build,
-    BuiltForRtx,
-    EngineFile,
-    EngineInfo,
-    content_of,
-    write_engine_file,
-)
+from ast_edge.model.engine_file import EngineFile, content_of, write_engine_file
+from ast_edge.model.engine_info import Build, BuiltForRtx, EngineInfo
 from ast_edge.model.onnx_file import HALF_SCOPES, read_model_file
 from ast_edge.model.references import load_references
 from ast_edge.trt import flavours

@@ -26,7 +26,8 @@ from ast_edge.errors import BackendError, FrameError
 from ast_edge.frames.levels import levels_from_sums
 from ast_edge.frames.part import Part
 from ast_edge.model.arrays import Array
-from ast_edge.model.engine_file import Build, BuiltFor, EngineFile, build_command, why_unfit
+from ast_edge.model.engine_file import EngineFile, build_command
+from ast_edge.model.engine_info import Build, BuiltFor, why_unfit
 from ast_edge.model.manifest import Manifest
 from ast_edge.trt import flavours
 from ast_edge.trt.log import Log

@@ -13,7 +13,8 @@ from ast_edge.backends import engine_build, rtx_build
 from ast_edge.backends.engine_build import Options
 from ast_edge.cli.reporting import table
 from ast_edge.errors import UsageError
-from ast_edge.model.engine_file import Batch, BuiltFor, BuiltForRtx, EngineFile, sidecar_path
+from ast_edge.model.engine_file import EngineFile, sidecar_path
+from ast_edge.model.engine_info import Batch, BuiltFor, BuiltForRtx
 
 
 def parse_batch(text: str) -> Batch:

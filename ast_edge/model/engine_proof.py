@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ast_edge.errors import ModelError, reason
 from ast_edge.files import write_text
-from ast_edge.model.engine_file import BuiltFor, EngineFile, Proven
+from ast_edge.model.engine_file import EngineFile
+from ast_edge.model.engine_info import BuiltFor, Proven
 from ast_edge.model.manifest import Sha256
 from ast_edge.model.seal import seal_holds, sealed
 from ast_edge.wording import first_problem

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.files import claim, write_bytes
-from ast_edge.model.engine_file import Batch
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.manifest import Precision
 from ast_edge.trt import flavours, versions
 from ast_edge.trt.layers import listed

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_edge.errors import BackendError
-from ast_edge.model.engine_file import Batch
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import HALF_SCOPES
 from ast_edge.trt import flavours

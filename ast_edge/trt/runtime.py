@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ast_edge.errors import BackendError
-from ast_edge.model.engine_file import Build
+from ast_edge.model.engine_info import Build
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.trt import flavours, versions
 from ast_edge.trt.build import check_driver, constructed, made, shape_of

@@ -18,7 +18,7 @@ from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError, RunError, UsageError, reason
 from ast_edge.files import write_bytes, write_text
-from ast_edge.model.engine_file import Batch
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file

@@ -20,7 +20,7 @@ from ast_edge.errors import BackendError
 from ast_edge.inspector import Inspector
 from tests.standin import software_driver
 from tests.standin.install import standins
-from tests.standin.trt import Behaviour
+from tests.standin.trt_behaviour import Behaviour
 from tests.tiny import grey, part, white, write_tiny_model
 
 pytestmark = pytest.mark.driver

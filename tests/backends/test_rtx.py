@@ -20,14 +20,15 @@ from ast_edge.cli import main
 from ast_edge.cuda.device import Device
 from ast_edge.errors import BackendError, ModelError, ParityError
 from ast_edge.inspector import Inspector
-from ast_edge.model.engine_file import Batch, EngineFile
+from ast_edge.model.engine_file import EngineFile
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.engine_proof import proof_path
 from ast_edge.model.manifest import Mode
 from ast_edge.trt import flavours, kept_kernels
 from ast_edge.trt.kept_kernels import SUFFIX, keep, kept_path, read_kept
 from tests.standin import software_driver
 from tests.standin.install import standins
-from tests.standin.trt import Behaviour
+from tests.standin.trt_behaviour import Behaviour
 from tests.tiny import part, write_tiny_model
 
 pytestmark = pytest.mark.driver

@@ -1,9 +1,7 @@
-"""Reading files: exact values, and a refusal that names the file when it is damaged, deep or ambiguous."""
+"""Reading pictures: exact values, and a refusal that names the file when it is damaged, large or unclear."""
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,9 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
-from ast_edge.errors import BackendError, DataError, UsageError
+from ast_edge.errors import DataError, UsageError
 from ast_edge.frames.reading import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -33,45 +30,8 @@ from ast_edge.frames.reading import (
     xyz_beside,
 )
 from ast_edge.train.data import Sample, load
+from tests.frames.encoded import LOSSLESS, RGB, by_opencv, encoded, refused, saved
 from tests.real_data import cable_gland
-
-RGB: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-XYZ: NDArray[np.float32] = np.random.default_rng(1).random((24, 32, 3)).astype(np.float32)
-LOSSLESS: dict[str, dict[str, Any]] = {
-    "PNG": {},
-    "BMP": {},
-    "TIFF": {"compression": "tiff_lzw"},
-    "WEBP": {"lossless": True},
-}
-
-
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def tiff(values: NDArray[Any], **options: Any) -> bytes:
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, values, **{"photometric": "rgb", **options})
-    return stream.getvalue()
-
-
-def by_opencv(suffix: str, values: NDArray[Any]) -> bytes:
-    return bytes(cv2.imencode(suffix, values)[1].tobytes())
-
-
-def saved(folder: Path, data: bytes, name: str = "part.png") -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
-
-def refused(reader: Callable[[Path], object], path: Path, words: str) -> None:
-    with pytest.raises(DataError, match=words) as caught:
-        reader(path)
-    assert str(path) in str(caught.value)
-    assert "BytesIO" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
@@ -230,13 +190,6 @@ def test_a_picture_that_is_turned_does_not_fit_its_depth_map(tmp_path: Path) -> 
                 load(Sample(picture, xyz, None), "rgbd")
 
 
-def test_a_depth_map_that_asks_to_be_turned_is_refused(tmp_path: Path) -> None:
-    xyz = np.zeros((4, 6, 3), np.float32)
-    path = tmp_path / "000.tiff"
-    tifffile.imwrite(path, xyz, photometric="rgb", extratags=[(274, 3, 1, 6, False)])
-    refused(read_xyz, path, r"found one to be rotated \(orientation 6\)")
-
-
 @pytest.mark.parametrize("size", [(10_000, 9_500), (13_500, 13_400)])
 def test_a_large_picture_is_read_or_refused_with_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
@@ -257,15 +210,6 @@ def test_a_large_picture_is_read_or_refused_with_the_limit(
     refused(read_image, path, "more than the limit of 1; ")
 
 
-def test_a_depth_map_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "000.tiff"
-    tifffile.imwrite(path, np.zeros((40, 60, 3), np.float32), photometric="rgb")
-    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "2399")
-    refused(read_xyz, path, "--max-pixels")
-    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "2400")
-    assert read_xyz(path).shape == (40, 60)
-
-
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "many")
     with pytest.raises(UsageError, match="AST_EDGE_MAX_PIXELS=many: expected a number of pixels"):
@@ -279,108 +223,6 @@ def test_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert unread_pictures(tmp_path).startswith(f"{tmp_path}: a.avif and 2 more left out: HEIC, AVIF,")
 
 
-# --- masks
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
-def test_masks_of_any_depth_are_cut_at_zero(tmp_path: Path, dtype: type[np.integer[Any]]) -> None:
-    values = np.zeros((6, 7), dtype)
-    values[2:4, 1:5] = [1, 2, 255, np.iinfo(dtype).max]
-    mask = read_mask(saved(tmp_path, tiff(values, photometric="minisblack"), "mask.tiff"))
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, values > 0)
-
-
-def test_colour_and_bilevel_masks_are_read(tmp_path: Path) -> None:
-    values = np.zeros((6, 7, 3), np.uint8)
-    values[1, 2, 2] = values[3, 4, 0] = 1  # so faint that a conversion to grey would lose them
-    expected = values.any(axis=2)
-    np.testing.assert_array_equal(
-        read_mask(saved(tmp_path, encoded(Image.fromarray(values), "PNG"))), expected
-    )
-    bilevel = Image.fromarray(expected)
-    np.testing.assert_array_equal(read_mask(saved(tmp_path, encoded(bilevel, "PNG"))), expected)
-
-
-def test_masks_that_would_lose_depth_are_refused(tmp_path: Path) -> None:
-    deep = by_opencv(".png", np.ones((6, 7, 3), np.uint16))
-    refused(read_mask, saved(tmp_path, deep), "more than 8 bits per channel")
-    refused(read_mask, saved(tmp_path, tiff(XYZ[..., 0], photometric="minisblack")), "mode F")
-
-
-# --- depth maps
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}, {"photometric": "minisblack"}],
-)
-def test_z_is_the_third_channel(tmp_path: Path, options: dict[str, Any]) -> None:
-    path = saved(tmp_path, tiff(XYZ, planarconfig="contig", **options), "000.tiff")
-    z = read_xyz(path)
-    np.testing.assert_array_equal(z, tifffile.imread(path)[..., 2])
-    assert z.dtype == np.float32
-    assert z.flags.writeable
-    assert z.flags.c_contiguous
-
-
-@pytest.mark.parametrize(
-    ("values", "options", "found"),
-    [
-        (XYZ[..., 0], {"photometric": "minisblack"}, "1 channels"),
-        (np.dstack([XYZ, XYZ[..., :1]]), {}, "4 channels"),
-        (XYZ.astype(np.float64), {}, "64 bits per channel"),
-        (XYZ.astype(np.float16), {}, "16 bits per channel"),
-        (np.full((8, 9, 3), 400, np.uint32), {}, "integers"),
-        (np.full((8, 9, 3), 400, np.uint16), {}, "integers"),
-        (np.ascontiguousarray(XYZ.transpose(2, 0, 1)), {"planarconfig": "separate"}, "one plane per channel"),
-        (np.stack([XYZ, XYZ]), {}, "several pages"),
-    ],
-)
-def test_other_tiffs_are_no_depth_maps(
-    tmp_path: Path, values: NDArray[Any], options: dict[str, Any], found: str
-) -> None:
-    path = saved(tmp_path, tiff(values, **options), "000.tiff")
-    refused(read_xyz, path, rf"expected a float32 TIFF \[height,width,3\].*found {found}")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_z_must_be_finite_and_only_z(tmp_path: Path, value: float) -> None:
-    for channel in (0, 2):
-        values = XYZ.copy()
-        values[3, 4, channel] = value
-        path = saved(tmp_path, tiff(values), "000.tiff")
-        if channel == 2:
-            refused(read_xyz, path, "z holds NaN or infinity; write 0")
-        else:
-            np.testing.assert_array_equal(read_xyz(path), XYZ[..., 2])
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("kept", [0.001, 0.02, 0.5, 0.99])
-def test_a_depth_map_that_is_cut_off_is_refused(tmp_path: Path, compression: str | None, kept: float) -> None:
-    data = tiff(XYZ, compression=compression)
-    refused(read_xyz, saved(tmp_path, data[: int(kept * len(data))], "000.tiff"), r"damaged|found|empty")
-
-
-def test_a_picture_is_no_depth_map(tmp_path: Path) -> None:
-    refused(read_xyz, saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")), "is not a TIFF file")
-
-
-def test_without_opencv_depth_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(tmp_path, tiff(XYZ), "000.tiff")
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(BackendError, match=r'pip install "\.\[cpu\]"'):
-        read_xyz(path)
-
-
-@pytest.mark.data
-def test_real_depth_maps_agree_with_tifffile() -> None:
-    for path in sorted(cable_gland().glob("*/*/xyz/000.tiff")):
-        np.testing.assert_array_equal(read_xyz(path), tifffile.imread(path)[..., 2])
-
-
 @pytest.mark.data
 def test_real_pictures_and_masks_are_read() -> None:
     folder = cable_gland() / "test" / "cut"
@@ -388,9 +230,6 @@ def test_real_pictures_and_masks_are_read() -> None:
     assert read_image(first).shape == (400, 400, 3)
     assert read_mask(folder / "gt" / first.name).any()
     assert xyz_beside(first) == folder / "xyz" / "000.tiff"
-
-
-# --- folders
 
 
 def test_pictures_are_listed_by_name_without_hidden_and_foreign_files(tmp_path: Path) -> None:
@@ -405,20 +244,3 @@ def test_pictures_are_listed_by_name_without_hidden_and_foreign_files(tmp_path: 
 def test_folders_that_cannot_be_listed_are_refused(tmp_path: Path) -> None:
     refused(list_images, tmp_path / "nowhere", "expected a folder of pictures")
     refused(list_images, saved(tmp_path, b""), "expected a folder of pictures")
-
-
-def test_the_depth_map_beside_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("rgb", "xyz"):
-        (tmp_path / name).mkdir()
-    depth = saved(tmp_path / "xyz", b"", "000.tiff")
-    assert xyz_beside(tmp_path / "rgb" / "000.png") == depth
-    monkeypatch.chdir(tmp_path)
-    assert xyz_beside(Path("rgb/000.png")) == Path("xyz/000.tiff")
-    monkeypatch.chdir(tmp_path / "rgb")
-    assert xyz_beside(Path("000.png")).samefile(depth)
-    refused(xyz_beside, tmp_path / "rgb" / "001.png", "its depth map is missing")
-
-
-def test_a_picture_at_the_root_has_no_depth_map_beside_it() -> None:
-    with pytest.raises(DataError, match=r"nowhere\.png: its depth map is missing"):
-        xyz_beside(Path("/nowhere.png"))

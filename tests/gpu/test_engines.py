@@ -15,7 +15,8 @@ from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cuda import device
 from ast_edge.errors import BackendError, ModelError, UsageError
 from ast_edge.inspector import Inspector
-from ast_edge.model.engine_file import Batch, content_of, read_engine_file, sidecar_path, write_engine_file
+from ast_edge.model.engine_file import content_of, read_engine_file, sidecar_path, write_engine_file
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.manifest import Mode, Precision
 from ast_edge.model.references import load_references
 from tests.gpu.conftest import Build, exported

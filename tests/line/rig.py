@@ -120,6 +120,11 @@ class Rig:
     def results(self) -> list[PartResult]:
         return self.outputs[0].results
 
+    @property
+    def verdicts(self) -> list[str]:
+        """In the order of the parts, which is not that of their results."""
+        return [result.verdict for result in sorted(self.results, key=lambda result: result.number)]
+
     def settle(self, count: int, within_s: float = 20.0) -> list[PartResult]:
         """Wait until so many results are there."""
         end = time.monotonic() + within_s

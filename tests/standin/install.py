@@ -14,7 +14,7 @@ from ast_edge.cuda import compile as kernel_compiler
 from ast_edge.cuda.device import Device
 from ast_edge.trt import flavours
 from ast_edge.trt.names import ONLY_IN
-from tests.standin import software_driver, trt
+from tests.standin import software_driver, trt, trt_behaviour
 
 OURS = ("ast_edge.trt.", "ast_edge.backends.tensorrt")
 # They import no library; others hold them.
@@ -25,7 +25,7 @@ GPU = Device(0, "stand-in", "8.7", "12.2", integrated=False, memory_bytes=softwa
 @contextlib.contextmanager
 def standins(
     kernels: Path, version: str = "8.6.1", gpu: Device = GPU, *, rtx: bool = False
-) -> Iterator[trt.Behaviour]:
+) -> Iterator[trt_behaviour.Behaviour]:
     """A machine with this GPU and TensorRT or TensorRT for RTX; `kernels` are compiled for the CPU.
 
     Yields how TensorRT behaves, to be changed by the test. In the end no rule of CUDA may be broken and
@@ -33,7 +33,7 @@ def standins(
     """
     software_driver.reset(gpu.name, integrated=gpu.integrated, capability=gpu.compute_capability)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trt, "BEHAVIOUR", trt.Behaviour(version, rtx=rtx))
+        patch.setattr(trt_behaviour, "BEHAVIOUR", trt_behaviour.Behaviour(version, rtx=rtx))
         patch.setattr(flavours, "_chosen", [])
         for name in [name for name in sys.modules if f"{name}.".startswith(OURS)]:
             if name not in STATELESS:
@@ -45,7 +45,7 @@ def standins(
         patch.setattr(kernel_compiler, "compiled_kernels", lambda _architecture: kernels.read_bytes())
         before = set(sys.modules)
         try:
-            yield trt.BEHAVIOUR
+            yield trt_behaviour.BEHAVIOUR
             wrongs, alive = software_driver.wrongs(), software_driver.alive()
             assert not wrongs, wrongs
             assert not alive, alive

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 ON_THE_DRIVER = (
     "tests/gpu",
     "tests/backends/test_engine_build.py",
+    "tests/backends/test_engine_files.py",
     "tests/backends/test_rtx.py",
     "tests/backends/test_gpu_errors.py",
     "tests/cli/test_build_engine.py",

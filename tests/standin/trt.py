@@ -5,177 +5,36 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 
-from tests.standin import software_driver
-
-
-@dataclass
-class Behaviour:
-    """How the stand-in behaves from now on."""
-
-    version: str = "8.6.1"
-    rtx: bool = False
-    capturable: bool = True
-    parser_errors: list[str] = field(default_factory=list)
-    build_error: str = ""
-    score_factor: float = 1.0
-    refuse_context: bool = False
-    refuse_execution: bool = False
-    refuse_executions: set[int] = field(default_factory=set)
-    take_memory_at: int = 0
-    executions: int = 0
-    execution_error: str = "Error Code 1: Cask (Cask convolution execution)"
-    refuse_driver: str = ""
-    interrupted_at: int | None = None
-    dla_cores: int = 0
-    flags: list[str] = field(default_factory=list)
-    builds: int = 0
-    calls: list[str] = field(default_factory=list)
-
-
-BEHAVIOUR = Behaviour()
-
-
-class Killed(BaseException):
-    """In the place of a process that TensorRT ended."""
-
-
-def needs_context() -> None:
-    if not software_driver.has_context():
-        raise Killed("no context is current in this thread")
-
-
-class Severity(IntEnum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    VERBOSE = 4
-
-
-class ILogger:
-    Severity = Severity
-    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Overridden by the program, as TensorRT wants it."""
-
-
-class DataType(Enum):
-    FLOAT = 0
-    HALF = 1
-    INT8 = 2
-    INT32 = 3
-    BOOL = 4
-    UINT8 = 5
-    INT64 = 6
-
-
-class NetworkDefinitionCreationFlag(IntEnum):
-    EXPLICIT_BATCH = 0
-    STRONGLY_TYPED = 1
-
-
-class BuilderFlag(IntEnum):
-    FP16 = 0
-    INT8 = 1
-    TF32 = 7
-    GPU_FALLBACK = 3
-    OBEY_PRECISION_CONSTRAINTS = 10
-    VERSION_COMPATIBLE = 13
-
-
-class MemoryPoolType(IntEnum):
-    WORKSPACE = 0
-
-
-class DeviceType(IntEnum):
-    GPU = 0
-    DLA = 1
-
-
-class ProfilingVerbosity(IntEnum):
-    DETAILED = 2
-
-
-class LayerInformationFormat(IntEnum):
-    JSON = 1
-
-
-class HardwareCompatibilityLevel(IntEnum):
-    AMPERE_PLUS = 1
-
-
-class ComputeCapability(Enum):
-    """Of TensorRT for RTX."""
-
-    NONE = 0
-    SM75 = 75
-    SM80 = 80
-    SM86 = 86
-    SM89 = 89
-    SM120 = 120
-    SM121 = 121
-
-
-class DynamicShapesKernelSpecializationStrategy(Enum):
-    LAZY = 0
-    EAGER = 1
-
-
-class RuntimeCache:
-    """Of TensorRT for RTX. Its bytes say for how many contexts something was compiled."""
-
-    def __init__(self) -> None:
-        self.compiled = 0
-
-    def serialize(self) -> bytes:
-        return b"compiled " + str(self.compiled).encode()
-
-    def deserialize(self, content: bytes) -> bool:
-        if not content.startswith(b"compiled "):
-            return False
-        self.compiled = int(content.split()[1])
-        BEHAVIOUR.calls.append("deserialize")
-        return True
-
-
-class RuntimeConfig:
-    dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
-    cache: RuntimeCache | None = None
-
-    def create_runtime_cache(self) -> RuntimeCache:
-        return RuntimeCache()
-
-    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
-        self.cache = cache
-        return True
-
-
-class LayerType(Enum):
-    CONSTANT = 0
-    CAST = 1
-    SHAPE = 2
-    IDENTITY = 4
-    OTHER = 3
-
-
-class Dims(list[int]):
-    """A shape; 8.x takes it as a list only."""
-
-    def __init__(self, shape: list[int]) -> None:
-        assert isinstance(shape, list)
-        super().__init__(shape)
+from tests.standin.trt_behaviour import behaviour, needs_context
+from tests.standin.trt_runtime import (
+    Engine,
+    ExecutionContext,
+    Inspector,
+    Runtime,
+)
+from tests.standin.trt_types import (
+    BuilderFlag,
+    ComputeCapability,
+    DataType,
+    DeviceType,
+    Dims,
+    DynamicShapesKernelSpecializationStrategy,
+    HardwareCompatibilityLevel,
+    ILogger,
+    LayerInformationFormat,
+    LayerType,
+    MemoryPoolType,
+    NetworkDefinitionCreationFlag,
+    ProfilingVerbosity,
+    Severity,
+)
 
 
 class IProgressMonitor:
@@ -267,14 +126,14 @@ class OnnxParser:
 
     @property
     def num_errors(self) -> int:
-        return len(BEHAVIOUR.parser_errors)
+        return len(behaviour().parser_errors)
 
     def get_error(self, index: int) -> ParserError:
-        return ParserError(BEHAVIOUR.parser_errors[index])
+        return ParserError(behaviour().parser_errors[index])
 
     def parse_from_file(self, path: str) -> bool:
         assert isinstance(path, str)
-        if BEHAVIOUR.parser_errors:
+        if behaviour().parser_errors:
             return False
         self.network.take(path)
         return True
@@ -308,7 +167,7 @@ class Config:
 
     def set_compute_capability(self, value: ComputeCapability, index: int) -> bool:
         assert index < self.num_compute_capabilities
-        BEHAVIOUR.calls.append(value.name)
+        behaviour().calls.append(value.name)
         return True
 
     def __init__(self) -> None:
@@ -323,10 +182,10 @@ class Config:
         self.hardware_compatibility_level: Any = None
 
     def set_flag(self, flag: BuilderFlag) -> None:
-        BEHAVIOUR.flags.append(flag.name)
+        behaviour().flags.append(flag.name)
 
     def clear_flag(self, flag: BuilderFlag) -> None:
-        BEHAVIOUR.flags.append(f"not {flag.name}")
+        behaviour().flags.append(f"not {flag.name}")
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
         self.workspace = size
@@ -353,16 +212,16 @@ class Builder:
     """With a driver that it refuses it says why in a warning, and its factory answers nothing."""
 
     def __init__(self, logger: ILogger) -> None:
-        if not BEHAVIOUR.rtx:
+        if not behaviour().rtx:
             needs_context()
         self.logger = logger
-        if BEHAVIOUR.refuse_driver:
-            logger.log(Severity.WARNING, BEHAVIOUR.refuse_driver)
+        if behaviour().refuse_driver:
+            logger.log(Severity.WARNING, behaviour().refuse_driver)
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     @property
     def num_DLA_cores(self) -> int:
-        return BEHAVIOUR.dla_cores
+        return behaviour().dla_cores
 
     def create_network(self, flags: int) -> Network:
         return Network(flags)
@@ -374,9 +233,9 @@ class Builder:
         return Profile()
 
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-        BEHAVIOUR.builds += 1
-        if BEHAVIOUR.build_error:
-            self.logger.log(Severity.ERROR, BEHAVIOUR.build_error)
+        behaviour().builds += 1
+        if behaviour().build_error:
+            self.logger.log(Severity.ERROR, behaviour().build_error)
             return None
         monitor = config.progress_monitor
         if monitor is not None and not _walk(monitor):
@@ -401,119 +260,6 @@ def _walk(monitor: Any) -> bool:
     return True
 
 
-class Runtime:
-    def __init__(self, logger: ILogger) -> None:
-        needs_context()
-        if BEHAVIOUR.refuse_driver:
-            raise Killed("a runtime was made with a driver that TensorRT refuses: segmentation fault")
-        self.logger = logger
-        self.engine_host_code_allowed = False
-
-    def deserialize_cuda_engine(self, plan: Any) -> Engine | None:
-        head, _, body = bytes(plan).partition(b"\0")
-        about = json.loads(head)
-        if len(body) != about["size"]:
-            self.logger.log(Severity.ERROR, "Serialization assertion magicTag == rt::kPLAN_MAGIC failed")
-            return None
-        return Engine(about, body, self.logger)
-
-
-class Engine:
-    def __init__(self, about: dict[str, Any], body: bytes, logger: ILogger) -> None:
-        self.about, self.logger = about, logger
-        self.session = onnxruntime.InferenceSession(body, providers=["CPUExecutionProvider"])
-        self.tensors = {
-            value.name: value for value in (*self.session.get_inputs(), *self.session.get_outputs())
-        }
-
-    num_io_tensors = property(lambda self: len(self.tensors))
-
-    def get_tensor_name(self, index: int) -> str:
-        return str(list(self.tensors)[index])
-
-    def get_tensor_dtype(self, name: str) -> DataType:
-        return DataType.UINT8 if self.tensors[name].type == "tensor(uint8)" else DataType.FLOAT
-
-    def get_tensor_shape(self, name: str) -> list[int]:
-        batch = next(iter(self.about["shapes"].values()))[0]
-        shape = self.tensors[name].shape
-        return [batch, *(size if isinstance(size, int) else -1 for size in shape[1:])]
-
-    def create_runtime_config(self) -> RuntimeConfig:
-        return RuntimeConfig()
-
-    def create_execution_context(self, config: RuntimeConfig | None = None) -> ExecutionContext | None:
-        assert (config is not None) == BEHAVIOUR.rtx
-        if config is not None and config.cache is not None:
-            assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
-            config.cache.compiled += 1
-        if BEHAVIOUR.refuse_context:
-            self.logger.log(Severity.ERROR, "out of memory")
-            return None
-        return ExecutionContext(self)
-
-    def create_engine_inspector(self) -> Inspector:
-        return Inspector(self)
-
-
-class Inspector:
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def get_engine_information(self, form: LayerInformationFormat) -> str:
-        layer: Any = "conv + relu"
-        if self.engine.about["layers"]:
-            output = {"Name": "y", "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}
-            metadata = "[ONNX Layer: /student/Conv]\x1e[ONNX Layer: /student/Relu]"
-            layer = {"Name": layer, "LayerType": "CaskConvolution", "Outputs": [output], "Metadata": metadata}
-        return str(json.dumps({"Layers": [layer], "Bindings": []}))
-
-
-class ExecutionContext:
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.addresses: dict[str, int] = {}
-        self.shapes = dict(engine.about["shapes"])
-
-    def is_stream_capturable(self, stream: int) -> bool:
-        return BEHAVIOUR.capturable and stream != 0
-
-    def set_input_shape(self, name: str, shape: Dims) -> bool:
-        assert isinstance(shape, Dims)
-        self.shapes[name] = list(shape)
-        return True
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return address != 0
-
-    def execute_async_v3(self, stream: int) -> bool:
-        BEHAVIOUR.executions += 1
-        if BEHAVIOUR.refuse_execution or BEHAVIOUR.executions in BEHAVIOUR.refuse_executions:
-            self.engine.logger.log(Severity.ERROR, BEHAVIOUR.execution_error)
-            return False
-        if BEHAVIOUR.executions == BEHAVIOUR.take_memory_at and not software_driver.take_memory(64):
-            self.engine.logger.log(Severity.ERROR, "cuMemAlloc was refused")
-            return False
-        return software_driver.put(stream, self._run)
-
-    def _run(self) -> None:
-        feeds = {}
-        for value in self.engine.session.get_inputs():
-            shape = self.shapes[value.name]
-            dtype = np.uint8 if value.type == "tensor(uint8)" else np.float32
-            feeds[value.name] = _view(self.addresses[value.name], shape, dtype).copy()
-        names = [value.name for value in self.engine.session.get_outputs()]
-        for name, result in zip(names, self.engine.session.run(names, feeds), strict=True):
-            factor = BEHAVIOUR.score_factor if name == "score" else 1
-            _view(self.addresses[name], result.shape, np.float32)[...] = result * np.float32(factor)
-
-
-def _view(address: int, shape: Any, dtype: Any) -> Any:
-    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_ubyte * count).from_address(address), dtype).reshape(shape)
-
-
 _CLASSES = (
     *(ILogger, DataType, MemoryPoolType, DeviceType, ProfilingVerbosity, LayerInformationFormat, LayerType),
     *(Dims, OnnxParser, Builder, Runtime, ParserError),
@@ -534,10 +280,10 @@ _OTHER_NAMES = {
 def module(only_in: dict[str, tuple[str, ...]]) -> ModuleType:
     """`tensorrt` of the version in `BEHAVIOUR`, without the names that `only_in` gives to others alone."""
     trt = ModuleType("tensorrt")
-    trt.__version__ = BEHAVIOUR.version  # type: ignore[attr-defined]
+    trt.__version__ = behaviour().version  # type: ignore[attr-defined]
     # TensorRT for RTX has the names of the newest TensorRT.
-    here = "11.4" if BEHAVIOUR.rtx else ".".join(BEHAVIOUR.version.split(".")[:2])
-    if BEHAVIOUR.rtx:
+    here = "11.4" if behaviour().rtx else ".".join(behaviour().version.split(".")[:2])
+    if behaviour().rtx:
         trt.ComputeCapability = ComputeCapability  # type: ignore[attr-defined]
         strategies = DynamicShapesKernelSpecializationStrategy
         trt.DynamicShapesKernelSpecializationStrategy = strategies  # type: ignore[attr-defined]

@@ -6,7 +6,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
@@ -14,14 +13,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ast_edge.errors import UsageError, WeightsError
+from ast_edge.errors import UsageError
 from ast_edge.train.backbone import (
     StaticPad,
     Trunk,
     build_trunk,
     calibrate_batch_norm,
     describe_timm,
-    download_weights,
     load_state,
     load_weights,
     neighbours,
@@ -111,9 +109,6 @@ def block_35(network: Any, x: Tensor) -> Tensor:
     return kept[0]
 
 
-# EfficientNet-B5
-
-
 def test_b5_gives_304_channels_at_stride_32_with_17_54_million_parameters(authors: Any) -> None:
     with torch.no_grad():
         assert authors.features(pictures(2)).shape == (2, 304, SIZE // 32, SIZE // 32)
@@ -158,9 +153,6 @@ def test_authors_is_the_timm_network_with_two_convolutions_padded_evenly(
         (found,), (other,) = authors.body(normalised()), dynamic.body(normalised())
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert (found - other).std() > 0.1 * found.std()  # the trap: nothing crashes, the features are others
-
-
-# What a trunk does with a picture, and that it stays frozen
 
 
 def test_picture_is_normalised_and_stages_are_pooled_to_the_coarsest_in_order() -> None:
@@ -267,9 +259,6 @@ def test_calibrated_activations_have_zero_mean_and_unit_variance() -> None:
         assert (x.var((0, 2, 3)) - 1).abs().max() < 2e-2
 
 
-# Weights
-
-
 def test_seeded_weights_are_timms_own() -> None:
     torch.manual_seed(3)
     trunk = build_trunk(SAME_PADDED, 64)
@@ -309,85 +298,6 @@ def test_weight_file_is_loaded_whole(tmp_path: Path, config: BackboneConfig) -> 
     for ours, theirs in zip(found, expected, strict=True):
         ours_first = ours.permute(0, 3, 1, 2) if trunk.channels_last else ours
         torch.testing.assert_close(ours_first, theirs, rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def trunk() -> Trunk:
-    return build_trunk(RESNET, 32)
-
-
-def saved(path: Path, **changes: Tensor | None) -> Path:
-    """Weights for RESNET with tensors replaced, or removed where the value is None."""
-    state = {**timm.create_model(RESNET.name).state_dict(), **changes}
-    save_file({name: value for name, value in state.items() if value is not None}, path)
-    return path
-
-
-def refused(trunk: Trunk, path: Path) -> str:
-    before = deepcopy(trunk.state_dict())
-    with pytest.raises(WeightsError) as caught:
-        load_weights(trunk, path)
-    assert str(path) in str(caught.value)
-    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
-    return str(caught.value)
-
-
-def test_missing_tensor_is_named(trunk: Trunk, tmp_path: Path) -> None:
-    missing = {"layer1.0.conv2.weight": None, "layer3.0.bn1.running_var": None}
-    path = saved(tmp_path / "w.safetensors", **missing)
-    assert "2 of " in (message := refused(trunk, path))
-    assert "first: layer1.0.conv2.weight" in message
-
-
-def test_wrong_shape_is_named_with_both_shapes(trunk: Trunk, tmp_path: Path) -> None:
-    path = saved(tmp_path / "w.safetensors", **{"layer2.0.conv1.weight": torch.zeros(3, 2, 1, 1)})
-    message = refused(trunk, path)
-    assert "tensor layer2.0.conv1.weight has shape (3, 2, 1, 1)" in message
-    own: nn.Conv2d = trunk.body.get_submodule("layer2.0.conv1")  # type: ignore[assignment]
-    assert f"needs {tuple(own.weight.shape)}" in message
-
-
-def test_weights_of_another_network_are_refused(trunk: Trunk, tmp_path: Path) -> None:
-    path = tmp_path / "vit.safetensors"
-    save_file(timm.create_model("test_vit").state_dict(), path)
-    assert "tensors of the backbone are missing (first: " in refused(trunk, path)
-
-
-@pytest.mark.parametrize("start", [b"", b"# weights\nnone", b"PK\x03\x04" + bytes(64), 0.0001, 0.5, 0.9999])
-def test_other_kind_of_file_or_truncated_one_is_refused(
-    trunk: Trunk, tmp_path: Path, start: bytes | float
-) -> None:
-    whole = saved(tmp_path / "whole.safetensors").read_bytes()
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(start if isinstance(start, bytes) else whole[: int(start * len(whole))])
-    assert "not a readable safetensors file" in refused(trunk, path)
-
-
-@pytest.mark.parametrize("name", ["none.safetensors", "."])
-def test_missing_file_and_folder_are_refused(trunk: Trunk, tmp_path: Path, name: str) -> None:
-    assert "no such file" in refused(trunk, tmp_path / name)
-
-
-def test_counters_of_batches_need_not_be_in_the_file(trunk: Trunk, tmp_path: Path) -> None:
-    state = timm.create_model(RESNET.name).state_dict()
-    kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    assert len(kept) < len(state)
-    save_file(kept, tmp_path / "w.safetensors")
-    load_weights(trunk, tmp_path / "w.safetensors")
-    assert torch.equal(trunk.state_dict()["body.conv1.0.weight"], state["conv1.0.weight"])
-
-
-def test_download_without_a_network_says_what_to_give_instead(
-    trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"test_resnet: .* cannot be downloaded .* --weights FILE"):
-        download_weights(trunk, RESNET)
-    assert huggingface_hub.constants.HF_HUB_OFFLINE
-
-
-# Descriptions, and backbones that cannot be built
 
 
 def test_stride_and_normalisation_are_those_that_timm_knows() -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from ast_edge.errors import BackendError, UsageError
-from ast_edge.model.engine_file import Batch
+from ast_edge.model.engine_info import Batch
 from ast_edge.model.manifest import Mode, Precision
 from ast_edge.model.onnx_file import HALF_SCOPES
 from ast_edge.train.config import PresetName, preset

@@ -234,7 +234,7 @@ class Keeper:
 
     def _refused(self, exc: Exception) -> None:
         self.last_error = sentence(exc)
-        damaged = isinstance(exc, sqlite3.Error) and is_damage(exc)
+        damaged = is_damage(exc)
         self._let_go(keep_lock=damaged)
         self._warnings.begin("index", f"the index cannot be written: {self.last_error}")
         if damaged:

@@ -62,7 +62,7 @@ def look(path: Path) -> Kind:
     try:
         with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
             return _kind(connection)
-    except sqlite3.DatabaseError as exc:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
         if is_damage(exc):
             return "damaged"
         raise
@@ -82,9 +82,12 @@ def _kind(connection: sqlite3.Connection) -> Kind:
     return "ours" if found == "ok" and names >= _NAMES else "damaged"
 
 
-def is_damage(exc: sqlite3.Error) -> bool:
-    """Whether the error means that the file itself is damaged; transient errors have other classes."""
-    return type(exc) is sqlite3.DatabaseError
+def is_damage(exc: Exception) -> bool:
+    """Whether the error means that the file itself is damaged; transient errors have other classes.
+
+    Damaged text reaches Python as a UnicodeDecodeError: the archive only writes valid UTF-8.
+    """
+    return type(exc) is sqlite3.DatabaseError or isinstance(exc, UnicodeDecodeError)
 
 
 def move_aside(path: Path) -> Path:

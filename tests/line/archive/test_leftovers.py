@@ -276,6 +276,20 @@ def test_an_index_damaged_while_it_is_written_is_replaced(tmp_path: Path) -> Non
     assert (folder / "index.sqlite.aside-1").exists()
 
 
+def test_an_index_with_damaged_text_is_replaced(made: Path, tmp_path: Path) -> None:
+    """SQLite does not check text, so the error is one of decoding."""
+    folder = tmp_path / "archive"
+    shutil.copytree(made, folder)
+    index = folder / "index.sqlite"
+    content = index.read_bytes()
+    assert b"tableparts" in content  # kind and name in the schema
+    index.write_bytes(content.replace(b"tableparts", b"table\xd4arts"))
+    with archiving(folder, "second") as opened:
+        opened.archive.put(part(1, "pass", run="second"))
+        wait_for(lambda: opened.archive.status.delivered == 1)
+    assert (folder / "index.sqlite.aside-1").exists()
+
+
 def test_damage_anywhere_in_the_index_is_seen_at_the_start(tmp_path: Path) -> None:
     """Also in pages that are seldom read."""
     path = tmp_path / "index.sqlite"

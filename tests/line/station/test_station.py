@@ -15,23 +15,15 @@ from hypothesis import strategies as st
 from ast_edge.backends.base import Outputs
 from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.errors import BackendError, CameraError, LineError
-from ast_edge.line.events import ignore
 from ast_edge.line.outputs.reasons import reason_code
 from ast_edge.line.part import PartResult, Trigger
 from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
-from ast_edge.line.station.recipes import Recipes
-from ast_edge.line.station.setup import Setup
-from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
 from ast_edge.model.arrays import Array
-from tests.line.rig import BenchCamera, Remembering, Rig, by_brightness, recipe, rig
+from tests.line.rig import BenchCamera, by_brightness, rig
 from tests.tiny import MAP_SIZE
 from tests.waiting import wait_for
-
-
-def verdicts(bench: Rig) -> list[str]:
-    return [result.verdict for result in sorted(bench.results, key=lambda result: result.number)]
 
 
 def test_each_trigger_gets_the_verdict_of_its_frame() -> None:
@@ -40,7 +32,7 @@ def test_each_trigger_gets_the_verdict_of_its_frame() -> None:
             bench.station.trigger(encoder=7)
             bench.camera.show(bad=bad)
             bench.settle(bench.station.balance().triggers)
-    assert verdicts(bench) == ["pass", "reject", "pass", "reject", "reject"]
+    assert bench.verdicts == ["pass", "reject", "pass", "reject", "reject"]
     assert {result.trigger.encoder for result in bench.results} == {7}
     assert all(0 <= result.latency_ms < 2000 for result in bench.results)
     assert len({result.part_id for result in bench.results}) == 5
@@ -51,17 +43,7 @@ def test_a_software_trigger_asks_the_camera() -> None:
         for _ in range(20):
             bench.station.trigger()
             bench.settle(bench.station.balance().triggers)
-    assert verdicts(bench) == ["pass"] * 20
-
-
-def test_a_frame_from_before_the_trigger_is_never_taken() -> None:
-    with rig(deadline_ms=150.0) as bench:
-        bench.camera.show()
-        time.sleep(0.01)
-        bench.station.trigger()
-        bench.settle(1)
-    assert verdicts(bench) == ["fault"]
-    assert "no frame arrived in time" in bench.results[0].reason or "within 150 ms" in bench.results[0].reason
+    assert bench.verdicts == ["pass"] * 20
 
 
 def test_a_frozen_depth_sensor_is_a_fault() -> None:
@@ -84,18 +66,6 @@ def test_a_frozen_depth_sensor_is_a_fault() -> None:
     assert [pairing.repeated(one, "depth"), pairing.repeated(one, "rgbd") != ""] == ["", True]
 
 
-def test_a_frame_of_the_next_part_is_not_taken_for_this_one() -> None:
-    """The first part's frame is lost; the second part's frame must judge the second part."""
-    with rig(deadline_ms=3000.0) as bench:
-        now = time.monotonic_ns()
-        bench.station.trigger(now - 2_000_000)
-        bench.station.trigger(now - 1_000_000)
-        bench.camera.show(bad=True, host_ns=now)
-        bench.settle(2)
-    assert verdicts(bench) == ["fault", "reject"]
-    assert "may show the next part" in bench.results[0].reason
-
-
 def test_a_frozen_camera_is_a_fault() -> None:
     with rig() as bench:
         bench.station.trigger()
@@ -106,7 +76,7 @@ def test_a_frozen_camera_is_a_fault() -> None:
         bench.station.trigger()
         bench.camera.frames.put(type(frozen)(frozen.pixels, "rgb", 1, None, time.monotonic_ns()))
         bench.settle(2)
-    assert verdicts(bench) == ["pass", "fault"]
+    assert bench.verdicts == ["pass", "fault"]
     assert "frozen" in bench.results[1].reason
 
 
@@ -118,7 +88,7 @@ def test_a_dead_camera_makes_faults_and_recovers() -> None:
         bench.station.trigger()
         bench.camera.show()
         bench.settle(2)
-    assert verdicts(bench) == ["fault", "pass"]
+    assert bench.verdicts == ["fault", "pass"]
     assert bench.results[0].reason == "the cable is out"
 
 
@@ -135,7 +105,7 @@ def test_an_engine_that_raises_makes_faults_and_the_line_goes_on() -> None:
             bench.station.trigger()
             bench.camera.show()
             bench.settle(bench.station.balance().triggers)
-    assert verdicts(bench) == ["pass", "fault", "pass", "fault"]
+    assert bench.verdicts == ["pass", "fault", "pass", "fault"]
     assert [bench.results[1].reason, bench.results[3].reason][0] == "out of memory"
     assert "ZeroDivisionError" in bench.results[3].reason
 
@@ -149,28 +119,7 @@ def test_a_score_that_is_no_number_is_a_fault(score: float) -> None:
         bench.station.trigger()
         bench.camera.show()
         bench.settle(1)
-    assert verdicts(bench) == ["fault"]
-
-
-def test_an_engine_that_hangs_is_overtaken_by_the_clock() -> None:
-    """Its late answer is worth nothing, and the parts behind it get their faults in time too."""
-    release = threading.Event()
-
-    def answer(inputs: Mapping[str, Array]) -> Outputs:
-        release.wait(20)
-        return by_brightness(inputs)
-
-    with rig(answer, deadline_ms=80.0) as bench:
-        started = time.monotonic()
-        for _ in range(3):
-            bench.station.trigger()
-            bench.camera.show()
-        bench.settle(3)
-        assert time.monotonic() - started < 5
-        assert not release.is_set()
-        release.set()
-    assert verdicts(bench) == ["fault"] * 3
-    assert all("80 ms" in result.reason for result in bench.results)
+    assert bench.verdicts == ["fault"]
 
 
 def test_more_parts_than_can_wait_are_faults_at_once() -> None:
@@ -220,7 +169,7 @@ def test_a_camera_that_triggers_itself_counts_its_lost_frames() -> None:
         bench.camera.show()
         bench.camera.show(lost=2)
         bench.settle(4)
-    assert verdicts(bench) == ["pass", "fault", "fault", "pass"]
+    assert bench.verdicts == ["pass", "fault", "fault", "pass"]
 
 
 def test_a_free_running_camera_judges_what_it_takes_and_ends_with_its_frames() -> None:
@@ -229,7 +178,7 @@ def test_a_free_running_camera_judges_what_it_takes_and_ends_with_its_frames() -
             bench.camera.show(lost=1)
         bench.camera.frames.put(NoFrame.END)
         bench.settle(5)
-    assert verdicts(bench) == ["pass"] * 5
+    assert bench.verdicts == ["pass"] * 5
 
 
 def test_stopping_judges_the_last_parts_and_refuses_new_ones() -> None:
@@ -328,165 +277,7 @@ def test_a_part_is_photographed_while_the_one_before_it_is_inspected() -> None:
         assert not bench.results
         release.set()
         bench.settle(2)
-    assert verdicts(bench) == ["pass", "pass"]
-
-
-def test_a_camera_that_hangs_over_its_trigger_makes_faults_and_is_not_asked_for_parts_that_passed() -> None:
-    release, fired = threading.Event(), []
-
-    with rig(software_trigger=True, deadline_ms=100.0) as bench:
-
-        def hang() -> None:
-            fired.append(1)
-            release.wait(20)
-
-        bench.camera.on_trigger = hang
-        for _ in range(3):
-            bench.station.trigger()
-        bench.settle(3)
-        bench.camera.on_trigger = bench.camera.show
-        release.set()
-        wait_for(bench.station._shutter._queue.empty)
-        assert fired == [1]
-        bench.station.trigger()
-        bench.settle(4)
-    assert verdicts(bench) == ["fault"] * 3 + ["pass"]
-
-
-def test_a_trigger_that_never_returns_is_left_to_itself_and_the_line_goes_on() -> None:
-    """As often as threads may be risked; the queue before the camera stays short all the while."""
-    release = threading.Event()
-
-    def hang() -> None:
-        release.wait(60)
-
-    with rig(software_trigger=True, deadline_ms=200.0, max_waiting=4) as bench:
-        for hung in range(1, 4):
-            bench.camera.on_trigger = hang
-            for _ in range(8):
-                bench.station.trigger()
-            wait_for(lambda: bench.station._shutter.hung == hung)  # noqa: B023 (called at once)
-            bench.camera.on_trigger = bench.camera.show
-            wait_for(lambda: bench.station.balance().open == 0)
-            bench.station.trigger()
-            bench.settle(bench.station.balance().triggers)
-            assert bench.results[-1].verdict == "pass"
-            assert bench.station._shutter._queue.qsize() <= 4
-        assert "does not return" in bench.station.last_failure
-        assert {result.verdict for result in bench.results if result is not bench.results[-1]} >= {"fault"}
-        release.set()
-        wait_for(lambda: bench.station._shutter.hung == 0)
-
-
-def test_a_picture_that_is_asked_for_too_late_is_not_taken() -> None:
-    """The camera's library held the thread up: what it would show now is another part."""
-    asked = []
-    with rig(software_trigger=True, deadline_ms=2000.0, picture_within_ms=100.0) as bench:
-
-        def slowly() -> None:
-            asked.append(time.monotonic_ns())
-            time.sleep(0.3 if len(asked) == 1 else 0)
-            bench.camera.show()
-
-        bench.camera.on_trigger = slowly
-        bench.station.trigger()
-        bench.station.trigger()
-        bench.settle(2)
-        bench.station.trigger(time.monotonic_ns() - 150_000_000)
-        bench.settle(3)
-        bench.station.trigger()
-        bench.settle(4)
-    assert verdicts(bench) == ["fault", "fault", "fault", "pass"]
-    assert "the camera accepted its request" in bench.results[0].reason
-    assert "would be requested" in bench.results[1].reason
-    assert len(asked) == 2
-
-
-def test_the_frame_with_another_number_is_another_parts() -> None:
-    """The first part's frame comes when the second part's was asked for; the third part's is lost."""
-    with rig(software_trigger=True, deadline_ms=300.0) as bench:
-        numbers = iter(range(4))
-
-        def shoot() -> int:
-            number = next(numbers)
-            if number == 1:
-                bench.camera.show(bad=True)
-            if number == 3:
-                bench.camera.show(lost=1)
-            elif number:
-                bench.camera.show()
-            return number
-
-        bench.camera.on_trigger = shoot
-        for part in range(4):
-            bench.station.trigger()
-            bench.settle(part + 1)
-            if part == 1:
-                bench.camera.number += 1  # the frame of the next one is lost
-                bench.camera.on_trigger = lambda: next(numbers)
-            elif part == 2:
-                bench.camera.number -= 1
-                bench.camera.on_trigger = shoot
-    assert verdicts(bench) == ["fault", "pass", "fault", "pass"]
-    assert bench.results[1].frame is not None
-    assert bench.results[1].frame.number == 1
-
-
-def test_a_part_is_photographed_when_it_has_settled() -> None:
-    with rig(software_trigger=True, settle_ms=60.0) as bench:
-        now = time.monotonic_ns()
-        bench.station.trigger(now, until_ns=now + 20_000_000)
-        bench.settle(1)
-        frame = bench.results[0].frame
-    assert frame is not None
-    assert frame.host_ns - now >= 80_000_000
-    assert verdicts(bench) == ["pass"]
-
-
-def test_a_frame_from_before_the_part_was_there_for_certain_is_never_taken() -> None:
-    """The poll that showed the part was answered 50 ms after it was sent: meanwhile the belt was empty."""
-    with rig(deadline_ms=5000.0) as bench:
-        now = time.monotonic_ns()
-        bench.camera.show(bad=True, host_ns=now + 20_000_000)
-        bench.camera.show(host_ns=now + 60_000_000)
-        bench.station.trigger(now, until_ns=now + 50_000_000)
-        bench.settle(1)
-    assert verdicts(bench) == ["pass"]
-    assert bench.results[0].frame is not None
-    assert bench.results[0].frame.number == 1
-
-
-def test_a_frame_counts_from_its_exposure_and_not_from_its_arrival() -> None:
-    with rig(deadline_ms=5000.0, delay_ms=None) as bench:
-        now = time.monotonic_ns()
-        for number, exposed_ms in enumerate((-40, 30)):
-            at = now + exposed_ms * 1_000_000
-            pixels = np.full((40, 48, 3), 255 if exposed_ms < 0 else 128, np.uint8)
-            arrived = now + (50 + number) * 1_000_000
-            frame = Frame(pixels, "rgb", number, None, arrived, exposed_from_ns=at, exposed_to_ns=at)
-            bench.camera.frames.put(frame)
-        bench.station.trigger(now)
-        bench.settle(1)
-    assert verdicts(bench) == ["pass"]
-
-
-def test_a_camera_that_does_not_tell_when_it_exposed_is_not_believed() -> None:
-    with rig(deadline_ms=5000.0, delay_ms=None) as bench:
-        bench.station.trigger()
-        bench.camera.show()
-        bench.settle(1)
-    assert verdicts(bench) == ["fault"]
-    assert "set camera.delay_ms" in bench.results[0].reason
-
-
-def test_a_delay_is_taken_off_the_arrival_of_a_frame() -> None:
-    with rig(deadline_ms=5000.0, delay_ms=40.0) as bench:
-        now = time.monotonic_ns()
-        bench.camera.show(bad=True, host_ns=now + 39_000_000)
-        bench.camera.show(host_ns=now + 41_000_000)
-        bench.station.trigger(now)
-        bench.settle(1)
-    assert verdicts(bench) == ["pass"]
+    assert bench.verdicts == ["pass", "pass"]
 
 
 def test_a_camera_that_refuses_its_trigger_makes_a_fault_at_once() -> None:
@@ -498,36 +289,6 @@ def test_a_camera_that_refuses_its_trigger_makes_a_fault_at_once() -> None:
         bench.station.trigger()
         bench.settle(1)
     assert bench.results[0].reason == "the camera is lost: the cable is out"
-
-
-def test_an_engine_that_hangs_for_ever_does_not_keep_the_station_from_stopping() -> None:
-    release = threading.Event()
-
-    def answer(inputs: Mapping[str, Array]) -> Outputs:
-        release.wait(60)
-        return by_brightness(inputs)
-
-    own = recipe(answer=answer)
-    camera, output = BenchCamera(), Remembering()
-    setup = Setup(
-        name="bench",
-        run="run",
-        camera=camera,
-        recipes=Recipes({}, own, ignore),
-        outputs=[output],
-        timing=Timing(drain_s=0.2, delay_ms=0.0),
-    )
-    station = Station(setup)
-    station.start()
-    station.trigger()
-    camera.show()
-    wait_for(lambda: station.waiting == 0)
-    balance = station.stop()
-    assert balance.open == 0
-    assert [result.verdict for result in output.results] == ["fault"]
-    assert "still busy: ast-edge-inspect" in station.last_failure
-    release.set()
-    own.inspector.close()
 
 
 def test_the_status_tells_how_the_station_is() -> None:
@@ -548,54 +309,10 @@ def test_the_status_tells_how_the_station_is() -> None:
     assert not bench.station.status().ready
 
 
-def test_parts_that_a_camera_shows_are_late_too_when_the_engine_hangs() -> None:
-    release = threading.Event()
-
-    def answer(inputs: Mapping[str, Array]) -> Outputs:
-        release.wait(20)
-        return by_brightness(inputs)
-
-    with rig(answer, triggering="camera", deadline_ms=100.0) as bench:
-        for _ in range(5):
-            bench.camera.show()
-        bench.settle(5)
-        assert not release.is_set()
-        release.set()
-    assert verdicts(bench) == ["fault"] * 5
-
-
-def test_frames_that_are_there_already_are_judged_when_the_station_stops() -> None:
-    with rig(triggering="camera") as bench:
-        for _ in range(8):
-            bench.camera.show()
-    assert verdicts(bench) == ["pass"] * 8
-
-
-def test_a_frame_after_a_gap_may_show_another_part() -> None:
-    with rig(one_frame_each=True, deadline_ms=5000.0) as bench:
-        for lost in (0, 1, 0):
-            bench.station.trigger()
-            bench.camera.show(lost=lost)
-            bench.settle(bench.station.balance().triggers)
-    assert verdicts(bench) == ["pass", "fault", "pass"]
-    assert "may show another part" in bench.results[1].reason
-
-
 def test_a_camera_without_more_frames_ends_the_line() -> None:
     with rig() as bench:
         bench.station.trigger()
         bench.camera.frames.put(NoFrame.END)
         bench.settle(1)
         wait_for(lambda: bench.station.ended)
-    assert verdicts(bench) == ["fault"]
-
-
-def test_what_does_not_close_keeps_nothing_else_open() -> None:
-    with rig(outputs=3) as bench:
-
-        def refuse(timeout_s: float) -> None:
-            bench.outputs[0].closed = True
-            raise RuntimeError("no")
-
-        bench.outputs[0].close = refuse  # type: ignore[method-assign]
-    assert "closing output remembering: RuntimeError: no" in bench.station.last_failure
+    assert bench.verdicts == ["fault"]
