@@ -26,17 +26,18 @@ registers, high word first unless `word_order` is "little":
              `judged` and the counters are not whole since. It stays, over restarts of the station too,
              until the PLC sets it to 0
     +20 +21  the station's id, high word first always, 0 while no station runs
-    +22      life: one more every `heartbeat_ms`, ready or not, by which another station sees that the block
-             is taken
+    +22      life: one more every `heartbeat_ms`, and at least every half second, ready or not, by which
+             another station sees that the block is taken
 
 One request writes +0 to +15, another +16 to +22; new gaps are written before the next result. Results that
 waited for a connection are written as fast as the PLC answers; a PLC that must see every part uses its
 counters, or reads faster than parts arrive.
 
-A block belongs to one station. If it contains another's id, the station waits and watches for three
-heartbeats; if the other is alive, this station writes neither registers nor coil, and reports that. So after
-a kill the coil may stay unchanged for that long. For a PLC of earlier versions with room for only 18
-registers use `block = 18`: a second station is then not detected, and gaps and the condition are not shown.
+A block belongs to one station. If it contains another's id, the station waits and watches for two seconds, or
+three heartbeats if that is longer; if the other is alive, this station writes neither registers nor coil, and
+reports that. So after a kill the coil may stay unchanged for that long. For a PLC of earlier versions with
+room for only 18 registers use `block = 18`: a second station is then not detected, and gaps and the condition
+are not shown.
 
 The coil is written before the registers, and the gate is checked before each of them, so a pulse begins and
 ends at most one request late. The PLC itself must put the gate into its safe state when the heartbeat stops,
@@ -81,7 +82,9 @@ GAPS_AT = 19
 CLAIM_AT = 20
 NO_SCORE = -(1 << 31)
 _VERDICTS: dict[Verdict, int] = {"pass": 1, "reject": 2, "fault": 3}
-_WATCHED_BEATS = 3
+# Another station may be busy, and its heartbeat slower than this one's.
+_WATCHED_BEATS, _WATCHED_S = 3, 2.0
+_LIFE_NS = 500_000_000
 
 
 class ModbusOutputOptions(ModbusOptions):
@@ -128,7 +131,7 @@ class ModbusOutput(GatedOutput):
         self._before: Totals | None = None
         self._sequence = 0
         self._beat = 0
-        self._next_beat_ns = 0
+        self._next_beat_ns = self._next_life_ns = 0
         self._claim: Claim | None = None
         self._gaps_found = 0  # in the PLC at the start of the run, minus those acknowledged since
         self._gaps_written = 0
@@ -166,7 +169,8 @@ class ModbusOutput(GatedOutput):
             self._claim = Claim(where, own, lambda: link.read_registers("holding", address + CLAIM_AT, WORDS))
             (self._gaps_found,) = self._link.read_registers("holding", address + GAPS_AT, 1)
             self._gaps_written = self._gaps_found
-        self._claim.take(_WATCHED_BEATS * self._options.heartbeat_ms / 1000, self._watch)
+        beats_s = _WATCHED_BEATS * self._options.heartbeat_ms / 1000
+        self._claim.take(max(beats_s, _WATCHED_S), self._watch)
 
     def _watch(self, seconds: float) -> None:
         self._pause(seconds)
@@ -196,7 +200,17 @@ class ModbusOutput(GatedOutput):
             if self._proven:
                 self._backoff.reset()
             self._proven = True
-        return min(wait_s, max(self._next_beat_ns - time.monotonic_ns(), 0) / 1e9)
+        elif self._claim is not None and now >= self._next_life_ns:
+            self._claim.check()
+            self._write_claim(self._claim)
+        due_ns = self._next_beat_ns if self._claim is None else min(self._next_beat_ns, self._next_life_ns)
+        return min(wait_s, max(due_ns - time.monotonic_ns(), 0) / 1e9)
+
+    def _write_claim(self, claim: Claim) -> None:
+        """Show between two heartbeats that the block is taken."""
+        assert self._options.registers is not None  # noqa: S101 (only a block is claimed)
+        self._next_life_ns = time.monotonic_ns() + _LIFE_NS
+        self._link.write_registers(self._options.registers + CLAIM_AT, claim.next_words())
 
     def _write_gate(self, *, on: bool) -> None:
         if self._options.coil is not None:
@@ -232,6 +246,7 @@ class ModbusOutput(GatedOutput):
         if self._claim is not None:
             self._claim.check()
             words += [condition, gaps, *self._claim.next_words()]
+            self._next_life_ns = time.monotonic_ns() + _LIFE_NS
         self._link.write_registers(self._options.registers + HEARTBEAT_AT, words)
         self._gaps_written, self._gaps_known = gaps, status.gaps
 

@@ -121,11 +121,25 @@ def test_gaps_are_written_before_a_result_that_skips_parts(plc: Plc, block: int)
     put(output, "pass", first=2, ids=1498)
     delivered(output, 2)
     output.close(5)
-    writes = [event["values"] for event in plc.events("registers")]
+    written = [event for event in plc.events("registers") if event["address"] in (BLOCK, BLOCK + 16)]
+    writes = [event["values"] for event in written]
     assert [len(values) for values in writes] == [block - 16, 16, block - 16, 16, block - 16]
     assert [values[1] for values in writes[::2]] == [2, 6, 0]
     if block == 23:
         assert [values[3] for values in writes[::2]] == [0, 1, 1]
+
+
+def test_a_slow_heartbeat_does_not_give_the_block_away(plc: Plc) -> None:
+    """The other station's heartbeat is far slower than this one's: it lives nevertheless."""
+    with output_to(plc.port, name="first", heartbeat_ms=60_000) as (first, _):
+        wait_for(lambda: first.status.connected and len(plc.events("registers")) >= 1)
+        claim = plc.get(BLOCK + 20, 2)
+        with output_to(plc.port, name="second", heartbeat_ms=20) as (second, _):
+            wait_for(lambda: "written by station" in second.status.last_error)
+            assert not second.status.connected
+        assert plc.get(BLOCK + 20, 2) == claim
+        put(first, "pass")
+        delivered(first, 1)
 
 
 def test_the_coil_is_made_off_at_once_and_comes_before_the_registers(plc: Plc) -> None:
