@@ -181,11 +181,14 @@ def line_table() -> str:
 
 
 def wrong_pictures_table() -> str:
-    """Format which picture verdicts came from, by scenario."""
+    """Format which picture verdicts came from, and how many reports were untrue, by scenario."""
     content = json.loads((RESULTS / "wrong_pictures.json").read_text("utf-8"))
     cells = ("runs", "parts", "faults", "judged", "wrong")
-    rows = [(one["what"], *(str(one[cell]) for cell in cells)) for one in content["scenarios"].values()]
-    return markdown_table(("", *cells[:-1], "by another part's picture"), rows)
+    rows = [
+        (one["what"], *(str(one[cell]) for cell in cells), str(len(one["lies"])) if "lies" in one else "-")
+        for one in content["scenarios"].values()
+    ]
+    return markdown_table(("", *cells[:-1], "by another part's picture", "untrue reports"), rows)
 
 
 def storm_table() -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from benchmarks.common.command import environment, module
 from benchmarks.common.counterparts import free_port
 from benchmarks.line.broker import Broker
 from benchmarks.line.camera import SERIAL, FakeCamera
-from benchmarks.line.plc import COUNTER, Plc
+from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc
 from benchmarks.line.scene import Scene
 from benchmarks.line.stream import StreamCamera
 
@@ -37,7 +38,7 @@ _START_S = 120.0
 _POLL_S = 0.01
 LINE = """
 [station]
-name = "bench"
+name = "{name}"
 [camera]
 uri = "{camera}"
 {camera_more}
@@ -55,6 +56,15 @@ token = {{ env = "BENCH_TOKEN" }}
 [log]
 format = "json"
 """
+OUTPUT = """
+[[output]]
+kind = "modbus"
+host = "127.0.0.1"
+port = {port}
+registers = {registers}
+coil = {coil}
+heartbeat_ms = {heartbeat_ms}
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Plan:
     """The sections of line.toml that differ, and how long a part stays in front of the camera.
 
     That is longer than the limits of line.toml in total: by default 100 ms for the poll of the counter, and
-    the same again for the camera.
+    the same again for the camera. With `heartbeat_ms` the station also reports to a second PLC.
     """
 
     trigger: str
@@ -70,6 +80,7 @@ class Plan:
     camera: str = f"gige://{SERIAL}?trigger=software&packet_size=9000"
     camera_more: str = ""
     stay_ms: float = 250.0
+    heartbeat_ms: float | None = None
 
     @property
     def kind(self) -> str:
@@ -93,7 +104,10 @@ class Verdict:
 
 
 class Bench:
-    """All processes of the line; running during the block, and ended by their own ids."""
+    """All processes of the line; running during the block, and ended by their own ids.
+
+    `lies` are sentences about reports of the station that were not true.
+    """
 
     def __init__(self, folder: Path, model: Path, plan: Plan) -> None:
         self.folder, self.plan, self._model = folder, plan, model
@@ -104,6 +118,7 @@ class Bench:
         self._journal = folder / "witness.jsonl"
         self._seen: dict[int, Verdict] = {}
         self._at = 0
+        self.lies: list[str] = []
 
     def __enter__(self) -> Bench:
         scene, kind = self.folder / "scene", self.plan.kind
@@ -117,11 +132,14 @@ class Bench:
                 self._uri = self.plan.camera
             if kind == "modbus":
                 self.plc = self._stack.enter_context(Plc(self.folder, scene=scene))
+            if self.plan.heartbeat_ms is not None:
+                (self.folder / "acts").mkdir()
+                self.acts = self._stack.enter_context(Plc(self.folder / "acts"))
             if kind == "mqtt":
                 self.broker = Broker(self.folder)
                 self.broker.start()
                 self._stack.callback(self.broker.close)
-                self._publisher = self._connected()
+                self.connect()
             self._start()
         except BaseException:
             self._stack.close()
@@ -135,13 +153,17 @@ class Bench:
 
     # ---- parts ---------------------------------------------------------------------------------------------
 
-    def part(self) -> int:
-        """Put a part in front of the camera and report it; return its number. Does not wait."""
+    def part(self, name: str | None = None) -> int:
+        """Put a part in front of the camera and report it; return its number. Does not wait.
+
+        A message calls it by this name instead of its number.
+        """
         if self.plan.kind == "modbus":
             return self.plc.trigger()
         self._parts += 1
         self.scene.put(self._parts)
-        content = {"id": str(self._parts), "sent_ms": time.time() * 1e3}
+        # The encoder's count is the number: names may repeat.
+        content = {"id": name or str(self._parts), "encoder": self._parts, "sent_ms": time.time() * 1e3}
         if self.plan.kind == "mqtt":
             self._publisher.publish(TOPIC, json.dumps(content), qos=1)
         else:
@@ -164,8 +186,9 @@ class Bench:
         self._at += len(lines)
         for line in lines.splitlines():
             found = json.loads(line)
-            if found["part"] is not None:
-                seen = Verdict(found["part"], found["verdict"], found["reason"], found["picture"])
+            number = found["part"] if found["encoder"] is None else found["encoder"]
+            if number is not None:
+                seen = Verdict(number, found["verdict"], found["reason"], found["picture"])
                 self._seen[seen.part] = seen
         return self._seen
 
@@ -188,8 +211,33 @@ class Bench:
 
     # ---- pieces --------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def second(self) -> Iterator[int]:
+        """Run another station on the same PLCs, with a camera of its own; yields the port of its page."""
+        port = free_port()
+        file = self.folder / "second.toml"
+        camera = "synthetic://?trigger=software"
+        file.write_text(self._toml("second", camera, port), encoding="utf-8")
+        with (self.folder / "second.log").open("ab") as log:
+            command = [sys.executable, "-m", "ast_edge", "run", str(file)]
+            variables = environment(BENCH_TOKEN=TOKEN, OMP_NUM_THREADS="1")
+            with subprocess.Popen(command, env=variables, stdout=log, stderr=log) as station:
+                try:
+                    yield port
+                finally:
+                    station.kill()
+
     def _start(self) -> None:
         file = self.folder / "line.toml"
+        file.write_text(self._toml("bench", self._uri, self.web_port), encoding="utf-8")
+        with (self.folder / "station.log").open("ab") as log:
+            command = [*module("line.witness"), str(self._journal), str(file)]
+            variables = environment(BENCH_TOKEN=TOKEN, OMP_NUM_THREADS="1")
+            self.station = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        self._stack.callback(self._end)
+        wait_for(self._ready, _START_S, f"the station is not ready, see {self.folder / 'station.log'}")
+
+    def _toml(self, name: str, camera: str, web: int) -> str:
         trigger = self.plan.trigger
         if self.plan.kind == "modbus":
             where = f'host = "127.0.0.1"\nport = {self.plc.port}\ncounter_register = {COUNTER}'
@@ -197,20 +245,20 @@ class Bench:
         if self.plan.kind == "mqtt":
             trigger = f'{trigger}\nhost = "127.0.0.1"\nport = {self.broker.port}\ntopic = "{TOPIC}"'
         text = LINE.format(
-            camera=self._uri,
+            name=name,
+            camera=camera,
             camera_more=self.plan.camera_more,
             model=self._model,
             trigger=trigger,
             timing=self.plan.timing,
-            web=self.web_port,
+            web=web,
         )
-        file.write_text(text, encoding="utf-8")
-        with (self.folder / "station.log").open("ab") as log:
-            command = [*module("line.witness"), str(self._journal), str(file)]
-            variables = environment(BENCH_TOKEN=TOKEN, OMP_NUM_THREADS="1")
-            self.station = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
-        self._stack.callback(self._end)
-        wait_for(self._ready, _START_S, f"the station is not ready, see {self.folder / 'station.log'}")
+        if self.plan.heartbeat_ms is None:
+            return text
+        beat_ms = self.plan.heartbeat_ms
+        return text + OUTPUT.format(
+            port=self.acts.port, registers=BLOCK, coil=REJECT_COIL, heartbeat_ms=beat_ms
+        )
 
     def _end(self) -> None:
         self.station.send_signal(signal.SIGCONT)
@@ -225,22 +273,16 @@ class Bench:
 
     def ready(self) -> bool:
         """Whether /readyz reports ready."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        return readiness(self.web_port)[0] == 200
 
-    def _connected(self) -> mqtt.Client:
+    def connect(self) -> None:
+        """Connect the publisher of triggers to the broker."""
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
         client.connect("127.0.0.1", self.broker.port, keepalive=600)
         client.loop_start()
         self._stack.callback(client.loop_stop)
         self._stack.callback(client.disconnect)
-        return client
+        self._publisher = client
 
     def _post(self, content: dict[str, object]) -> None:
         """Send a request; returns when the kernel has it, without waiting for the answer."""
@@ -248,6 +290,19 @@ class Bench:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         connection.request("POST", "/trigger", json.dumps(content), headers)
         self._stack.callback(connection.close)
+
+
+def readiness(port: int) -> tuple[int, str]:
+    """Return the answer of a station's /readyz; 0 and nothing while none listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
 
 
 def wait_for(condition: Callable[[], object], within_s: float, what: str) -> None:

@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 
 from ast_edge.cameras.gi_bindings import load
-from benchmarks.line.scene import Scene, draw
+from benchmarks.line.scene import SIDE, Scene, view
 
-_SIDE = 512  # of the fake camera's pictures, unless set otherwise
 _LIBRARY = "libaravis-0.8.so.0"
 _PATTERN = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32
@@ -40,7 +39,6 @@ class View:
         self.late_s = 0.0
         self._scene = scene
         self._frames = 0
-        self._grey = np.add.outer(np.arange(_SIDE), np.arange(_SIDE)).astype(np.uint16)
         # A buffer is writable only through its C interface.
         self._library = ctypes.CDLL(_LIBRARY)
         self._library.arv_buffer_get_data.restype = ctypes.c_void_p
@@ -56,11 +54,9 @@ class View:
         number = self._scene.look()
         # The reported size is that of the received data: none yet. There is room for a picture.
         address = self._library.arv_buffer_get_data(buffer, ctypes.byref(ctypes.c_size_t()))
-        pixels = (ctypes.c_uint8 * (_SIDE * _SIDE)).from_address(address)
-        picture = np.ctypeslib.as_array(pixels).reshape(_SIDE, _SIDE)
+        pixels = (ctypes.c_uint8 * (SIDE * SIDE)).from_address(address)
         self._frames += 1
-        picture[:] = (self._grey + self._frames) % 255
-        draw(picture, number)
+        np.ctypeslib.as_array(pixels).reshape(SIDE, SIDE)[:] = view(self._frames, number)
         time.sleep(self.late_s)
 
 
@@ -79,14 +75,14 @@ def main() -> None:
     camera.set_property("gvsp-lost-ratio", arguments.lost_share)
     fake = camera.get_fake_camera()
     fake.set_trigger_frequency(arguments.looks_per_s)
-    view = None if arguments.scene is None else View(Scene(arguments.scene, arguments.stay_ms))
-    if view is not None:
-        view.before(fake)
+    shown = None if arguments.scene is None else View(Scene(arguments.scene, arguments.stay_ms))
+    if shown is not None:
+        shown.before(fake)
     print("serving" if camera.is_running() else "no", flush=True)
     for line in sys.stdin:
         what, _, value = line.partition(" ")
-        if what == "late" and view is not None:
-            view.late_s = float(value) / 1e3
+        if what == "late" and shown is not None:
+            shown.late_s = float(value) / 1e3
 
 
 if __name__ == "__main__":

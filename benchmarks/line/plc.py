@@ -143,6 +143,11 @@ class Plc:
         """Set registers, as the PLC's own program does."""
         self.ask("set", address=address, values=list(values))
 
+    def get(self, address: int, count: int) -> list[int]:
+        """Return registers, as the PLC's own program reads them."""
+        registers: list[int] = self.ask("get")["registers"]
+        return registers[address : address + count]
+
     # ---- what it saw ---------------------------------------------------------------------------------------
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:

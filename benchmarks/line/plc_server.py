@@ -183,7 +183,8 @@ class Plc:
         elif what in {"run", "halt"}:
             await self._start_parts(command if what == "run" else None)
         now = self.conveyor
-        return {"counter": now.counter, "encoder": now.encoder, "asked": self.asked, "coils": now.coils}
+        state = {"counter": now.counter, "encoder": now.encoder, "asked": self.asked, "coils": now.coils}
+        return {**state, "registers": now.registers} if what == "get" else state
 
     def _set(self, address: int, values: list[int]) -> None:
         self.conveyor.registers[address : address + len(values)] = values

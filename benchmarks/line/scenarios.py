@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from benchmarks.line.bench import STREAM_LATE_MS, Bench, Plan, has_quotas, wait_for
+from benchmarks.line.bench import STREAM_LATE_MS, Bench, Plan, has_quotas
 from benchmarks.line.camera import SERIAL
+from benchmarks.line.reports import REPORTS
+from benchmarks.line.scenario import Chance, Drawn, Scenario, calm
 
-Drawn = dict[str, float]  # milliseconds
-_MOST_CALM = 200
-_READY_S = 90.0
 _MODBUS = 'kind = "modbus"'
-
-
-@dataclass(frozen=True)
-class Chance:
-    """Draws random times; a `long` run may take longer."""
-
-    rng: random.Random
-    long: bool
-
-    def wait(self, low_ms: float, high_ms: float) -> float:
-        """Sleep for a random time; return it, in milliseconds."""
-        drawn_ms = self.rng.uniform(low_ms, high_ms)
-        time.sleep(drawn_ms / 1e3)
-        return round(drawn_ms, 1)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`do` runs in a line of this plan and returns the random times."""
-
-    what: str
-    plan: Plan
-    do: Callable[[Bench, Chance], Drawn]
 
 
 def _judged(bench: Bench, part: int) -> None:
     bench.verdict(part)
 
 
-def _calm(bench: Bench) -> None:
-    """Produce undisturbed parts until one is judged: on a busy machine some are seen too late.
-
-    Raises RuntimeError if none is judged: a line that judges nothing is never wrong.
-    """
-    wait_for(bench.ready, _READY_S, "the station does not become ready again")
-    for _ in range(_MOST_CALM):
-        if bench.verdict(bench.part()).verdict != "fault":
-            return
-        time.sleep(bench.plan.stay_ms / 1e3)
-    raise RuntimeError(f"{_MOST_CALM} undisturbed parts were faults")
-
-
 def _stopped(bench: Bench, chance: Chance) -> Drawn:
     """The station is stopped while a part passes."""
-    _calm(bench)
+    calm(bench)
     bench.signal(signal.SIGSTOP)
     before_ms = chance.wait(0, 50)
     part = bench.part()
@@ -73,7 +34,7 @@ def _stopped(bench: Bench, chance: Chance) -> Drawn:
 
 def _free_camera_stalls(bench: Bench, chance: Chance) -> Drawn:
     """The camera stands still while a part passes: its next frame shows what comes after the part."""
-    _calm(bench)
+    calm(bench)
     bench.camera.signal(signal.SIGSTOP)
     before_ms = chance.wait(0, 50)
     part = bench.part()
@@ -86,7 +47,7 @@ def _free_camera_stalls(bench: Bench, chance: Chance) -> Drawn:
 
 def _starved(bench: Bench, chance: Chance) -> Drawn:
     """The station runs only briefly now and then, as under a CPU quota, while parts pass."""
-    _calm(bench)
+    calm(bench)
     parts, rests = [], []
     for _ in range(6 if chance.long else 3):
         parts.append(bench.part())
@@ -102,7 +63,7 @@ def _starved(bench: Bench, chance: Chance) -> Drawn:
 
 def _quota(bench: Bench, chance: Chance) -> Drawn:
     """The station has too small a CPU share while parts pass."""
-    _calm(bench)
+    calm(bench)
     share = chance.rng.uniform(0.02, 0.2)
     parts, gaps = [], []
     with bench.quota(share):
@@ -117,7 +78,7 @@ def _quota(bench: Bench, chance: Chance) -> Drawn:
 def _early_stream(bench: Bench, chance: Chance) -> Drawn:
     """Pictures from the network are old, and nothing in the stream shows it."""
     phase_ms = chance.wait(0, 100)
-    _calm(bench)
+    calm(bench)
     apart_ms = chance.wait(bench.plan.stay_ms, bench.plan.stay_ms + 200)
     return {"late": STREAM_LATE_MS, "phase": phase_ms, "apart": apart_ms}
 
@@ -127,7 +88,7 @@ def _slow_plc(delay_ms: float) -> Callable[[Bench, Chance], Drawn]:
         """The PLC answers late, and the camera has shown an empty belt meanwhile."""
         bench.plc.spoil("ok", delay_s=delay_ms / 1e3)
         phase_ms = chance.wait(0, 2 * delay_ms)
-        _calm(bench)
+        calm(bench)
         gone_ms = chance.wait(bench.plan.stay_ms, bench.plan.stay_ms + 200)
         return {"answer": delay_ms, "phase": phase_ms, "apart": gone_ms}
 
@@ -146,13 +107,13 @@ def _late_camera(bench: Bench, chance: Chance) -> Drawn:
         _judged(bench, part)
     time.sleep(late_ms / 1e3)
     bench.camera.late(0)
-    _calm(bench)
+    calm(bench)
     return {"late": late_ms, "shortest_period": min(gaps), "longest_period": max(gaps)}
 
 
 def _silent_camera(bench: Bench, chance: Chance) -> Drawn:
     """The camera accepts no request for a while: its library blocks the station's thread."""
-    _calm(bench)
+    calm(bench)
     bench.camera.signal(signal.SIGSTOP)
     part = bench.part()
     silent_ms = chance.wait(260, 900)
@@ -164,7 +125,7 @@ def _silent_camera(bench: Bench, chance: Chance) -> Drawn:
 
 def _stalled_broker(bench: Bench, chance: Chance) -> Drawn:
     """Messages are delayed in the network while their parts pass; the connection lives."""
-    _calm(bench)
+    calm(bench)
     bench.broker.signal(signal.SIGSTOP)
     part = bench.part()
     stalled_ms = chance.wait(4_500, 4_600) if chance.long else chance.wait(260, 700)
@@ -229,5 +190,6 @@ SCENARIOS: dict[str, Scenario] = {
         "a camera that takes no request", Plan(_MODBUS, "deadline_ms = 5000"), _silent_camera
     ),
 }
+SCENARIOS |= REPORTS
 if has_quotas():
     SCENARIOS["quota"] = Scenario("a small share of the processor", Plan(_MODBUS, _PROMPT), _quota)

@@ -20,6 +20,7 @@ EMPTY = 0
 _RECORD = struct.Struct("<QQqQ")  # sequence, number, moment, sequence again
 _BITS, _SUM_BITS = 32, 8
 _CELL = 8  # pixels
+SIDE = 512  # of a view, as of Aravis' fake camera
 _DARK, _BRIGHT, _HALF = 48, 208, 128
 
 
@@ -68,6 +69,14 @@ class Scene:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def view(frames: int, number: int) -> NDArray[np.uint8]:
+    """Return a camera's picture number `frames` [SIDE,SIDE]: a pattern that moves, and the part's number."""
+    grey = np.add.outer(np.arange(SIDE), np.arange(SIDE))
+    picture: NDArray[np.uint8] = ((grey + frames) % 255).astype(np.uint8)
+    draw(picture, number)
+    return picture
 
 
 def draw(picture: NDArray[np.uint8], number: int) -> None:

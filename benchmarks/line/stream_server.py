@@ -2,8 +2,9 @@
 
     python -m benchmarks.line.stream_server --port 8554 --scene scene --late-ms 150
 
-It draws the scene in front of it (`benchmarks.line.scene`) 25 times per second, and sends each picture
-`late_ms` later, as the encoder of an IP camera does: nothing in the stream shows when the picture was taken.
+It draws the scene in front of it (`benchmarks.line.scene`) 25 times per second, like the GigE camera, and
+sends each picture `late_ms` later, as the encoder of an IP camera does: nothing in the stream shows when the
+picture was taken.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ast_edge.cameras.gi_bindings import load
-from benchmarks.line.scene import Scene, draw
+from benchmarks.line.scene import SIDE, Scene, view
 
-_WIDTH, _HEIGHT, _PER_S = 320, 240, 25
+_PER_S = 25
 _PIPELINE = (
     "( appsrc name=eye is-live=true do-timestamp=true format=time "
-    f"caps=video/x-raw,format=GRAY8,width={_WIDTH},height={_HEIGHT},framerate={_PER_S}/1 ! videoconvert ! "
+    f"caps=video/x-raw,format=GRAY8,width={SIDE},height={SIDE},framerate={_PER_S}/1 ! videoconvert ! "
     "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=5 bitrate=6000 ! "
     "rtph264pay name=pay0 pt=96 )"
 )
@@ -45,8 +44,7 @@ class Eye:
         waiting: deque[tuple[float, bytes]] = deque()
         due, frames = time.monotonic(), 0
         while True:
-            picture = np.full((_HEIGHT, _WIDTH), 100 + frames % 50, np.uint8)
-            draw(picture, self._scene.look())
+            picture = view(frames, self._scene.look())
             waiting.append((time.monotonic() + self._late_s, picture.tobytes()))
             frames += 1
             due = max(due + 1 / _PER_S, time.monotonic())

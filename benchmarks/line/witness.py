@@ -41,6 +41,7 @@ class Witness(Output):
         pixels = None if frame is None else frame.pixels
         line = {
             "part": None if part is None else int(part),
+            "encoder": result.trigger.encoder,
             "verdict": result.verdict,
             "reason": result.reason,
             "picture": None if pixels is None else read(pixels),

@@ -5,8 +5,9 @@
 The station is its own process, the PLC a pymodbus server, the camera Aravis' fake one over GigE Vision, the
 broker mosquitto. The camera draws the part in front of it (`benchmarks.line.scene`) into its pixels, and a
 verdict is wrong if the number in its picture is not the part's. A fault is never wrong; undisturbed parts
-must still be judged. Exit code 1 if a verdict is wrong, or a line judged nothing. With `--only` the result
-file keeps the results of the other scenarios. `--dry-run` runs everything once and keeps nothing.
+must still be judged. `lies` are untrue reports to the PLC (`benchmarks.line.reports`). Exit code 1 if a
+verdict is wrong, a report is untrue, or a line judged nothing. With `--only` the result file keeps the
+results of the other scenarios. `--dry-run` runs everything once and keeps nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from benchmarks.common.paths import RESULTS
 from benchmarks.line.bench import Bench, loads
 from benchmarks.line.camera import SERIAL, FakeCamera
 from benchmarks.line.model import train
-from benchmarks.line.scenarios import SCENARIOS, Chance, Drawn, Scenario
+from benchmarks.line.reports import untrue_counts
+from benchmarks.line.scenario import Chance, Drawn, Scenario
+from benchmarks.line.scenarios import SCENARIOS
 
 _LONG_EVERY = 10  # one run in this many takes long
 
@@ -50,13 +53,15 @@ def main() -> int:
             how = (runs, arguments.seed)
             found[scenario] = run(SCENARIOS[scenario], folder / scenario, model.resolve(), how)
             print(
-                scenario, {key: found[scenario][key] for key in ("parts", "wrong", "judged")}, file=sys.stderr
+                scenario,
+                {key: found[scenario][key] for key in ("parts", "wrong", "lies", "judged")},
+                file=sys.stderr,
             )
             if not arguments.dry_run:
                 write(arguments, found)
     if arguments.dry_run:
         write(arguments, found)
-    return int(any(one["wrong"] or not one["judged"] for one in found.values()))
+    return int(any(one["wrong"] or one["lies"] or not one["judged"] for one in found.values()))
 
 
 def write(arguments: argparse.Namespace, found: dict[str, dict[str, object]]) -> None:
@@ -80,6 +85,7 @@ def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> 
             long = number % _LONG_EVERY == _LONG_EVERY - 1
             drawn.append(scenario.do(bench, Chance(rng, long)))
         seen = list(bench.verdicts().values())
+        lies = [*bench.lies, *(untrue_counts(bench) if scenario.plan.heartbeat_ms is not None else ())]
     faults = Counter(re.sub(r"[0-9.]+", "N", part.reason) for part in seen if part.verdict == "fault")
     return {
         "what": scenario.what,
@@ -87,6 +93,7 @@ def run(scenario: Scenario, folder: Path, model: Path, how: tuple[int, int]) -> 
         "runs": runs,
         "parts": len(seen),
         "wrong": sum(part.wrong for part in seen),
+        "lies": lies,
         "judged": sum(part.verdict != "fault" for part in seen),
         "faults": sum(faults.values()),
         "fault_reasons": dict(faults.most_common(6)),

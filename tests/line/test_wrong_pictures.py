@@ -35,5 +35,6 @@ def test_every_verdict_came_from_the_parts_own_picture(name: str, tmp_path: Path
     found = cast("dict[str, Any]", run(SCENARIOS[name], tmp_path / name, tiny_rgb, (2, 0)))
     assert found["wrong_pictures"] == []
     assert found["wrong"] == 0
+    assert found["lies"] == []
     assert found["judged"] >= 2
     assert found["faults"] >= (2 if name in HOPELESS else 0)
