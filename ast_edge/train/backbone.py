@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from ast_edge.errors import UsageError, WeightsError
 from ast_edge.train.config import BackboneConfig, TrainConfig
+from ast_edge.train.downloaded import downloaded_state
 from ast_edge.train.packaged import PACKAGES, packaged_state
 from ast_edge.wording import meant
 
@@ -276,43 +275,15 @@ def _timm_names(body: nn.Module, state: dict[str, Tensor]) -> dict[str, str]:
 def pretrained_weights(trunk: Trunk, config: BackboneConfig) -> str:
     """Load ImageNet weights from an installed package, else through timm; return their source.
 
-    Raises WeightsError when neither provides them.
+    Raises WeightsError when neither provides them, or they are not those that are expected.
     """
     state = packaged_state(config.name)
     if state is None:
-        download_weights(trunk, config)
-        return f"timm {config.name}"
-    origin = PACKAGES[config.name].name
+        state, origin = downloaded_state(config.name)
+    else:
+        origin = PACKAGES[config.name].name
     load_state(trunk, state, origin)
     return origin
-
-
-def download_weights(trunk: Trunk, config: BackboneConfig) -> None:
-    """Let timm download the pretrained weights (or find them in its cache); WeightsError if it fails."""
-    import timm  # noqa: PLC0415
-    from huggingface_hub import constants  # noqa: PLC0415
-
-    offline = constants.HF_HUB_OFFLINE
-    try:
-        # Without a network the hub's client would retry for most of a minute before giving up.
-        constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
-        state = timm.create_model(config.name, pretrained=True).state_dict()
-    except (OSError, RuntimeError, ValueError) as exc:
-        raise WeightsError(
-            f"backbone {config.name}: its pretrained weights cannot be downloaded from this machine "
-            f"({type(exc).__name__}); give them with --weights FILE (safetensors, timm's tensor names)."
-        ) from exc
-    finally:
-        constants.HF_HUB_OFFLINE = offline
-    load_state(trunk, state, f"timm {config.name}")
-
-
-def _reachable(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):  # noqa: S310
-            return True
-    except OSError as exc:
-        return isinstance(exc, urllib.error.HTTPError)
 
 
 def calibrate_batch_norm(trunk: Trunk, batches: Sequence[Tensor]) -> None:

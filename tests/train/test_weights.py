@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
@@ -13,12 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ast_edge.errors import WeightsError
-from ast_edge.train.backbone import (
-    Trunk,
-    build_trunk,
-    download_weights,
-    load_weights,
-)
+from ast_edge.train.backbone import Trunk, build_trunk, load_weights
 from ast_edge.train.config import BackboneConfig
 
 RESNET = BackboneConfig(name="test_resnet", stages=(2, 3), stride=16)
@@ -88,13 +82,3 @@ def test_counters_of_batches_need_not_be_in_the_file(trunk: Trunk, tmp_path: Pat
     save_file(kept, tmp_path / "w.safetensors")
     load_weights(trunk, tmp_path / "w.safetensors")
     assert torch.equal(trunk.state_dict()["body.conv1.0.weight"], state["conv1.0.weight"])
-
-
-def test_download_without_a_network_says_what_to_give_instead(
-    trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"test_resnet: .* cannot be downloaded .* --weights FILE"):
-        download_weights(trunk, RESNET)
-    assert huggingface_hub.constants.HF_HUB_OFFLINE
