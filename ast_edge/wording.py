@@ -83,3 +83,8 @@ def escaped(text: str) -> str:
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def one_line(text: str) -> str:
+    """`escaped`, also line ends and tabs: a name with a line end must not look like a line of its own."""
+    return escaped(text).replace("\n", "\\n").replace("\t", "\\t")

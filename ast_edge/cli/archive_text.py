@@ -16,7 +16,7 @@ from ast_edge.files import write_bytes
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.pictures import part_file, place_of
 from ast_edge.line.archive.reading import ArchivedPart
-from ast_edge.wording import escaped
+from ast_edge.wording import one_line
 
 _KEYS = [
     *("part_id", "run", "number", "time", "external_id", "encoder", "trigger", "recipe", "verdict", "reason"),
@@ -40,8 +40,7 @@ class Exported:
 
 def printable(value: object) -> str:
     """Format a value for a terminal: control characters are escaped, None becomes a dash."""
-    text = "-" if value is None or value == "" else str(value)
-    return escaped(text).replace("\n", "\\n").replace("\t", "\\t")
+    return one_line("-" if value is None or value == "" else str(value))
 
 
 def part_json(part: ArchivedPart) -> str:

@@ -22,6 +22,7 @@ from ast_edge.frames.reading import list_images, read_depth_beside, read_image, 
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.progress import say
 from ast_edge.verdict.scoring import Verdict
+from ast_edge.wording import one_line
 
 Frame = NDArray[np.uint8]
 Depth = NDArray[np.float32]
@@ -200,12 +201,13 @@ class Report:
     def line(self, result: Result) -> str:
         """Format verdict, score, path and, for a fault, the reason, in columns."""
         score = f"{result.score:.6g}" if math.isfinite(result.score) else "-"
-        text = f"{result.verdict:<6}  {score:>11}  {result.path}"
+        path = one_line(str(result.path))
+        text = f"{result.verdict:<6}  {score:>11}  {path}"
         if result.verdict != "fault":
             return text
-        width = max(len(str(picture)) for picture in self.pictures)
-        padding = " " * (width - len(str(result.path)) + 2)
-        return text + padding + result.reason.removeprefix(f"{result.path}: ")
+        width = max(len(one_line(str(picture))) for picture in self.pictures)
+        padding = " " * (width - len(path) + 2)
+        return text + padding + one_line(result.reason.removeprefix(f"{result.path}: "))
 
     def summary(self) -> str:
         """Format the totals in one line."""

@@ -103,6 +103,15 @@ def test_names_of_files_cannot_command_a_terminal(cli: Cli, tiny_rgb: Path, tmp_
         assert "\\x1b[2J" in done.out + done.err
 
 
+def test_a_name_with_a_line_end_is_no_line_of_its_own(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> None:
+    """A picture that would print the verdict of another one."""
+    evil = tmp_path / "a\npass        0.00001  good.png"
+    evil.write_bytes(b"no picture")
+    done = cli("inspect", tiny_rgb, evil)
+    assert [line[:5] for line in done.out.splitlines()] == ["fault", "1 pic"]
+    assert "a\\npass" in done.out
+
+
 def test_version(cli: Cli) -> None:
     done = cli("--version")
     assert (done.code, done.out) == (0, f"ast-edge {ast_edge.__version__}\n")
