@@ -17,7 +17,7 @@ import onnx
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError, RunError, UsageError, reason
-from ast_edge.files import write_bytes, write_text
+from ast_edge.files import named_errors, write_bytes, write_text
 from ast_edge.model.engine_info import Batch
 from ast_edge.model.half_precision import to_mixed_precision
 from ast_edge.model.manifest import Manifest, ModelSpec, Precision
@@ -85,7 +85,8 @@ def export_run(
     _make_folder(output.parent)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}.") as name:
         scratch = Path(name)
-        graph = trace(network, job.spec.input_specs(batch), scratch / "traced.onnx")
+        with named_errors(output):
+            graph = trace(network, job.spec.input_specs(batch), scratch / "traced.onnx")
         made = [_make(job, graph, "fp32", scratch / output.name)]
         if "fp16" in precisions:
             half = to_mixed_precision(graph)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from ast_edge.backends import open_backend
 from ast_edge.backends.proof import prove
+from ast_edge.cli import main
 from ast_edge.errors import ModelError, ParityError, RunError, UsageError
 from ast_edge.files import sha256_file
 from ast_edge.inspector import Inspector
@@ -33,6 +34,7 @@ from ast_edge.train.pipeline import TrainRequest, train
 from ast_edge.train.run import Run
 from ast_edge_export import Exported, export_run
 from ast_edge_export.export import DEFAULT
+from tests.disks import small_disk
 from tests.paths import ROOT
 from tests.real_data import cable_gland
 from tests.small import MODES, small_product, small_run, unsealed
@@ -98,6 +100,20 @@ def test_half_precision_is_smaller_and_keeps_the_interface(models: dict[Mode, Pa
     assert list(whole.graph.output) == list(half.graph.output)
     sizes = [path.stat().st_size for path in (models[mode], models[mode].with_name("model.fp16.onnx"))]
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("kib", [16, 1024])
+def test_a_full_disk_is_named(
+    depth_run: Path, tmp_path: Path, kib: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within the exporter's scratch file, and within ours."""
+    with small_disk(tmp_path / "disk", kib) as disk:
+        target = disk / "m.onnx"
+        assert main(["export", str(depth_run), "-o", str(target)]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert str(disk) in said
+        assert "No space left on device" in said
+        assert list(disk.iterdir()) == []
 
 
 def test_a_second_export_is_the_same_network(
