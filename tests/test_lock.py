@@ -82,6 +82,16 @@ def test_the_lock_has_everything_that_is_declared(extra: str) -> None:
     assert names <= set(locked())
 
 
+def test_every_install_of_the_documentation_has_pinned_versions() -> None:
+    pages = [ROOT / "README.md", ROOT / "cpp_bridge" / "README.md", *(ROOT / "docs").rglob("*.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    commands = [
+        line for line in lines if re.match(r"(?!- ).*\bpip (install|wheel) ", line) and "`pip" not in line
+    ]
+    assert len(commands) >= 6
+    assert [line for line in commands if not re.search(r" -c \S*constraints\S*\.txt ", line)] == []
+
+
 def test_a_file_without_a_digest_is_not_locked() -> None:
     lock_text = runpy.run_path(str(ROOT / ".ci" / "lock"))["lock_text"]
     environment = {"python_version": "3.11", "sys_platform": "linux", "platform_machine": "x86_64"}
