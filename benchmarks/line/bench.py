@@ -23,8 +23,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.common.command import environment, module
-from benchmarks.common.counterparts import free_port
-from benchmarks.line.broker import Broker
+from benchmarks.common.counterparts import Mosquitto, free_port
 from benchmarks.line.camera import SERIAL, FakeCamera
 from benchmarks.line.plc import BLOCK, COUNTER, REJECT_COIL, Plc
 from benchmarks.line.scene import Scene
@@ -136,10 +135,10 @@ class Bench:
                 (self.folder / "acts").mkdir()
                 self.acts = self._stack.enter_context(Plc(self.folder / "acts"))
             if kind == "mqtt":
-                self.broker = Broker(self.folder)
+                self.broker = Mosquitto(self.folder, "allow_anonymous true")
                 self.broker.start()
-                self._stack.callback(self.broker.close)
-                self.connect()
+                self._stack.callback(self.broker.kill)
+                self._publisher = self._connected()
             self._start()
         except BaseException:
             self._stack.close()
@@ -160,6 +159,8 @@ class Bench:
         """
         if self.plan.kind == "modbus":
             return self.plc.trigger()
+        if self.plan.kind == "mqtt":
+            wait_for(self._publisher.is_connected, _START_S, "the publisher does not find the broker")
         self._parts += 1
         self.scene.put(self._parts)
         # The encoder's count is the number: names may repeat.
@@ -275,14 +276,14 @@ class Bench:
         """Whether /readyz reports ready."""
         return readiness(self.web_port)[0] == 200
 
-    def connect(self) -> None:
-        """Connect the publisher of triggers to the broker."""
+    def _connected(self) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        client.reconnect_delay_set(min_delay=1, max_delay=1)
         client.connect("127.0.0.1", self.broker.port, keepalive=600)
         client.loop_start()
         self._stack.callback(client.loop_stop)
         self._stack.callback(client.disconnect)
-        self._publisher = client
+        return client
 
     def _post(self, content: dict[str, object]) -> None:
         """Send a request; returns when the kernel has it, without waiting for the answer."""

@@ -39,8 +39,6 @@ def _dead_trigger(bench: Bench, chance: Chance) -> Drawn:
     else:
         source.start()
     told_ms = _untrue_states(bench, dead_ns, back_ns)
-    if bench.plan.kind == "mqtt":
-        bench.connect()
     for part in unseen:
         _told(bench, part)
     return {"off": off_ms, "silent": float(silent), "told_after": told_ms}
