@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.backends import BackendName, open_backend
+from ast_edge.backends import BackendName, Engine, open_backend
 from ast_edge.backends.base import Backend, FrameBackend, PartOutputs
 from ast_edge.errors import BackendError
 from ast_edge.frames.levels import GreyLevels, grey_levels, why_unfit
@@ -87,12 +87,13 @@ class Inspector:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, threads: int | None = None, backend: BackendName | None = None
+        cls, path: Path | str, *, threads: int | None = None, backend: BackendName | Engine | None = None
     ) -> Self:
         """Check the model or engine at `path` and open it.
 
         A `.onnx` model runs on the CPU with `threads` threads (default: all cores), on ONNX Runtime or, with
-        `backend="openvino"`, on OpenVINO; a `.engine` built by `ast-edge build-engine` on the GPU. Raises
+        `backend="openvino"`, on OpenVINO; an `ast_edge.backends.Engine` names another processor for them. A
+        `.engine` built by `ast-edge build-engine` runs on the GPU. Raises
         ModelError when a file is refused, BackendError when the engine is missing, does not fit this machine
         or fails, UsageError for a backend that does not run such a file.
         """

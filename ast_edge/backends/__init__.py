@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from ast_edge.backends.base import Backend
+from ast_edge.backends.choice import BackendName, Engine
 from ast_edge.backends.first_proof import prove_first
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
@@ -15,30 +15,33 @@ from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
 from ast_edge.model.onnx_file import ModelFile
 from ast_edge.trt import flavours
 
-BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
+__all__ = ["BackendName", "Engine", "open_backend"]
 
 
 def open_backend(
     path: Path,
     *,
     threads: int | None = None,
-    backend: BackendName | None = None,
+    backend: BackendName | Engine | None = None,
     unproven: bool = False,
 ) -> tuple[AnyModel, Backend]:
     """Check the model or engine at `path`, and open the engine that runs it.
 
-    A model runs on ONNX Runtime unless `backend` says OpenVINO, an engine on the library that built it. An
+    A model runs on ONNX Runtime on the CPU unless `backend` says otherwise, an engine on the library that
+    built it. An
     engine of TensorRT for RTX is proven first, where this machine has not done so yet (see
     `ast_edge.backends.first_proof`); `unproven` leaves that to the caller. Raises BackendError when the
     engine is missing, does not fit this machine or fails, ModelError when a file is refused, UsageError for
     `threads` of an engine that has none, or a backend that does not run such a file.
     """
     model = read_any(path)
+    asked = backend if isinstance(backend, Engine) else Engine(backend)
     if not isinstance(model, EngineFile):
-        return model, _on_cpu(model, threads, backend)
-    if backend not in (None, "tensorrt"):
+        return model, _model_on(asked, model, threads)
+    if asked.backend not in (None, "tensorrt") or asked.provider is not None:
         raise UsageError(
-            f"{path}: an engine runs on TensorRT, not on {backend}; give the model that it was built from."
+            f"{path}: an engine runs on TensorRT, not on {asked.backend or 'onnxruntime'}; give the model "
+            "that it was built from."
         )
     if threads is not None:
         raise UsageError(f"{path}: an engine runs on the GPU; leave out the number of threads.")
@@ -56,12 +59,14 @@ def open_backend(
     return model, opened
 
 
-def _on_cpu(model: ModelFile, threads: int | None, backend: BackendName | None) -> Backend:
-    if backend == "tensorrt":
+def _model_on(asked: Engine, model: ModelFile, threads: int | None) -> Backend:
+    if asked.backend == "tensorrt":
         raise UsageError(
             f"{model.path}: TensorRT runs engines, not models; build one with "
             f"`ast-edge build-engine {model.path}` and give that."
         )
-    if backend == "openvino":
-        return OpenVinoBackend(model, threads=threads)
-    return OnnxRuntimeBackend(model, threads=threads)
+    if asked.backend == "openvino":
+        return OpenVinoBackend(
+            model, threads=threads, device=asked.device or "CPU", allow_cpu=asked.allow_cpu
+        )
+    return OnnxRuntimeBackend(model, threads=threads, provider=asked.provider, allow_cpu=asked.allow_cpu)

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the same model files as ONNX Runtime, and far faster where they are INT8."""
+"""OpenVINO: the same model files as ONNX Runtime, far faster on the CPU where they are INT8; Intel's GPUs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
+from ast_edge.backends.choice import refuse_cpu
 from ast_edge.errors import BackendError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
@@ -16,28 +17,43 @@ from ast_edge.telemetry import without_openvino_telemetry
 from ast_edge.wording import install_hint
 
 _OUTPUTS = ("score", "anomaly_map")
+_SEVERAL = ("AUTO", "HETERO", "MULTI", "BATCH")
+_NO_WORK = ("Parameter", "Constant", "Result")
 
 
 class OpenVinoBackend(Backend):
-    """Runs a checked model file on the CPU with `threads` threads, by default one per core.
+    """Runs a checked model file on the CPU with `threads` threads, by default one per core, or on a `device`.
 
     Computes in FP32 where the graph says so, also on processors that would rather take BF16 or FP16. Raises
-    BackendError when OpenVINO is missing, cannot load the file, or finds other tensors in it than its
-    manifest says; UsageError for fewer than one thread.
+    BackendError when OpenVINO or the device is missing, cannot load the file, finds other tensors in it than
+    its manifest says, or computes on the CPU in the device's place without `allow_cpu`; UsageError for fewer
+    than one thread.
     """
 
-    def __init__(self, model: ModelFile, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: ModelFile, *, threads: int | None = None, device: str = "CPU", allow_cpu: bool = False
+    ) -> None:
         super().__init__(model.manifest.inputs, model.manifest.outputs)
         check_threads(threads)
         openvino = _library()
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+        core = openvino.Core()
+        if device != "CPU":
+            _require_device(core, device)
+            self.name += f" on {device}"
         try:
-            core = openvino.Core()
-            compiled = core.compile_model(core.read_model(model.content), "CPU", _configuration(threads))
+            network = core.read_model(model.content)
+            compiled = core.compile_model(network, device, _configuration(threads, device))
         except Exception as exc:
             raise BackendError(
                 f"{model.path}: {one_line(exc)}; export the model again or upgrade openvino."
             ) from exc
+        if device != "CPU":
+            on_cpu, total = _left_to_cpu(core, network, compiled, device)
+            if not allow_cpu:
+                refuse_cpu(self.name, model.path, on_cpu, total)
+            elif on_cpu:
+                self.name += f" ({len(on_cpu)} of {total} nodes on the CPU)"
         names = {spec.name for spec in (*self.inputs, *self.outputs)}
         found = sorted(_describe(port, names) for port in (*compiled.inputs, *compiled.outputs))
         expected = sorted(_describe_spec(spec) for spec in (*self.inputs, *self.outputs))
@@ -73,13 +89,44 @@ def _library() -> Any:
     return openvino
 
 
-def _configuration(threads: int | None) -> dict[str, object]:
-    chosen: dict[str, object] = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # two inspectors on one machine would share a core
-    }
+def _require_device(core: Any, device: str) -> None:
+    """Raise BackendError for a device that OpenVINO does not find on this machine."""
+    kind, _, listed = device.partition(":")
+    wanted = listed.split(",") if listed else [] if kind in _SEVERAL else [device]
+    found = core.available_devices
+    for name in wanted:
+        if not any(name in (each, each.partition(".")[0]) for each in found):
+            raise BackendError(
+                f"device {name}: OpenVINO finds none on this machine (it finds "
+                f"{', '.join(found) or 'nothing'}); check its driver, or give another device."
+            )
+
+
+def _left_to_cpu(core: Any, network: Any, compiled: Any, device: str) -> tuple[list[str], int]:
+    """The nodes that are computed on the CPU, by type and name, and the number of all nodes."""
+    nodes = [node for node in network.get_ops() if node.get_type_name() not in _NO_WORK]
+    names = {node.get_friendly_name(): node.get_type_name() for node in nodes}
+    running = compiled.get_property("EXECUTION_DEVICES")
+    if not any(_is_cpu(each) for each in running):
+        return [], len(names)
+    placed = core.query_model(network, device) if device.startswith("HETERO") else dict.fromkeys(names, "CPU")
+    on_cpu = [f"{kind} {name}" for name, kind in names.items() if _is_cpu(placed.get(name, "CPU"))]
+    return on_cpu, len(names)
+
+
+def _is_cpu(device: str) -> bool:
+    return device.strip("()").startswith("CPU")  # AUTO puts the one that it starts with in parentheses
+
+
+def _configuration(threads: int | None, device: str) -> dict[str, object]:
+    chosen: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if device.startswith("AUTO"):
+        # Neither begin on the CPU while another device compiles, nor go there when it fails.
+        chosen |= {"ENABLE_STARTUP_FALLBACK": False, "ENABLE_RUNTIME_FALLBACK": False}
+    if device != "CPU":
+        return chosen
+    # Not pinned: two inspectors on one machine would share a core.
+    chosen |= {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
     return chosen if threads is None else {**chosen, "INFERENCE_NUM_THREADS": threads}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ast_edge.cli.runtime import BackendOption
+from ast_edge.cli.runtime import AllowCpuOption, BackendOption, ProcessorOption, ProviderOption, engine_of
 from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
@@ -29,6 +29,9 @@ def benchmark(
         ),
     ] = None,
     backend: BackendOption = None,
+    provider: ProviderOption = None,
+    device: ProcessorOption = None,
+    allow_cpu: AllowCpuOption = False,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"] | None,
         typer.Option(help="Use the file beside MODEL in this precision (model.fp16.onnx)."),
@@ -92,7 +95,8 @@ def benchmark(
     if against is not None and concurrency != 1:
         raise UsageError("--against measures one part at a time; leave out --concurrency.")
     limits = USUAL_LIMITS if iterations is None and duration is None else Limits(iterations, duration)
-    asked = Asked(backend, frame, picture, limits, concurrency, threads)
+    engine = engine_of(backend, provider, device, allow_cpu)
+    asked = Asked(engine, frame, picture, limits, concurrency, threads)
     result = measured(model if precision is None else in_precision(model, precision), against, asked)
     echo(result_text(result))  # first, so that an unwritable path does not lose the figures
     if json_file is not None:

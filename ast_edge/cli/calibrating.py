@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ast_edge.backends import BackendName
+from ast_edge.backends import BackendName, Engine
 from ast_edge.cli.inspecting import find_pictures, read_part
 from ast_edge.errors import DataError, FrameError, reason
 from ast_edge.files import sha256_file
@@ -31,7 +31,7 @@ class Asked:
     confidence: float | None
     operator: str | None
     threads: int | None
-    backend: BackendName | None = None
+    backend: BackendName | Engine | None = None
 
 
 def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:

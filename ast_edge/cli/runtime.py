@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
+if TYPE_CHECKING:
+    from ast_edge.backends.choice import BackendName, Engine, Provider
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
 BackendOption = Annotated[
     Literal["onnxruntime", "openvino", "tensorrt"] | None,
     typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
 ]
+
+ProviderOption = Annotated[
+    Literal["cuda", "tensorrt", "nvtensorrtrtx"] | None,
+    typer.Option(help="Execution provider of ONNX Runtime [the CPU]."),
+]
+ProcessorOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="GPU|NPU|AUTO", help="Device of OpenVINO [CPU]."),
+]
+AllowCpuOption = Annotated[
+    bool,
+    typer.Option("--allow-cpu", help="Accept that provider or device leave nodes to the CPU."),
+]
+
+
+def engine_of(
+    backend: BackendName | None, provider: Provider | None, device: str | None, allow_cpu: bool
+) -> Engine:
+    """The options as one value; UsageError for a combination that there is not."""
+    from ast_edge.backends.choice import Engine
+
+    return Engine(backend, provider, device, allow_cpu)
 
 
 def _limit_pixels(count: int | None) -> int | None:
@@ -64,6 +89,9 @@ def inspect(
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     backend: BackendOption = None,
+    provider: ProviderOption = None,
+    device: ProcessorOption = None,
+    allow_cpu: AllowCpuOption = False,
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="Exit with 1 when a part is rejected.")
     ] = False,
@@ -81,7 +109,8 @@ def inspect(
 
     pictures = find_pictures(paths)
     overlays = plan_overlays(pictures, overlay) if overlay is not None else {}
-    with Inspector.open(model, threads=threads, backend=backend) as inspector:
+    engine = engine_of(backend, provider, device, allow_cpu)
+    with Inspector.open(model, threads=threads, backend=engine) as inspector:
         report = Report(inspector.spec.threshold.value, pictures, overlay)
         for result in inspect_pictures(inspector, pictures, overlays):
             report.add(result)
@@ -116,6 +145,9 @@ def calibrate(
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     backend: BackendOption = None,
+    provider: ProviderOption = None,
+    device: ProcessorOption = None,
+    allow_cpu: AllowCpuOption = False,
     _max_pixels: MaxPixels = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,14 +163,22 @@ def calibrate(
     file = read_any(model)
     if (restore is None) == (not good_parts):
         raise UsageError("give either good parts or --restore REVISION.")
-    asked = Asked(false_reject_rate, confidence, operator, threads, backend)
+    engine = engine_of(backend, provider, device, allow_cpu)
+    asked = Asked(false_reject_rate, confidence, operator, threads, engine)
     new = new_revision(file, good_parts or [], restore, asked=asked)
     if not dry_run:
         rewrite_any(file, new)
     echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))
 
 
-def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOption = False) -> None:
+def verify(
+    model: ModelArgument,
+    backend: BackendOption = None,
+    provider: ProviderOption = None,
+    device: ProcessorOption = None,
+    allow_cpu: AllowCpuOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Prove that this machine's engine reproduces the scores of training.
 
     Runs the model's reference vectors through the engine and compares scores, maps and verdicts. The
@@ -150,7 +190,8 @@ def verify(model: ModelArgument, backend: BackendOption = None, as_json: JsonOpt
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
     from ast_edge.model.references import load_references
 
-    file, engine = open_backend(model, backend=backend, unproven=True)
+    wanted = engine_of(backend, provider, device, allow_cpu)
+    file, engine = open_backend(model, backend=wanted, unproven=True)
     with engine:
         references, source = load_references(file)
         parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ast_edge.backends import BackendName, open_backend
+from ast_edge.backends import BackendName, Engine, open_backend
 from ast_edge.errors import UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.latency.figures import by_stage, figures, histogram, percentile
@@ -34,7 +34,7 @@ _MUCH_LOAD, _MOST_OF_ONE = 0.05, 0.25
 class Asked:
     """Settings of a measurement, as in the options of `ast-edge benchmark`."""
 
-    backend: BackendName | None = None
+    backend: BackendName | Engine | None = None
     frame: str | None = None
     picture: Path | None = None
     limits: Limits = USUAL_LIMITS

@@ -35,7 +35,7 @@ def new_run() -> str:
 def open_recipes(config: LineConfig, report: Report) -> Recipes:
     """Open and prove the first recipe; errors as in `open_recipe`."""
     section = config.recipes
-    threads, backend = section.threads, section.backend
+    threads, backend = section.threads, section.engine
     first = open_recipe(section.first, section.models[section.first], threads=threads, backend=backend)
     return Recipes(section.models, first, report, threads=threads, backend=backend)
 

@@ -66,7 +66,7 @@ def _opening(config: LineConfig, name: str, recipes: dict[str, Recipe]) -> Calla
     def opening() -> str:
         section = config.recipes
         recipe = recipes[name] = open_recipe(
-            name, section.models[name], threads=section.threads, backend=section.backend
+            name, section.models[name], threads=section.threads, backend=section.engine
         )
         spec = recipe.inspector.spec
         return f"{spec.mode}, threshold {spec.threshold.value:g}, proven on {recipe.inspector.engine}"

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
+from ast_edge.backends.choice import Engine, Provider
 from ast_edge.cameras.supervised import Policy, Watch
 from ast_edge.cameras.uri import CameraUri, parse_uri
-from ast_edge.errors import AstEdgeError
+from ast_edge.errors import AstEdgeError, UsageError
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.audit.log import AuditOptions
 from ast_edge.line.config.options import Milliseconds, Name, Options, Seconds
@@ -89,14 +90,32 @@ class CameraSection(Options):
 class RecipesSection(Options):
     """`models` maps each recipe to its model or engine; the line starts with `first`.
 
-    `threads` of the engine on a CPU, by default one per core; `backend` is the library that runs models
-    there, ONNX Runtime unless it is `openvino`.
+    `threads` of the engine on a CPU, by default one per core. `backend` is the library that runs models,
+    ONNX Runtime unless it is `openvino`. `provider` is an execution provider of ONNX Runtime, `device` a
+    device of OpenVINO (GPU, NPU, AUTO); without either the CPU computes. `allow_cpu` accepts that they leave
+    nodes of the network to the CPU.
     """
 
     first: Name
     models: Annotated[dict[Name, Path], Field(min_length=1, max_length=256)]
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     backend: Literal["onnxruntime", "openvino"] | None = None
+    provider: Provider | None = None
+    device: Annotated[str, Field(pattern=r"^[A-Z]+[A-Z0-9.:,_]*$", max_length=64)] | None = None
+    allow_cpu: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        """Library and processor."""
+        return Engine(self.backend, self.provider, self.device, self.allow_cpu)
+
+    @model_validator(mode="after")
+    def _engine_exists(self) -> RecipesSection:
+        try:
+            _ = self.engine
+        except UsageError as exc:
+            raise ValueError(str(exc)) from exc
+        return self
 
     @model_validator(mode="after")
     def _first_is_one(self) -> RecipesSection:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ast_edge.backends import BackendName, open_backend
+from ast_edge.backends import BackendName, Engine, open_backend
 from ast_edge.backends.proof import SCORE_TOLERANCE, prove
 from ast_edge.cameras.base import Frame
 from ast_edge.errors import LineError, ParityError, UsageError, sentence
@@ -48,7 +48,7 @@ def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
 
 
 def open_recipe(
-    name: str, model: Path, *, threads: int | None = None, backend: BackendName | None = None
+    name: str, model: Path, *, threads: int | None = None, backend: BackendName | Engine | None = None
 ) -> Recipe:
     """Open a model or engine and prove it on its reference vectors.
 
@@ -86,7 +86,7 @@ class Recipes:
         report: Report,
         *,
         threads: int | None = None,
-        backend: BackendName | None = None,
+        backend: BackendName | Engine | None = None,
     ) -> None:
         self._models = dict(models)
         self._report = report

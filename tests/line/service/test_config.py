@@ -7,6 +7,7 @@ from typing import cast, get_args
 
 import pytest
 
+from ast_edge.backends import Engine
 from ast_edge.errors import LineError
 from ast_edge.line.examples import Example, read_example
 from ast_edge.line.outputs.gpio import GpioOutputOptions
@@ -47,6 +48,13 @@ def test_the_least_that_a_line_needs(tmp_path: Path) -> None:
     assert config.output == ()
 
 
+def test_the_processor_of_the_recipes(tmp_path: Path) -> None:
+    text = LEAST.replace("[trigger]", 'backend = "openvino"\ndevice = "GPU.1"\nallow_cpu = true\n[trigger]')
+    engine = read(tmp_path, text).recipes.engine
+    assert engine == Engine("openvino", device="GPU.1", allow_cpu=True)
+    assert read(tmp_path, LEAST).recipes.engine == Engine()
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = LEAST.replace("synthetic://?trigger=software", "dir://some parts?rate=2")
     text += '[archive]\nfolder = "kept"\n[audit]\nfile = "/var/audit.jsonl"\n[web]\nport = 1\n'
@@ -71,6 +79,12 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (('first = "a"', 'first = "c"'), "FILE:4: recipes: first = 'c' is not among the models (a, b)"),
+        (
+            ("[trigger]", 'device = "GPU"\n[trigger]'),
+            "device GPU: is for OpenVINO; give the backend openvino",
+        ),
+        (("[trigger]", "allow_cpu = true\n[trigger]"), "allow-cpu: is for a provider or a device"),
+        (("[trigger]", 'provider = "metal"\n[trigger]'), "FILE:7: recipes.provider: must be"),
         (("synthetic://?trigger=software", "no uri"), "FILE:2: camera: camera: expected a URI"),
         (('kind = "timer"', 'kind = "free"'), "the camera would wait forever"),
         (('kind = "timer"', 'kind = "software"'), "trigger: max_age_ms is required"),

@@ -1,0 +1,49 @@
+"""Which library runs a model, and on which processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ast_edge.errors import BackendError, UsageError
+
+BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
+Provider = Literal["cuda", "tensorrt", "nvtensorrtrtx"]
+_NAMED = 5  # nodes in a message
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A library and where it computes; on the CPU unless `provider` or `device` says otherwise.
+
+    `provider` is an execution provider of ONNX Runtime, `device` a device of OpenVINO: `GPU`, `NPU`, `AUTO`,
+    or one of several, `GPU.1`. What they leave to the CPU, wholly or node by node, is refused unless
+    `allow_cpu`: it would be far slower than what was asked for. Raises UsageError for a combination that
+    there is not.
+    """
+
+    backend: BackendName | None = None
+    provider: Provider | None = None
+    device: str | None = None
+    allow_cpu: bool = False
+
+    def __post_init__(self) -> None:
+        if self.provider is not None and self.backend not in (None, "onnxruntime"):
+            raise UsageError(f"provider {self.provider}: is for ONNX Runtime, not for {self.backend}.")
+        if self.device is not None and self.backend != "openvino":
+            raise UsageError(f"device {self.device}: is for OpenVINO; give the backend openvino, too.")
+        if self.allow_cpu and self.provider is None and self.device is None:
+            raise UsageError("allow-cpu: is for a provider or a device; without either the CPU computes.")
+
+
+def refuse_cpu(engine: str, model: object, nodes: Sequence[str], total: int) -> None:
+    """Raise BackendError if `nodes`, some of `total`, were left to the CPU; `engine` was asked for."""
+    if not nodes:
+        return
+    which = "all" if len(nodes) == total else f"{len(nodes)} of {total}"
+    shown = ", ".join(nodes[:_NAMED]) + (", ..." if len(nodes) > _NAMED else "")
+    raise BackendError(
+        f"{model}: {engine} leaves {which} nodes of the network to the CPU ({shown}); check its driver and "
+        "libraries, or accept that with --allow-cpu."
+    )
