@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ast_edge.backends.proof import Parity
@@ -113,12 +113,9 @@ def evaluation_text(evaluation: Evaluation) -> str:
         ("threshold", f"{evaluation.threshold:.6g}"),
         ("false rejects", _fraction(evaluation.false_reject_rate)),
         ("escapes", _fraction(evaluation.escape_rate)),
+        ("F1", f"{_fraction(evaluation.class_f1)} of parts (ClassF1)"),
         ("faults", str(evaluation.faults)),
-        *(
-            (f"at {percent} % escape", f"{_fraction(rate)} false rejects")
-            for percent, rate in evaluation.false_reject_at_escape.items()
-            if rate is not None
-        ),
+        *_rates(evaluation),
     ]
     kinds = [f"{'defect':<16}{'parts':>6}{'AUROC':>9}{'escapes':>9}"]
     kinds += [
@@ -128,6 +125,16 @@ def evaluation_text(evaluation: Evaluation) -> str:
     unread = [f"fault: {part.name}: {part.reason}" for part in evaluation.parts if part.verdict == "fault"]
     more = [f"and {len(unread) - _FAULTS} more faults"] if len(unread) > _FAULTS else []
     return "\n".join([table(rows), *(kinds if evaluation.per_defect else []), *unread[:_FAULTS], *more])
+
+
+def _rates(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """One error rate where the other is given, with the names of anomalib for what is left: PGn and PBn."""
+    for percent, rate in evaluation.false_reject_at_escape.items():
+        if rate is not None:
+            yield f"at {percent} % escape", f"{rate:.4f} false rejects (PG{percent} {1 - rate:.4f})"
+    for percent, rate in evaluation.escape_at_false_reject.items():
+        if rate is not None:
+            yield f"at {percent} % rejects", f"{rate:.4f} escapes (PB{percent} {1 - rate:.4f})"
 
 
 def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -144,6 +151,7 @@ def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("pixel AP", _fraction(evaluation.pixel_ap)),
         ("AUPRO 30 %", _fraction(evaluation.aupro_30)),
         ("AUPRO 5 %", _fraction(evaluation.aupro_05)),
+        ("pixel F1", f"{_fraction(evaluation.seg_f1)} at the pixel threshold (SegF1)"),
     ]
 
 

@@ -103,6 +103,17 @@ def train(
         float | None,
         typer.Option(help="Fraction held out for the threshold if there is no validation split."),
     ] = None,
+    calibration: Annotated[
+        Literal["split", "cross"] | None,
+        typer.Option(
+            help="Parts that the threshold rests on: those held out, or all of them by training on folds too "
+            "[split]."
+        ),
+    ] = None,
+    exclude_outliers: Annotated[
+        bool,
+        typer.Option("--exclude-outliers", help="With cross: leave out good parts that may be defective."),
+    ] = False,
     smoothing: Annotated[
         float | None, typer.Option(min=0.0, help="Standard deviation of the map's smoothing, in map pixels.")
     ] = None,
@@ -151,6 +162,8 @@ def train(
         "false_reject_rate": false_reject_rate,
         "foreground_min_m": None if foreground_min_mm is None else foreground_min_mm / 1000,
         "holdout": holdout,
+        "calibration": calibration,
+        "exclude_outliers": True if exclude_outliers else None,
         "mixed_precision": True if mixed_precision else None,
         "epochs": epochs,
         "mode": mode,
@@ -331,6 +344,7 @@ def _need_training() -> None:
 
 def _print_run(run: Any) -> None:
     from ast_edge.verdict.threshold import statement
+    from ast_edge.verdict.tradeoff import more_parts_text, tradeoff, tradeoff_text
 
     spec = run.spec()
     echo(f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)")
@@ -338,4 +352,6 @@ def _print_run(run: Any) -> None:
         echo(f"crop       {crop.width}x{crop.height} pixels at x {crop.x}, y {crop.y}")
     echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
     echo(statement(spec.threshold))
+    echo(tradeoff_text(tradeoff(spec.calibration.scores, spec.threshold.confidence)))
+    echo(more_parts_text(spec.threshold))
     echo(f"next: ast-edge export {run.path} -o model.onnx")

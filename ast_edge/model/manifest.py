@@ -31,6 +31,7 @@ _SEEN_BYTES = 8  # of a digest: a collision among a million parts occurs once in
 Mode = Literal["rgb", "depth", "rgbd"]
 MaskWeights = Literal["binary", "fractional"]
 Precision = Literal["fp32", "fp16", "int8"]
+CalibrationMethod = Literal["split", "cross"]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -84,6 +85,9 @@ class Threshold(_Strict):
     split-conformal bound of that rule on new good parts; with probability `confidence` the true rate is at
     most `upper_false_reject_rate`. `pixel_value` is the same quantile of the largest value in the map.
 
+    By `method` "split" this network itself judged the parts. By "cross" the networks of K folds did, each
+    those of its fold; both bounds then hold as far as this network scores new parts as those networks do.
+
     `value` is above the score of one of the parts by `margin`, 0 in manifests of format 2, so that every
     engine within the parity tolerance gives this part the same verdict (see `ast_edge.verdict.margin`).
     """
@@ -97,6 +101,7 @@ class Threshold(_Strict):
     confidence: Fraction
     good_parts: Positive
     good_parts_needed: Positive
+    method: CalibrationMethod = "split"
 
 
 # The quantiles of good parts that a calibration stores.

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ast_edge.errors import UsageError
 from ast_edge.model.manifest import (
     Aggregation,
+    CalibrationMethod,
     Crop,
     DepthPreprocessing,
     MaskWeights,
@@ -149,6 +150,11 @@ class TrainConfig(_Strict):
     mixed_precision: bool | None = False  # None: decided at the start, True if the CPU multiplies bfloat16
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    calibration: CalibrationMethod = (
+        "split"  # parts that the threshold rests on: held-out ones, or all by folds
+    )
+    folds: Annotated[int, Field(ge=2)] = 5  # of calibration "cross"
+    exclude_outliers: bool = False  # with "cross": leave out parts that may be defective
 
     @model_validator(mode="after")
     def _size_fits_the_stride(self) -> TrainConfig:
@@ -158,6 +164,14 @@ class TrainConfig(_Strict):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the backbone's stride, {stride}; "
                 f"choose {fitting} or {fitting + stride}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _outliers_are_judged(self) -> TrainConfig:
+        if self.exclude_outliers and self.calibration == "split":
+            raise ValueError(
+                "exclude_outliers needs calibration cross, which judges every good part; set both or neither"
             )
         return self
 

@@ -22,7 +22,7 @@ from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.files import printable
 from ast_edge.frames.depth import depth_input
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.model.manifest import Aggregation, Crop
+from ast_edge.model.manifest import Aggregation, Crop, ModelSpec
 from ast_edge.progress import stage
 from ast_edge.train import metrics
 from ast_edge.train.data import (
@@ -80,7 +80,9 @@ class Evaluation(BaseModel):
     A part counts as rejected unless it passes: a fault actuates the reject output too. For the AUROC a fault
     ranks above every score. `aupro_30` and `aupro_05` integrate up to false-positive rates of 0.3 and 0.05.
     `false_reject_at_escape` is the smallest false-reject rate of any threshold that lets at most that
-    fraction of defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the reverse. Pixel
+    fraction of defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the reverse: 1 less
+    these are PGn and PBn (Baitieva et al., CVPRW 2025), but for the interpolation of thresholds there.
+    `class_f1` and `seg_f1` are the F1 of parts and pixels at the model's thresholds (MVTec AD 2, 2025). Pixel
     figures cover the whole frame: pixels outside the crop were not inspected and count as normal. They are
     None if any of the defective parts (`without_mask` of them) has no mask.
     """
@@ -100,6 +102,8 @@ class Evaluation(BaseModel):
     aggregation: Aggregation
     false_reject_rate: float | None
     escape_rate: float | None
+    class_f1: float | None = None
+    seg_f1: float | None = None
     per_defect: dict[str, DefectFigures]
     by_aggregation: dict[Aggregation, AggregationFigures]
     good_parts: int
@@ -214,7 +218,7 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
     passed = np.array([part.inspection.verdict == "pass" for part in judged])
     faults = np.array([part.inspection.verdict == "fault" for part in judged])
     scores = _ranked(np.array([part.inspection.score for part in judged]), faults)
-    pixels = _pixel_figures(judged, spec.preprocessing.crop)
+    pixels = _pixel_figures(judged, spec)
     return Evaluation(
         image_auroc=metrics.auroc(defective, scores),
         image_ap=metrics.average_precision(defective, scores),
@@ -235,6 +239,8 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
         aggregation=spec.aggregation,
         false_reject_rate=metrics.share(~passed[~defective]),
         escape_rate=metrics.share(passed[defective]),
+        class_f1=metrics.f1(defective, ~passed),
+        seg_f1=None if pixels is None else pixels.f1,
         per_defect=_per_defect(judged, scores, passed),
         by_aggregation=_by_aggregation(judged, defective, faults, spec.aggregation),
         good_parts=int((~defective).sum()),
@@ -296,7 +302,7 @@ def _score(part: Judged, aggregation: Aggregation) -> float:
     return float(scoring.aggregate(part.inspection.anomaly_map[None], part.foreground, aggregation)[0])
 
 
-def _pixel_figures(judged: list[Judged], crop: Crop | None) -> metrics.PixelFigures | None:
+def _pixel_figures(judged: list[Judged], spec: ModelSpec) -> metrics.PixelFigures | None:
     """Return the pixel figures of all parts that are not faults; None if a defective one has no mask."""
     if any(part.sample.defect != GOOD and part.sample.mask is None for part in judged):
         return None
@@ -304,7 +310,8 @@ def _pixel_figures(judged: list[Judged], crop: Crop | None) -> metrics.PixelFigu
     if not seen:
         return None
     values = np.concatenate([part.inspection.anomaly_map.ravel() for part in seen])
-    return metrics.pixel_figures((_pixels(part, crop) for part in seen), metrics.histogram_edges(values))
+    pictures = (_pixels(part, spec.preprocessing.crop) for part in seen)
+    return metrics.pixel_figures(pictures, metrics.histogram_edges(values), spec.threshold.pixel_value)
 
 
 def _pixels(part: Judged, crop: Crop | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -41,27 +41,38 @@ from ast_edge.train.network import extract, feature_channels
 CACHE_FORMAT = 1
 BATCH = 8
 STD_FLOOR = 0.05
+_STEP = 64  # parts read at once for statistics
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features float32 [parts,C,h,h] and, in the modes with depth, mask weights float32 [parts,1,h,h]."""
+    """Features float32 [parts,C,h,h] and, in the modes with depth, mask weights float32 [parts,1,h,h].
+
+    With `chosen`, indices of parts, these are the features of those parts only, in that order.
+    """
 
     features: NDArray[np.float32]
     mask: NDArray[np.float32] | None
+    chosen: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.features if self.chosen is None else self.chosen)
+
+    def only(self, index: NDArray[np.int64]) -> Features:
+        """The features of some of these parts, without reading them."""
+        return Features(self.features, self.mask, index if self.chosen is None else self.chosen[index])
+
+    def read(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Features and mask of the parts `index`, read into memory."""
+        rows = index if self.chosen is None else self.chosen[index]
+        return self.features[rows], None if self.mask is None else self.mask[rows]
 
     def batch(self, index: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Return features and mask of the parts `index` as tensors on `device`."""
-        features = torch.from_numpy(self.features[index]).to(device)
-        return features, None if self.mask is None else torch.from_numpy(self.mask[index]).to(device)
-
-    def split(self, at: int) -> tuple[Features, Features]:
-        """Split into the first `at` parts and the rest."""
-        first, rest = (None, None) if self.mask is None else (self.mask[:at], self.mask[at:])
-        return Features(self.features[:at], first), Features(self.features[at:], rest)
+        features, mask = self.read(index)
+        return torch.from_numpy(features).to(device), None if mask is None else torch.from_numpy(mask).to(
+            device
+        )
 
 
 def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str, Array]:
@@ -310,9 +321,10 @@ def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:
     """
     channels = features.features.shape[1]
     total, squares, weight = np.zeros(channels), np.zeros(channels), 0.0
-    for where in _slices(len(features)):
-        x = features.features[where].astype(np.float64)
-        w = np.ones_like(x[:, :1]) if features.mask is None else features.mask[where].astype(np.float64)
+    for start in range(0, len(features), _STEP):
+        x, mask = features.read(np.arange(start, min(start + _STEP, len(features))))
+        x = x.astype(np.float64)
+        w = np.ones_like(x[:, :1]) if mask is None else mask.astype(np.float64)
         total += (x * w).sum(axis=(0, 2, 3))
         squares += (x * x * w).sum(axis=(0, 2, 3))
         weight += float(w.sum())
@@ -322,7 +334,3 @@ def channel_statistics(features: Features) -> tuple[Tensor, Tensor]:
     floor = STD_FLOOR * float(np.median(varying)) if varying.size else 1.0
     std = np.maximum(std, floor)
     return tuple(torch.from_numpy(v).float().view(1, -1, 1, 1) for v in (mean, std))  # type: ignore[return-value]
-
-
-def _slices(count: int, step: int = 64) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, count, step)]

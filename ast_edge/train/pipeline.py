@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,12 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 import ast_edge
 from ast_edge.errors import RunError, UsageError
 from ast_edge.files import cache_root, printable, remove_leftovers, write_bytes, write_text
-from ast_edge.frames.levels import GreyLevels, grey_levels, span
+from ast_edge.frames.levels import span
 from ast_edge.frames.reading import picture_size, read_xyz
 from ast_edge.model.manifest import (
     Mode,
@@ -35,7 +37,7 @@ from ast_edge.train.backbone import (
     pretrained_weights,
 )
 from ast_edge.train.checking import check_parts
-from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors, state_digest
+from ast_edge.train.checkpoint import save_tensors, state_digest
 from ast_edge.train.config import BackboneConfig, TrainConfig
 from ast_edge.train.data import (
     Sample,
@@ -45,18 +47,19 @@ from ast_edge.train.features import (
     Extraction,
     Features,
     cache_key,
-    channel_statistics,
     input_batches,
 )
-from ast_edge.train.fit import Parts, Workplace, fit, settled, student_phase, teacher_phase
+from ast_edge.train.fit import settled
 from ast_edge.train.folder import already_there, claimed, new_folder
+from ast_edge.train.folds import cross_judged, outliers, outliers_text
+from ast_edge.train.judged import JudgedPart, evidence
 from ast_edge.train.log import log_to, logger
-from ast_edge.train.network import AstNetwork, TorchBackend
+from ast_edge.train.network import TorchBackend
+from ast_edge.train.networks import Making, judge_good_parts, trained_network
 from ast_edge.train.references import reference_vectors
-from ast_edge.train.remember import fit_fusion, remember
 from ast_edge.train.run import Run, RunConfig, pick_device
 from ast_edge.train.split import Split, parts_text, same_parts, split_parts
-from ast_edge.verdict.calibration import GoodParts, Origin, calibrate
+from ast_edge.verdict.calibration import Origin, calibrate
 from ast_edge.verdict.threshold import statement
 
 SEEDED: Literal["seeded"] = "seeded"
@@ -132,7 +135,7 @@ def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
     if skipped:
         say(f"{len(skipped)} unusable good parts are skipped; the run's log names them.")
         split = split_parts(request.data, config, skipped)
-    say(parts_text(split, config.false_reject_rate))
+    say(parts_text(split, config))
     return split, skipped
 
 
@@ -210,105 +213,103 @@ def _load_weights(
 def _work(run: Run, about: RunConfig, split: Split, device: torch.device, workers: int) -> None:
     """Run everything after the trunk's weights are in the run folder; each step reuses existing results."""
     config = about.train
-    trunk, other = run.load_trunks(config)
-    if trunk is not None:
-        trunk.to(device)
-    parts = _extract(
-        about, split, Extraction(split.samples, config, trunk, device, _cache(about, split, trunk), workers)
-    )
-    if trunk is not None:
-        trunk.cpu()
-    network = AstNetwork(config, trunk, other)
-    if config.standardise == "channel":
-        mean, std = channel_statistics(parts[0])
-        network.standardise.mean.copy_(mean)
-        network.standardise.std.copy_(std)
-    network.to(device)
-    _fit(run, network, Parts(*parts, network.standardise), config, device)
-    if network.memories is not None:
-        network.eval()
-        remember(network, split.train, config, device=device, workers=workers)
-        fit_fusion(network, split.holdout, config, device=device, workers=workers)
-    _finish(run, about, network, split, device)
-
-
-def _cache(about: RunConfig, split: Split, trunk: Trunk | None) -> Path:
-    key = cache_key(about.data.fingerprint, about.train, trunk, held_out=split.held_out)
-    return cache_root() / "features" / key
-
-
-def _extract(about: RunConfig, split: Split, job: Extraction) -> tuple[Features, Features]:
-    with stage("extracting features", len(split.samples)) as shown:
-        features = job.run(shown.advance)
-    logger.info("features of %d parts in %s", len(features), job.folder)
-    return features.split(about.data.train_parts)
-
-
-def _fit(run: Run, network: AstNetwork, parts: Parts, config: TrainConfig, device: torch.device) -> None:
-    place = Workplace(run.checkpoint, run.history, device)
-    if run.teacher_file.exists():
-        load_module(network.teacher, read_tensors(run.teacher_file)[0], run.teacher_file)
-    else:
-        fit(teacher_phase(network, config), parts, config, place)
-        save_tensors(run.teacher_file, network.teacher.state_dict())
-    fit(student_phase(network, config), parts, config, place)
-
-
-def _finish(run: Run, about: RunConfig, network: AstNetwork, split: Split, device: torch.device) -> None:
-    network.eval()
+    making = Making(config, *run.load_trunks(config), device, workers)
+    features = _extract(about, split, making)
+    crossed = None
+    if config.calibration == "cross":
+        crossed = cross_judged(run, making, split, features)
+        split, features, crossed = _without_outliers(split, features, crossed, config)
+    network = trained_network(run, making, split, features)
     save_tensors(run.weights, network.state_dict())
-    backend = TorchBackend(network, about.train, device)
-    good, levels = _calibrate(run, about, backend, split)
-    threshold = good.threshold
-    references = reference_vectors(backend, about.train, split.holdout, threshold.value)
+    held_out = judge_good_parts(network, making, split.holdout)
+    good, judged = _calibrate(run, split, config, held_out, crossed)
+    backend = TorchBackend(network, config, device)
+    references = reference_vectors(backend, config, split.holdout, good.threshold.value)
     write_bytes(run.references_file, references.to_bytes())
-    config = about.train
     run.write_spec(
         ModelSpec(
             mode=config.mode,
             preset=config.preset,
             backbone="none" if config.mode == "depth" else config.backbone.describe(),
-            training_data=about.data,
+            training_data=about.data.model_copy(
+                update={"train_parts": len(split.train), "holdout_parts": len(split.holdout)}
+            ),
             preprocessing=config.preprocessing,
             smoothing=config.smoothing,
             aggregation=config.aggregation,
-            threshold=threshold,
+            threshold=good.threshold,
             calibration=good.calibration,
-            trained=_trained_range(split.samples, config.mode, levels),
+            trained=_trained_range(split.samples, config.mode, judged),
         )
     )
     run.checkpoint.unlink(missing_ok=True)
     run.teacher_file.unlink(missing_ok=True)
-    logger.info("complete: %s", statement(threshold))
+    shutil.rmtree(run.folds, ignore_errors=True)
+    logger.info("complete: %s", statement(good.threshold))
+
+
+def _extract(about: RunConfig, split: Split, making: Making) -> Features:
+    """The features of all parts, in the order of the samples of `split`."""
+    config, trunk = making.config, making.trunk
+    if trunk is not None:
+        trunk.to(making.device)
+    key = cache_key(about.data.fingerprint, config, trunk, held_out=split.held_out)
+    folder = cache_root() / "features" / key
+    job = Extraction(split.samples, config, trunk, making.device, folder, making.workers)
+    with stage("extracting features", len(split.samples)) as shown:
+        features = job.run(shown.advance)
+    logger.info("features of %d parts in %s", len(features), job.folder)
+    return features
+
+
+def _without_outliers(
+    split: Split, features: Features, judged: list[JudgedPart], config: TrainConfig
+) -> tuple[Split, Features, list[JudgedPart]]:
+    """Name the parts that may be defective and, with `exclude_outliers`, leave them out."""
+    strange = outliers(judged)
+    for at in strange:
+        logger.warning("may be defective: %s (score %.6g)", judged[at].part, judged[at].score)
+    if strange:
+        say(outliers_text([judged[at] for at in strange], judged, excluded=config.exclude_outliers))
+    if not strange or not config.exclude_outliers:
+        return split, features, judged
+    kept = np.setdiff1d(np.arange(len(judged)), strange)
+    at_train = len(split.train)
+    smaller = replace(
+        split,
+        train=tuple(split.samples[at] for at in kept if at < at_train),
+        holdout=tuple(split.samples[at] for at in kept if at >= at_train),
+    )
+    return smaller, features.only(kept), [judged[at] for at in kept]
 
 
 def _calibrate(
-    run: Run, about: RunConfig, backend: TorchBackend, split: Split
-) -> tuple[PastCalibration, list[GreyLevels]]:
-    holdout = split.holdout
-    scores: list[float] = []
-    levels: list[GreyLevels] = []
-    maxima: list[float] = []
-    with stage("calibrating", len(holdout)) as shown:
-        for inputs in input_batches(holdout, about.train):
-            outputs = backend.run({name: tensor.numpy() for name, tensor in inputs.items()})
-            scores += outputs.score.tolist()
-            maxima += outputs.anomaly_map.max(axis=(1, 2)).tolist()
-            levels += [grey_levels(image) for image in inputs["image"].numpy()] if "image" in inputs else []
-            shown.advance(len(outputs.score))
-    rows = [
-        {"part": printable(sample.name), "score": score, "map_maximum": maximum}
-        for sample, score, maximum in zip(holdout, scores, maxima, strict=True)
-    ]
-    digest = fingerprint(holdout, split.dataset.root)
+    run: Run,
+    split: Split,
+    config: TrainConfig,
+    held_out: list[JudgedPart],
+    crossed: list[JudgedPart] | None,
+) -> tuple[PastCalibration, list[JudgedPart]]:
+    """Threshold and evidence, and the parts that they rest on."""
+    if crossed is None:
+        judged, samples, how = held_out, split.holdout, "held out in training"
+    else:
+        judged, samples = crossed, split.samples
+        how = f"cross-calibrated in training, {config.folds} folds"
     good = calibrate(
-        GoodParts(scores, maxima, levels, digest),
-        Origin("held out in training"),
-        false_reject_rate=about.train.false_reject_rate,
+        evidence(judged, fingerprint(samples, split.dataset.root)),
+        Origin(how),
+        false_reject_rate=config.false_reject_rate,
+        method=config.calibration,
     )
-    content = {"threshold": good.threshold.model_dump(), "held_out_parts": rows}
+    content: dict[str, object] = {
+        "threshold": good.threshold.model_dump(),
+        "held_out_parts": [part.model_dump(exclude={"levels"}) for part in held_out],
+    }
+    if crossed is not None:
+        content["parts_by_folds"] = [part.model_dump(exclude={"levels"}) for part in crossed]
     write_text(run.calibration, json.dumps(content, indent=1))
-    return good, levels
+    return good, judged
 
 
 def _frame_size(sample: Sample, mode: Mode) -> tuple[int, int]:
@@ -318,7 +319,8 @@ def _frame_size(sample: Sample, mode: Mode) -> tuple[int, int]:
     return picture_size(sample.name)
 
 
-def _trained_range(samples: tuple[Sample, ...], mode: Mode, levels: list[GreyLevels]) -> TrainedRange:
+def _trained_range(samples: tuple[Sample, ...], mode: Mode, judged: list[JudgedPart]) -> TrainedRange:
+    levels = [part.levels for part in judged if part.levels is not None]
     sizes = [_frame_size(sample, mode) for sample in samples]
     return TrainedRange(
         width=span([width for width, _ in sizes]),

@@ -195,6 +195,12 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
             (f"False rejects at up to {rate} % escapes, at best", value)
             for rate, value in evaluation.false_reject_at_escape.items()
         ),
+        *(
+            (f"Escapes at up to {rate} % false rejects, at best", value)
+            for rate, value in evaluation.escape_at_false_reject.items()
+        ),
+        ("F1 of parts at the threshold (ClassF1)", evaluation.class_f1),
+        ("F1 of pixels at the pixel threshold (SegF1)", evaluation.seg_f1),
     ]
     return [(name, _percent(value)) for name, value in named if value is not None]
 

@@ -8,7 +8,8 @@ train.log               log
 checkpoint.safetensors  the phase in progress; removed when the run is complete
 teacher.safetensors     the finished teacher, while the student trains
 weights.safetensors     the finished network
-calibration.json        score and largest map value of every held-out good part
+folds/                  state of the folds of a cross-calibration; removed when the run is complete
+calibration.json        score and largest map value of every good part that the threshold rests on
 references.safetensors  inputs with PyTorch's score and map
 seal.json               SHA-256 of the files of a complete run, so that an edit or a flipped bit is detected
 spec.json               what determines verdicts: preprocessing, threshold and its origin; written last
@@ -103,8 +104,13 @@ class Run:
 
     @property
     def calibration(self) -> Path:
-        """Scores of the held-out good parts."""
+        """Scores of the good parts that the threshold rests on."""
         return self.path / "calibration.json"
+
+    @property
+    def folds(self) -> Path:
+        """State of the folds of a cross-calibration, a run folder each."""
+        return self.path / "folds"
 
     @property
     def spec_file(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from ast_edge.files import printable
 from ast_edge.model.manifest import Mode, TrainingData, seen_text
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Dataset, Sample, digest_of_part, fingerprint, open_dataset, split_holdout
+from ast_edge.verdict.threshold import promise
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,19 @@ def same_parts(found: TrainingData, started: TrainingData) -> bool:
     return found.model_copy(update={"seen": started.seen}) == started and started.seen in (None, found.seen)
 
 
-def parts_text(split: Split, rate: float) -> str:
-    """Describe the split, and what the number of held-out parts means for a false-reject rate of `rate`."""
-    held_out, needed = len(split.holdout), math.ceil(1 / rate) - 1
-    text = f"parts: {len(split.train)} to train on, {held_out} held out for the threshold"
+def parts_text(split: Split, config: TrainConfig) -> str:
+    """Describe the split, and what the number of parts means for the false-reject rate asked for."""
+    held_out, parts, rate = len(split.holdout), len(split.samples), config.false_reject_rate
+    text = f"parts: {len(split.train)} to train on, {held_out} held out"
+    if config.calibration == "cross":
+        return f"{text}; the threshold rests on all {parts}, by {config.folds} folds"
+    needed = promise(held_out, rate).needed
+    text += " for the threshold"
     if held_out >= needed:
         return text
     # The threshold is then their largest score, with its split-conformal bound.
     return (
         f"{text}; {needed} would be needed for a false-reject rate of {100 * rate:.3g} %, with {held_out} "
-        f"expect about {100 / (held_out + 1):.3g} %"
+        f"expect about {100 * promise(held_out, rate).expected:.3g} % (--calibration cross uses all {parts}, "
+        f"for about {config.folds} times the time)"
     )

@@ -17,6 +17,7 @@ from ast_edge.frames.levels import GreyLevels
 from ast_edge.model.manifest import (
     QUANTILE_LEVELS,
     Calibration,
+    CalibrationMethod,
     Manifest,
     ModelSpec,
     PastCalibration,
@@ -57,6 +58,7 @@ def calibrate(
     false_reject_rate: float,
     confidence: float = 0.95,
     precision: Precision = "fp32",
+    method: CalibrationMethod = "split",
 ) -> PastCalibration:
     """Threshold and evidence of `parts`, as revision 1, for a network in `precision`.
 
@@ -71,6 +73,7 @@ def calibrate(
         false_reject_rate=false_reject_rate,
         confidence=confidence,
         tolerance=SCORE_TOLERANCE[precision],
+        method=method,
     )
     calibration = Calibration(
         revision=1,

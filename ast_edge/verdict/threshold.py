@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError
-from ast_edge.model.manifest import Threshold
+from ast_edge.model.manifest import CalibrationMethod, Threshold
 from ast_edge.verdict.margin import SCORE_TOLERANCE, threshold_above
 
 
@@ -20,6 +21,7 @@ def conformal_threshold(
     false_reject_rate: float,
     confidence: float = 0.95,
     tolerance: float = SCORE_TOLERANCE["fp32"],
+    method: CalibrationMethod = "split",
 ) -> Threshold:
     """Threshold from good parts that were not trained on (split-conformal prediction).
 
@@ -31,34 +33,57 @@ def conformal_threshold(
     `upper_false_reject_rate`. Raises DataError for fewer than two parts or scores that are not finite,
     UsageError for a rate or confidence outside (0, 1).
     """
-    for name, value in (("false_reject_rate", false_reject_rate), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise UsageError(f"{name}: expected a fraction between 0 and 1, both excluded, found {value}.")
     _check_scores(scores, pixel_maxima)
     parts = int(scores.size)
-    # The decimal number that was typed: in binary, 1 % of 100 parts may come out as 2 rejects.
-    rate = Fraction(repr(float(false_reject_rate)))
-    rank = min(parts, math.ceil((parts + 1) * (1 - rate)))
-    score = float(np.sort(scores)[rank - 1])
+    promised = promise(parts, false_reject_rate, confidence)
+    score = float(np.sort(scores)[promised.rank - 1])
     value = threshold_above(score, scores, tolerance)
     return Threshold(
         value=value,
         margin=value - score,
-        pixel_value=float(np.sort(pixel_maxima)[rank - 1]),
+        pixel_value=float(np.sort(pixel_maxima)[promised.rank - 1]),
         target_false_reject_rate=float(false_reject_rate),
-        expected_false_reject_rate=(parts + 1 - rank) / (parts + 1),
-        upper_false_reject_rate=_beta_quantile(parts + 1 - rank, rank, confidence),
+        expected_false_reject_rate=promised.expected,
+        upper_false_reject_rate=promised.upper,
         confidence=float(confidence),
         good_parts=parts,
-        good_parts_needed=math.ceil(1 / rate) - 1,
+        good_parts_needed=promised.needed,
+        method=method,
+    )
+
+
+class Promise(NamedTuple):
+    """What a number of good parts supports: the rank k of the score, 1 for the smallest, and its bounds."""
+
+    rank: int
+    expected: float
+    upper: float
+    needed: int  # parts for the rate asked for
+
+
+def promise(parts: int, false_reject_rate: float, confidence: float = 0.95) -> Promise:
+    """What a threshold from `parts` good parts promises (see `conformal_threshold`).
+
+    Raises UsageError for a rate or confidence outside (0, 1).
+    """
+    for name, value in (("false_reject_rate", false_reject_rate), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise UsageError(f"{name}: expected a fraction between 0 and 1, both excluded, found {value}.")
+    # The decimal number that was typed: in binary, 1 % of 100 parts may come out as 2 rejects.
+    rate = Fraction(repr(float(false_reject_rate)))
+    rank = min(parts, math.ceil((parts + 1) * (1 - rate)))
+    above = parts + 1 - rank
+    return Promise(
+        rank, above / (parts + 1), _beta_quantile(above, rank, confidence), math.ceil(1 / rate) - 1
     )
 
 
 def statement(threshold: Threshold) -> str:
     """What the threshold promises, in words for a quality engineer."""
     parts = threshold.good_parts
+    judges = "" if threshold.method == "split" else ", each judged by a network that has not seen it"
     text = (
-        f"Set from {parts} good parts that were not trained on: of new good parts about "
+        f"Set from {parts} good parts{judges or ' that were not trained on'}: of new good parts about "
         f"{_percent(threshold.expected_false_reject_rate)} will be rejected, and with "
         f"{_percent(threshold.confidence)} confidence not more than "
         f"{_percent(threshold.upper_false_reject_rate)}."

@@ -54,6 +54,7 @@ Threshold read_threshold(Reader reader) {
     for (const char* name :
          {"target_false_reject_rate", "expected_false_reject_rate", "upper_false_reject_rate", "confidence"})
         reader.number(name, 0, 1);
+    if (reader.given("method")) reader.choice("method", {"split", "cross"});
     reader.done();
     return threshold;
 }

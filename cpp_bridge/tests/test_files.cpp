@@ -116,6 +116,12 @@ TEST_CASE("a manifest says everything and nothing else") {
     CHECK_THAT(refused([](Json& m) { m.erase("created"); }), ContainsSubstring("'created'"));
     CHECK_THAT(refused([](Json& m) { m["threshold"]["value"] = "0.1"; }), ContainsSubstring("'threshold.value'"));
     CHECK_THAT(refused([](Json& m) { m["threshold"]["margin"] = -0.1; }), ContainsSubstring("'threshold.margin'"));
+    CHECK_THAT(refused([](Json& m) { m["threshold"]["method"] = "guess"; }), ContainsSubstring("'threshold.method'"));
+    CHECK_THAT(refused([](Json& m) {
+                   m["threshold"]["method"] = "cross";
+                   m["mode"] = "rgbx";
+               }),
+               ContainsSubstring("'mode'"));
     CHECK_THAT(refused([](Json& m) { m["mode"] = "rgbx"; }), ContainsSubstring("'mode'"));
     CHECK_THAT(refused([](Json& m) { m["mode"] = "depth"; }), ContainsSubstring("'preprocessing.depth'"));
     CHECK_THAT(refused([](Json& m) { m["aggregation"] = "top17"; }), ContainsSubstring("'aggregation'"));

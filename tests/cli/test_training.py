@@ -42,9 +42,17 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     assert out[1].startswith("threshold  ")
     assert out[2].startswith(f"Set from {COUNTS.validation} good parts that were not trained on:")
     assert "99 good parts are needed and there were 10" in out[2]
-    assert out[3] == f"next: ast-edge export {run} -o model.onnx"
+    # Ten parts: the largest of their scores is the only choice below 10 %.
+    assert out[3].split() == ["false", "rejects", "at", "most", "threshold", "times", "the", "usual", "score"]
+    assert [line.split()[0] for line in out[4:6]] == ["9.09", "9.09"]
+    assert out[6].startswith(f"with more good parts: {2 * COUNTS.validation} parts ")
+    assert out[7] == f"next: ast-edge export {run} -o model.onnx"
     # The last line of each stage; a slow machine prints others in between.
     said = dict(line.split(": ") for line in done.err.splitlines())
+    assert (
+        "with 10 expect about 9.09 % (--calibration cross uses all 34, for about 5 times the time)"
+        in (said["parts"])
+    )
     assert list(said) == [
         "checking pictures",
         "parts",
@@ -70,6 +78,7 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
         "--smoothing": 0.6,
         "--set": "student.width=24",
         "--crop": "2,4,56,58",
+        "--calibration": "cross",
         "--false-reject-rate": 0.2,
         "--holdout": 0.3,
         "--backbone": "resnet18:1,2",
@@ -77,7 +86,8 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
         "--workers": 1,
     }
     words = [word for pair in given.items() for word in pair]
-    done = cli("train", product, "-o", tmp_path / "run", *SMALL, "--mixed-precision", *words)
+    flags = ("--mixed-precision", "--exclude-outliers")
+    done = cli("train", product, "-o", tmp_path / "run", *SMALL, *flags, *words)
     assert done.code == 0, done.err
     config = Run(tmp_path / "run").config().train
     assert (config.mode, config.preset, config.image_size) == ("depth", "nano", 64)
@@ -89,6 +99,7 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
     assert (config.noise, config.false_reject_rate, config.holdout) == (0.1, 0.2, 0.3)
     assert (config.backbone.stages, config.backbone.stride) == ((1, 2), 8)
     assert config.mixed_precision
+    assert (config.calibration, config.folds, config.exclude_outliers) == ("cross", 5, True)
     spec = Run(tmp_path / "run").spec()
     assert spec.preprocessing.crop == config.crop
     assert spec.smoothing == 0.6

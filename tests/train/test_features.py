@@ -328,15 +328,23 @@ def test_a_channel_that_hardly_varies_is_not_blown_up() -> None:
     assert constant.flatten().tolist() == [1.0, 1.0, 1.0]
 
 
-def test_features_split_and_batch() -> None:
+def test_features_of_some_parts() -> None:
     values = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
-    first, rest = Features(values, values + 10).split(3)
-    assert (len(first), len(rest)) == (3, 1)
-    features, mask = first.batch(np.array([0, 2]), CPU)
-    assert features.flatten().tolist() == [0.0, 2.0]
+    everything = Features(values, values + 10)
+    some = everything.only(np.array([3, 0, 1]))
+    assert (len(everything), len(some), len(some.only(np.array([2])))) == (4, 3, 1)
+    features, mask = some.batch(np.array([0, 2]), CPU)
+    assert features.flatten().tolist() == [3.0, 1.0]
     assert mask is not None
-    assert mask.flatten().tolist() == [10.0, 12.0]
-    assert Features(values, None).split(1)[1].batch(np.array([0]), CPU)[1] is None
+    assert mask.flatten().tolist() == [13.0, 11.0]
+    assert some.only(np.array([2])).batch(np.array([0]), CPU)[0].item() == 1.0
+    assert Features(values, None).only(np.array([1])).batch(np.array([0]), CPU)[1] is None
+    for found, expected in zip(
+        channel_statistics(some),
+        channel_statistics(Features(values[[3, 0, 1]], values[[3, 0, 1]] + 10)),
+        strict=True,
+    ):
+        assert found.equal(expected)
 
 
 # Room on the disk

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
 
 from ast_edge.train.metrics import (
     BINS,
@@ -19,6 +19,7 @@ from ast_edge.train.metrics import (
     auroc,
     average_precision,
     escape_at_false_reject,
+    f1,
     f1_max,
     false_reject_at_escape,
     histogram_edges,
@@ -123,6 +124,25 @@ def test_pixel_figures_against_scikit_learn(seed: int, digits: int) -> None:
     assert found is not None
     assert found.auroc == pytest.approx(roc_auc_score(flat, scores), abs=1e-12)
     assert found.ap == pytest.approx(average_precision_score(flat, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.9, 2.0])
+def test_f1_at_a_threshold_against_scikit_learn(threshold: float) -> None:
+    masks, maps = pictures(2)
+    found = pixel_figures(zip(masks, maps, strict=True), np.array([0.0, 0.5], np.float32), threshold)
+    assert found is not None
+    flat = np.concatenate([mask.ravel() for mask in masks])
+    scores = np.concatenate([level.ravel() for level in maps])
+    assert found.f1 == pytest.approx(f1_score(flat, scores > threshold), abs=1e-12)
+    assert pixel_figures(zip(masks, maps, strict=True), np.unique(maps[0])).f1 is None  # type: ignore[union-attr]
+
+
+def test_f1_of_the_verdicts() -> None:
+    # Of two defective parts one is rejected, of two good ones one: precision and recall are a half.
+    assert f1(DEFECTIVE, flags(1, 1, 0, 0)) == 0.5
+    assert f1(DEFECTIVE, DEFECTIVE) == 1.0
+    assert f1(DEFECTIVE, ~DEFECTIVE) == 0.0
+    assert f1(flags(1, 1), flags(1, 1)) is None
 
 
 def test_aupro_of_one_region_is_the_partial_area_under_the_roc_curve() -> None:

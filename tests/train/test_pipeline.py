@@ -100,11 +100,15 @@ def few(product: Path, tmp_path: Path) -> Path:
     return data
 
 
+CROSS = {"calibration": "cross", "folds": 2, "exclude_outliers": True}
+
+
+@pytest.mark.parametrize("changes", [{}, CROSS], ids=["split", "cross"])
 def test_stopped_before_any_write_and_resumed(
-    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, object], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file of a run appears under its name by a rename: stop before each of them in turn."""
-    expected = tiny_run(few, tmp_path / "whole")
+    expected = tiny_run(few, tmp_path / "whole", **changes)
     rename = Path.replace
     stopped_at: list[str] = []
     for stop in range(1, 100):
@@ -120,12 +124,12 @@ def test_stopped_before_any_write_and_resumed(
         monkeypatch.setenv("AST_EDGE_CACHE", str(tmp_path / f"cache{stop}"))
         monkeypatch.setattr(Path, "replace", replace)
         try:
-            tiny_run(few, run.path)
+            tiny_run(few, run.path, **changes)
         except KeyboardInterrupt:
             stopped_at.append(names[-1])
             monkeypatch.setattr(Path, "replace", rename)
             assert not run.complete
-            resume(run, few) if run.started else tiny_run(few, run.path)
+            resume(run, few) if run.started else tiny_run(few, run.path, **changes)
             assert_same_result(run.path, expected)
         else:
             break
