@@ -5,8 +5,10 @@ as the run's own, with the fold as its held-out parts, and judges these. So the 
 part instead of a tenth of them, and a part that the network of its fold finds far stranger than usual is
 reported: it may be defective.
 
-The run's own network is another one. That it scores new good parts as the folds' networks score theirs is an
-assumption (stability of training), checked on the run's held-out parts, which have scores of both kinds.
+The run's own network is another one, whose scores may be larger or smaller by a factor. The run's held-out
+parts have scores of both kinds; the median of their quotients brings the folds' scores to the scale of the
+run's network. That its scores of new good parts are then spread as the folds' are is an assumption, the
+stability of training.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from ast_edge.errors import DataError, RunError
 from ast_edge.files import remove_leftovers, write_text
 from ast_edge.progress import say
+from ast_edge.train.config import TrainConfig
 from ast_edge.train.features import Features
 from ast_edge.train.judged import JudgedPart
 from ast_edge.train.log import logger
@@ -29,6 +32,7 @@ from ast_edge.train.run import Run
 from ast_edge.train.split import Split
 
 OUTLIER = 3.5  # modified z-score; Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993
+UNSTABLE = 1.25  # a larger factor between two trainings on nearly the same parts is worth a warning
 _ROWS = TypeAdapter(list[JudgedPart])
 
 
@@ -69,6 +73,28 @@ def fold_members(parts: int, folds: int, seed: int) -> list[NDArray[np.int64]]:
     """The indices of each fold's parts, rising; the folds' sizes differ by one at most."""
     order = np.random.default_rng(seed).permutation(parts)
     return [np.sort(order[at::folds]) for at in range(folds)]
+
+
+def scaled(judged: Sequence[JudgedPart], held_out: Sequence[JudgedPart]) -> tuple[float, list[JudgedPart]]:
+    """The folds' scores on the scale of the network that judged `held_out`, and the factor."""
+    by_name = {part.part: part for part in judged}
+    quotients = [part.score / by_name[part.part].score for part in held_out if by_name[part.part].score > 0]
+    factor = float(np.median(quotients)) if quotients else 1.0
+    return factor, [
+        part.model_copy(update={"score": part.score * factor, "map_maximum": part.map_maximum * factor})
+        for part in judged
+    ]
+
+
+def scale_text(factor: float, config: TrainConfig) -> str:
+    """What the factor says about the folds, where it says anything."""
+    if 1 / UNSTABLE <= factor <= UNSTABLE:
+        return ""
+    return (
+        f"the network scores held-out parts {factor:.2f} times as high as the networks of the {config.folds} "
+        "folds do, so training is not stable on these parts: check the threshold on new good parts, or set "
+        "it from them with `ast-edge calibrate`."
+    )
 
 
 def outliers(judged: Sequence[JudgedPart]) -> list[int]:

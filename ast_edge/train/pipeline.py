@@ -51,7 +51,7 @@ from ast_edge.train.features import (
 )
 from ast_edge.train.fit import settled
 from ast_edge.train.folder import already_there, claimed, new_folder
-from ast_edge.train.folds import cross_judged, outliers, outliers_text
+from ast_edge.train.folds import cross_judged, outliers, outliers_text, scale_text, scaled
 from ast_edge.train.judged import JudgedPart, evidence
 from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import TorchBackend
@@ -291,23 +291,25 @@ def _calibrate(
     crossed: list[JudgedPart] | None,
 ) -> tuple[PastCalibration, list[JudgedPart]]:
     """Threshold and evidence, and the parts that they rest on."""
-    if crossed is None:
-        judged, samples, how = held_out, split.holdout, "held out in training"
-    else:
-        judged, samples = crossed, split.samples
-        how = f"cross-calibrated in training, {config.folds} folds"
+    content: dict[str, object] = {
+        "held_out_parts": [part.model_dump(exclude={"levels"}) for part in held_out]
+    }
+    judged, samples, how = held_out, split.holdout, "held out in training"
+    if crossed is not None:
+        factor, judged = scaled(crossed, held_out)
+        samples, how = split.samples, f"cross-calibrated in training, {config.folds} folds"
+        content["scale_of_folds"] = factor
+        content["parts_by_folds"] = [part.model_dump(exclude={"levels"}) for part in crossed]
+        logger.info("scale of the folds' scores: %.4f", factor)
+        if said := scale_text(factor, config):
+            say(said)
     good = calibrate(
         evidence(judged, fingerprint(samples, split.dataset.root)),
         Origin(how),
         false_reject_rate=config.false_reject_rate,
         method=config.calibration,
     )
-    content: dict[str, object] = {
-        "threshold": good.threshold.model_dump(),
-        "held_out_parts": [part.model_dump(exclude={"levels"}) for part in held_out],
-    }
-    if crossed is not None:
-        content["parts_by_folds"] = [part.model_dump(exclude={"levels"}) for part in crossed]
+    content["threshold"] = good.threshold.model_dump()
     write_text(run.calibration, json.dumps(content, indent=1))
     return good, judged
 

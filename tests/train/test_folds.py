@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.train.config import TrainConfig, changed, preset
-from ast_edge.train.folds import fold_members, outliers
+from ast_edge.train.folds import fold_members, outliers, scale_text, scaled
 from ast_edge.train.judged import JudgedPart
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
@@ -104,8 +104,11 @@ def test_the_threshold_rests_on_every_good_part(crossed: Run, product: Path) -> 
     assert (spec.threshold.method, spec.threshold.good_parts) == ("cross", len(files))
     assert spec.calibration is not None
     assert spec.calibration.origin == f"cross-calibrated in training, {FOLDS} folds"
-    scores = sorted(float(str(row["score"])) for row in parts)
-    assert list(spec.calibration.scores) == scores
+    own = {row["part"]: float(str(row["score"])) for row in rows(crossed, "held_out_parts")}
+    folds = {row["part"]: float(str(row["score"])) for row in parts}
+    scale = np.median([own[name] / folds[name] for name in own])
+    scores = sorted(score * scale for score in folds.values())
+    assert spec.calibration.scores == pytest.approx(scores)
     rank = min(len(files), -(-(len(files) + 1) * 99 // 100))
     assert spec.threshold.value - spec.threshold.margin == pytest.approx(scores[rank - 1])
     assert p_value(scores[0], spec) == pytest.approx(1.0)
@@ -113,6 +116,22 @@ def test_the_threshold_rests_on_every_good_part(crossed: Run, product: Path) -> 
 
 def part(score: float) -> JudgedPart:
     return JudgedPart(part=f"{score}.png", score=score, map_maximum=score)
+
+
+def test_the_scale_of_the_folds() -> None:
+    by_folds = [part(score) for score in (1.0, 2.0, 4.0, 5.0)]
+    held_out = [
+        by_folds[at].model_copy(update={"score": score}) for at, score in ((0, 3.0), (1, 2.0), (2, 6.0))
+    ]
+    factor, found = scaled(by_folds, held_out)
+    assert factor == 1.5  # of 3, 1, 1.5
+    assert [(row.score, row.map_maximum) for row in found] == [(1.5, 1.5), (3.0, 3.0), (6.0, 6.0), (7.5, 7.5)]
+    assert [row.part for row in found] == [row.part for row in by_folds]
+    assert "scores held-out parts 1.50 times as high as the networks of the 3 folds" in scale_text(
+        1.5, config_of()
+    )
+    assert scale_text(1.2, config_of()) == ""
+    assert scale_text(0.7, config_of()) != ""
 
 
 def test_outliers_by_hand() -> None:
