@@ -134,7 +134,7 @@ def _rates(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
             yield f"at {percent} % escape", f"{rate:.4f} false rejects (PG{percent} {1 - rate:.4f})"
     for percent, rate in evaluation.escape_at_false_reject.items():
         if rate is not None:
-            yield f"at {percent} % rejects", f"{rate:.4f} escapes (PB{percent} {1 - rate:.4f})"
+            yield f"at {percent} % reject", f"{rate:.4f} escapes (PB{percent} {1 - rate:.4f})"
 
 
 def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
