@@ -25,7 +25,8 @@ from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.web.server import WebOptions, WebServer
 from ast_edge.line.web.view import WebView
 
-_CONNECT_S = 5.0
+# As long as nothing has failed, an OPC UA server may still be building its address space.
+_CONNECT_S, _START_S = 5.0, 20.0
 _FRAME_S = 10.0
 _POLL_S = 0.05
 _ANSWERS, _ANSWERS_S = 50, 5.0
@@ -205,10 +206,11 @@ def _listening(options: WebOptions) -> str:
 
 
 def _connected(counterpart: TriggerSource | Output) -> str:
-    end = time.monotonic() + _CONNECT_S
+    began = time.monotonic()
     while not (now := counterpart.status).connected:
-        if time.monotonic() > end:
-            raise LineError(f"not connected within {_CONNECT_S:g} s: {now.last_error or 'no answer'}")
+        limit_s = _CONNECT_S if now.last_error else _START_S
+        if time.monotonic() > began + limit_s:
+            raise LineError(f"not connected within {limit_s:g} s: {now.last_error or 'no answer'}")
         time.sleep(_POLL_S)
     return "connected"
 
