@@ -260,7 +260,7 @@ class GigeCamera(Camera):
         return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri, None, *exposed)
 
     def _exposed(self, device_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
-        """Return when the exposure began, from and to. Raises CameraError if the clock must be measured again."""
+        """Return when the exposure began, from and to. Raises CameraError if that is uncertain."""
         if device_ns is None:
             return None, None
         try:
