@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ast_edge.cli.reporting import table
-from ast_edge.model.engine_file import AnyModel, read_any
+from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
+from ast_edge.model.engine_info import BuiltForRtx, Proven
+from ast_edge.model.engine_proof import proofs_of
 from ast_edge.model.manifest import Manifest, ModelSpec, PastCalibration, Range, TensorSpec, TrainedRange
 from ast_edge.model.seal import NO_SIGNATURE
 from ast_edge.verdict.threshold import statement
@@ -22,11 +24,13 @@ class Described:
     size: int
     spec: ModelSpec
     versions: Mapping[str, str] = field(default_factory=dict)
+    engine: EngineFile | None = None
 
     @classmethod
     def of_file(cls, model: AnyModel) -> Described:
         """Describe a model or an engine."""
-        return cls(model.path, model.size, model.manifest, model.manifest.versions)
+        engine = model if isinstance(model, EngineFile) else None
+        return cls(model.path, model.size, model.manifest, model.manifest.versions, engine)
 
 
 def describe(path: Path) -> Described:
@@ -41,13 +45,16 @@ def describe(path: Path) -> Described:
 
 def info_json(found: Described) -> str:
     """Return path, size in bytes, manifest and the threshold's statement as one JSON object."""
-    content = {
+    content: dict[str, object] = {
         "path": str(found.path),
         "size_bytes": found.size,
         "threshold_statement": statement(found.spec.threshold),
         "seal": NO_SIGNATURE if isinstance(found.spec, Manifest) else None,
         "manifest": found.spec.model_dump(mode="json"),
     }
+    if found.engine is not None:
+        content["engine"] = found.engine.info.model_dump(mode="json", exclude={"manifest"})
+        content["proofs"] = [proof.model_dump(mode="json") for proof in proofs_of(found.engine)]
     return json.dumps(content, allow_nan=False)
 
 
@@ -81,6 +88,7 @@ def _rows(found: Described) -> list[tuple[str, str]]:
     data, threshold = spec.training_data, spec.threshold
     return [
         *_identity(found),
+        *(_engine(found.engine) if found.engine is not None else ()),
         ("frame", _frame(spec)),
         ("pictures", "from files are rotated by their EXIF orientation"),
         *((("good parts", _seen(spec.trained)),) if spec.trained is not None else ()),
@@ -108,6 +116,32 @@ def _identity(found: Described) -> list[tuple[str, str]]:
         ("inputs", _tensors(spec.inputs)),
         ("outputs", _tensors(spec.outputs)),
     ]
+
+
+def _engine(engine: EngineFile) -> Iterator[tuple[str, str]]:
+    """Describe where an engine may run, how it was built, and on which machines it was proven."""
+    info = engine.info
+    built, batch = info.built_for, info.build.batch
+    if isinstance(built, BuiltForRtx):
+        yield "engine", f"TensorRT for RTX {built.tensorrt_rtx}, for {', '.join(built.compute_capabilities)}"
+    else:
+        yield "engine", f"TensorRT {built.tensorrt}, for {built.gpu} ({built.compute_capability})"
+    size = f"{batch.least}" if batch.size > 0 else f"{batch.least} to {batch.most}, usually {batch.usual}"
+    yield "built", f"{info.built} from {info.source}, {info.build.precision}, parts at once: {size}"
+    if info.proven is not None:
+        yield "proven", f"when built: {_proven(info.proven)}"
+    proofs = proofs_of(engine) if isinstance(built, BuiltForRtx) else []
+    for proof in proofs:
+        yield "proven", f"{proof.at} on {proof.machine.gpu}: {_proven(proof.proven)}"
+    if info.proven is None and not proofs:
+        yield "proven", "not yet on any machine; `ast-edge verify` does it on one with the GPU"
+
+
+def _proven(proven: Proven) -> str:
+    return (
+        f"{proven.vectors} reference vectors, score within {proven.max_relative_score_error:.1e} relative "
+        f"(limit {proven.tolerance:.0e})"
+    )
 
 
 def _made(spec: ModelSpec) -> str:

@@ -53,6 +53,11 @@ def proof_path(engine: Path) -> Path:
     return engine.with_name(engine.name + ".proof.json")
 
 
+def proofs_of(engine: EngineFile) -> list[MachineProof]:
+    """The proofs of this very plan on any machine. Raises ModelError for a damaged file."""
+    return [one for one in _read(engine.path) if one.plan_sha256 == engine.info.plan.sha256]
+
+
 def proof_on(engine: EngineFile, machine: BuiltFor) -> MachineProof | None:
     """The proof of this very plan on this very machine, or None. Raises ModelError for a damaged file."""
     wanted = (engine.info.plan.sha256, machine)

@@ -11,6 +11,8 @@ import pytest
 
 from ast_edge.cuda.device import driver_problem
 from ast_edge.model.engine_file import read_engine_file, sidecar_path
+from ast_edge.model.engine_info import BuiltFor, Proven
+from ast_edge.model.engine_proof import MachineProof, write_proof
 from ast_edge.model.references import reference_path
 from tests.cli.conftest import Cli
 
@@ -42,6 +44,26 @@ def test_an_engine_for_other_machines(process: Cli, model: Path) -> None:
     assert content["built_for"]["proof"] == "pending"
     assert content["proven"] is None
     assert "capability 8.6, 8.9" in done.out
+    described = process("info", engine.path)
+    version = engine.info.rtx.tensorrt_rtx
+    assert f"engine         TensorRT for RTX {version}, for 8.6, 8.9\n" in described.out
+    assert "proven         not yet on any machine; `ast-edge verify` does it" in described.out
+    machine = BuiltFor(gpu="a GPU", compute_capability="8.6", driver="1", tensorrt=version, integrated=False)
+    proven = Proven(vectors=3, max_relative_score_error=2e-6, max_absolute_map_error=0, tolerance=1e-4)
+    write_proof(
+        engine,
+        MachineProof(
+            plan_sha256=engine.info.plan.sha256, machine=machine, proven=proven, at="2026-01-02T03:04:05Z"
+        ),
+    )
+    described = process("info", engine.path)
+    assert (
+        "proven         2026-01-02T03:04:05Z on a GPU: 3 reference vectors, score within 2.0e-06 relative"
+        in (described.out)
+    )
+    content = json.loads(process("info", engine.path, "--json").out)
+    assert content["engine"]["built_for"]["compute_capabilities"] == ["8.6", "8.9"]
+    assert content["proofs"][0]["machine"]["gpu"] == "a GPU"
 
 
 @needs_rtx
