@@ -4,6 +4,8 @@ VENV ?= .venv
 WORKERS ?= auto
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+# The tests start hundreds of processes, each of which would compile the code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check format lint types fast test coverage docs venv clean
 
@@ -27,11 +29,11 @@ fast: $(READY)
 
 # pytest comes last, so that its own summary ends the output.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(COVERAGE)
 
-# All tests again, measured, child processes too: fails below the floor in pyproject.toml.
-coverage: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term
+# `make test`, measured, child processes too: fails below the floor in pyproject.toml.
+coverage: COVERAGE = --cov --cov-report=term
+coverage: test
 
 # Into build/docs. A broken link or a page outside the navigation is an error.
 docs: $(READY)

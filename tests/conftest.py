@@ -20,12 +20,13 @@ settings.register_profile("ast-edge", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=15)  # `make fast`
 settings.load_profile("ast-edge")
 
-# Fixtures that train or export a network first: their tests are slow, however short they are themselves.
-SLOW_FIXTURES = {"runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model"}
+# Fixtures that train or export a network, make B5 or compile the C++ library. Their tests are
+# slow, however short they are themselves; other slow tests carry the marker, alone or by module.
+SLOW_FIXTURES = {"runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model", "b5", "build"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests slow that need a trained network; leave out those for a process with another driver."""
+    """Mark the tests with slow fixtures; leave out those for a process with another driver."""
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")

@@ -38,23 +38,25 @@ def _dead_trigger(bench: Bench, chance: Chance) -> Drawn:
         bench.plc.spoil("ok")
     else:
         source.start()
-    told_ms = _untrue_states(bench, dead_ns, back_ns)
+    written_ms = _untrue_states(bench, dead_ns, back_ns)
     for part in unseen:
         _told(bench, part)
-    return {"off": off_ms, "silent": float(silent), "told_after": told_ms}
+    return {"off": off_ms, "silent": float(silent), "told_after": written_ms}
 
 
 def _untrue_states(bench: Bench, dead_ns: int, back_ns: int) -> float:
-    """Check what the PLC was told while the trigger was dead; return after how many ms it was true."""
+    """Check the state written to the PLC while the trigger was dead; return after how many ms it was right."""
     states = [(event["at_ns"], event["values"][:2]) for event in _state_writes(bench)]
-    told = [at_ns for at_ns, (_, state) in states if dead_ns < at_ns < back_ns and state == _NOT_READY]
-    told_ms = ((told[0] if told else back_ns) - dead_ns) / 1e6
-    if told_ms > _TOLD_MS:
-        bench.lies.append(f"the PLC read for {told_ms:.0f} ms that a part would be judged, without a trigger")
-    later = [value for at_ns, value in states if told and told[0] <= at_ns < back_ns]
+    written = [at_ns for at_ns, (_, state) in states if dead_ns < at_ns < back_ns and state == _NOT_READY]
+    written_ms = ((written[0] if written else back_ns) - dead_ns) / 1e6
+    if written_ms > _TOLD_MS:
+        bench.lies.append(
+            f"the PLC read for {written_ms:.0f} ms that a part would be judged, without a trigger"
+        )
+    later = [value for at_ns, value in states if written and written[0] <= at_ns < back_ns]
     if any(before != after for before, after in pairwise(later)):
         bench.lies.append(f"state and heartbeat moved while the trigger was dead: {later[:20]}")
-    return round(told_ms, 1)
+    return round(written_ms, 1)
 
 
 def _leap(bench: Bench, chance: Chance) -> Drawn:

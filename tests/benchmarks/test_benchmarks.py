@@ -44,6 +44,7 @@ def test_the_study_lists_what_has_no_result_yet(
     assert listed() == jobs[1:]
 
 
+@pytest.mark.slow
 def test_the_paper_network_costs_what_is_known() -> None:
     """Multiply-accumulates and parameters of the published network, mode depth, counted independently."""
     config = preset("paper", "depth")

@@ -25,6 +25,8 @@ from benchmarks.line.camera import FakeCamera
 from tests.paths import ROOT
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 TRIGGERED = "gige://127.0.0.1?trigger=software&exposure_us=10000&packet_size=9000"
 
 

@@ -241,6 +241,7 @@ def test_a_newer_index_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert "version 2, expected 1; update ast-edge" in done.error
 
 
+@pytest.mark.slow
 def test_while_a_station_writes(cli: Cli, tmp_path: Path) -> None:
     with archiving(tmp_path) as opened:
         for number in range(1, 31):

@@ -16,6 +16,8 @@ from ast_edge.model.engine_proof import MachineProof, write_proof
 from ast_edge.model.references import reference_path
 from tests.cli.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
     reason='tensorrt-rtx is not installed: pip install ".[rtx]"',
@@ -82,7 +84,6 @@ def test_without_a_gpu_an_engine_is_refused_by_every_command(process: Cli, model
 
 
 @needs_rtx
-@pytest.mark.slow
 def test_half_precision_and_the_report_of_its_layers(process: Cli, depth_model: Path, tmp_path: Path) -> None:
     report = tmp_path / "layers.json"
     target = tmp_path / "model.rtx.engine"

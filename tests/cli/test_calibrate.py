@@ -179,6 +179,7 @@ def test_another_precision_beside_it_is_named(cli: Cli, tmp_path: Path, good: Pa
     assert "model.fp16.onnx keeps its own threshold" in cli("calibrate", model, good).out
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_the_file_is_the_old_or_the_new_one(tmp_path: Path, good: Path) -> None:
     """Real kills, over and over, of a process that writes again and again."""
     model = write_tiny_model(tmp_path)

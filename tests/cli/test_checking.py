@@ -45,6 +45,7 @@ def test_all_bad_pictures_are_named_and_nothing_is_left(cli: Cli, good: Path, tm
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_bad_pictures_can_be_left_out_and_are_recorded(cli: Cli, good: Path, tmp_path: Path) -> None:
     for name in ("003.png", "007.png"):
         (good / name).write_bytes(b"no picture")
@@ -64,6 +65,7 @@ def test_bad_pictures_can_be_left_out_and_are_recorded(cli: Cli, good: Path, tmp
     assert "is not the data that" not in done.err
 
 
+@pytest.mark.slow
 def test_pictures_of_several_sizes_are_refused(cli: Cli, good: Path, tmp_path: Path) -> None:
     for name in ("004.png", "005.png"):
         with Image.open(good / name) as picture:
@@ -79,6 +81,7 @@ def test_pictures_of_several_sizes_are_refused(cli: Cli, good: Path, tmp_path: P
     assert cli(*words, "--mixed-sizes").code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_some_pictures_ask_to_be_turned(cli: Cli, good: Path, tmp_path: Path) -> None:
     turn(good / "002.png", 3)
     done = cli("train", good, "-o", tmp_path / "run", *OPTIONS)
@@ -93,6 +96,7 @@ def test_a_folder_in_which_some_pictures_ask_to_be_turned(cli: Cli, good: Path, 
     assert "pictures       from files are rotated by their EXIF orientation" in text
 
 
+@pytest.mark.slow
 def test_parts_that_were_trained_on_are_known_one_by_one(
     cli: Cli, good: Path, product: Path, tmp_path: Path
 ) -> None:

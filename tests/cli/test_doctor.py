@@ -15,6 +15,7 @@ EVERYWHERE = ("Python", "ast-edge", "ONNX Runtime", "GPU", "TensorRT", "OpenCV",
 MACHINE = ("Jetson", "clocks", "cameras", "network buffer", "gpiod", "GPIO", "memory", "disk", "time")
 
 
+@pytest.mark.slow
 def test_this_machine_as_text(cli: Cli) -> None:
     done = cli("doctor")
     assert (done.code, done.err) == (0, "")
@@ -27,6 +28,7 @@ def test_this_machine_as_text(cli: Cli) -> None:
     assert heads[-1].startswith("ok       inspection         possible, by ONNX Runtime")
 
 
+@pytest.mark.slow
 def test_this_machine_as_json(cli: Cli) -> None:
     done = cli("doctor", "--json")
     assert (done.code, done.err) == (0, "")
@@ -39,6 +41,7 @@ def test_this_machine_as_json(cli: Cli) -> None:
         assert bool(one["fix"]) == (one["level"] != "ok")
 
 
+@pytest.mark.slow
 def test_without_any_engine(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules that do not load, found before those installed, and every GPU hidden from the driver."""
     for name in ("onnxruntime", "cv2", "gi"):

@@ -110,6 +110,7 @@ def test_evaluate_on_the_users_own_folders(cli: Cli, product: Path, rgb_model: P
     assert figures(target)["false_reject_rate"] is not None
 
 
+@pytest.mark.slow
 def test_the_parts_that_were_trained_on_are_refused(cli: Cli, product: Path, tmp_path: Path) -> None:
     good = Path(shutil.copytree(product / "train" / "good" / "rgb", tmp_path / "good"))
     run = tmp_path / "run"

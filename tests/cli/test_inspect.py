@@ -204,6 +204,7 @@ def test_without_onnx_runtime_the_error_says_how_to_get_it(process: Cli, tiny_rg
     assert process("info", tiny_rgb, before=block).code == 0
 
 
+@pytest.mark.slow
 def test_opencv_is_needed_for_overlays_only(process: Cli, tiny_rgb: Path, tmp_path: Path, good: Path) -> None:
     block = "import sys\nsys.modules['cv2'] = None"
     assert process("inspect", tiny_rgb, good, before=block).code == 0

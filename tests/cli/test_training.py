@@ -65,6 +65,7 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     assert " epoch 2/2 loss " in said["training teacher"]
 
 
+@pytest.mark.slow
 def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_path: Path) -> None:
     given = {
         "--mode": "depth",
@@ -106,6 +107,7 @@ def test_every_option_reaches_the_configuration(cli: Cli, product: Path, tmp_pat
     assert spec.threshold.target_false_reject_rate == 0.2
 
 
+@pytest.mark.slow
 def test_crop_auto_finds_the_parts_and_resumes(cli: Cli, product: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     words = ("train", product, "-o", run.path, *SMALL, "--mode", "depth", "--crop", "auto")

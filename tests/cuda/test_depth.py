@@ -92,6 +92,7 @@ def check_against_reference(host: Host, z_m: Depth, spec: Preprocessing, threads
     return "no part" if expected.empty else "part"
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(data=st.data(), z_m=depth_maps())
 def test_depth_and_foreground_equal_the_reference(host: Host, data: st.DataObject, z_m: Depth) -> None:

@@ -370,6 +370,7 @@ def few_cable_glands(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_parts_and_weights_give_the_same_numbers_in_both_engines(tmp_path: Path) -> None:
     """Few parts, few epochs: this proves the way and the agreement, not how good the figures are."""

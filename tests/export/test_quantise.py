@@ -14,6 +14,8 @@ from ast_edge.model.onnx_file import HALF_SCOPES
 from ast_edge_export.quantise import quantisable, quantise_only, to_int8
 from tests.export import MODES, run_onnx, tiny_inputs, traced
 
+pytestmark = pytest.mark.slow
+
 PAIR = {"QuantizeLinear", "DequantizeLinear"}
 
 

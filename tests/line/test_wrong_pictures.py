@@ -13,6 +13,8 @@ from benchmarks.line.scenarios import SCENARIOS
 from benchmarks.line.wrong_pictures import run
 from tests.waiting import program
 
+pytestmark = pytest.mark.slow
+
 # Where a part that is disturbed cannot be judged by any picture of its own.
 HOPELESS = {
     "stopped",

@@ -143,6 +143,7 @@ def bomb(method: int, *, says: int | None) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=str)
 @pytest.mark.parametrize("says", [None, 100])
 def test_a_bomb_is_not_unpacked(method: int, says: int | None) -> None:

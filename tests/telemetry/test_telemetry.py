@@ -19,6 +19,8 @@ from tests.small import OPTIONS
 from tests.telemetry.watched import Watched, compile_recorder
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60  # ONNX Runtime's first report comes after ten seconds
 ONE_INFERENCE = """
 import sys, time, numpy, onnxruntime

@@ -97,6 +97,7 @@ def test_with_depth_no_corner_of_the_crop_lies_on_a_part(product: Path, tmp_path
     assert crop.x + crop.width >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_cable_gland() -> None:
     """Against the box of the pixels brighter than 40 grey levels, found by hand: 79..337 by 81..343."""

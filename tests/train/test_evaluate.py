@@ -186,6 +186,7 @@ def test_a_plain_folder_of_good_parts_alone(tmp_path: Path) -> None:
     assert (found.false_reject_rate, found.escape_rate, found.image_auroc) == (1 / 2, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_parts_trained_on_are_refused_whatever_was_held_out(tmp_path: Path, seed: int) -> None:
     from ast_edge.train.config import changed, preset  # noqa: PLC0415

@@ -23,6 +23,8 @@ from tests.paths import ROOT
 from tests.small import OPTIONS, start_training
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 DEPTH = ("--mode", "depth", *OPTIONS)
 
 

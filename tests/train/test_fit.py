@@ -107,6 +107,7 @@ def test_held_out_parts_only_ever_give_a_loss(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [{"noise": 0.0}, {"batch_size": 4}, {"weight_decay": 0.1}, {"student.hard_share": 0.0}],
@@ -116,6 +117,7 @@ def test_every_option_has_its_effect(tmp_path: Path, change: dict[str, object]) 
     assert differ(first, train_both(config_for(**change), tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_one_cycle_is_pytorchs() -> None:
     steps, config = 20_000, config_for(schedule="one-cycle")
     optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
@@ -242,6 +244,7 @@ class Stopped(BaseException):
     """As a kill: nothing may catch it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_a_phase_stopped_in_any_epoch_goes_on_to_the_bit(tmp_path: Path, kind: str, epoch: int) -> None:

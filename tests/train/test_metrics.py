@@ -184,6 +184,7 @@ def test_regions_count_alike_and_touch_over_corners() -> None:
     assert found.aupro[0.3] == pytest.approx(1 / 5)
 
 
+@pytest.mark.slow
 def test_histogram_edges_keep_the_figures() -> None:
     rng = np.random.default_rng(0)
     small = [rng.random((24, 24)).astype(np.float32) for _ in range(60)]

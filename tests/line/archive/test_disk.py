@@ -20,6 +20,7 @@ from tests.line.archive.bench import archiving, check_whole, fill, part, rows, s
 from tests.waiting import wait_for
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "6m") as disk, archiving(disk / "archive") as opened:
         for number in range(1, 11):
@@ -154,6 +155,7 @@ def test_a_folder_that_is_taken_away(tmp_path: Path) -> None:
 # ---- slow --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pictures_that_wait_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that stands still and 300 pictures of 3 MB: 20 MB are held, not 900."""
     go_on = threading.Event()
@@ -226,6 +228,7 @@ def test_outcomes_come_after_their_rows_and_are_bounded() -> None:
     assert sum(len(queues.take()[1]) for _ in range(10)) == 5000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs a second core")
 def test_put_takes_no_time_while_pictures_are_written(tmp_path: Path) -> None:
     took = []

@@ -315,6 +315,7 @@ def test_names_of_files(name: str) -> None:
     assert part_file("run-0000001" + name) is None or "/" not in name
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(st.data())
 def test_a_damaged_index_never_stops_the_archive(made: Path, tmp_path: Path, data: st.DataObject) -> None:

@@ -167,6 +167,7 @@ def test_the_overlay_shows_the_verdict_that_the_part_got(tmp_path: Path) -> None
     assert not (overlay == (46, 160, 84)).all(axis=1).any()
 
 
+@pytest.mark.slow
 def test_a_large_picture_has_a_small_overlay_with_its_crop(tmp_path: Path) -> None:
     spec = tiny_spec()
     crop = Crop(x=500, y=250, width=1000, height=1000)
@@ -245,6 +246,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> No
     monkeypatch.setattr("ast_edge.line.archive.writer.write_part", write)
 
 
+@pytest.mark.slow
 def test_rows_do_not_wait_for_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that takes pictures slowly: the rows are there at once, and say that a picture is on its way."""
     go_on = threading.Event()
@@ -302,6 +304,7 @@ def test_two_processes_do_not_write_one_archive(tmp_path: Path) -> None:
     assert [found.run for found in check_whole(tmp_path)] == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_readers_see_a_writer_at_work(tmp_path: Path) -> None:
     with archiving(tmp_path) as opened:
         opened.archive.put(part(1, "pass"))

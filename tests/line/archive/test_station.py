@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.output import Archive
 from ast_edge.line.archive.reading import ArchiveReader
@@ -17,6 +19,7 @@ from tests.line.rig import BenchCamera, Remembering, recipe
 from tests.waiting import wait_for
 
 
+@pytest.mark.slow
 def test_as_many_rows_as_verdicts(tmp_path: Path) -> None:
     camera, kept = BenchCamera(), Remembering()
     archive = Archive(ArchiveOptions(folder=tmp_path, every_nth_pass=5, min_free_gb=0))

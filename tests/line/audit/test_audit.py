@@ -318,6 +318,7 @@ for number in range(1_000_000):
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     rng = np.random.default_rng(3)

@@ -174,6 +174,7 @@ def test_a_coil_alone_is_kept_alive_without_registers(plc: Plc) -> None:
     assert not plc.events("registers")
 
 
+@pytest.mark.slow
 def test_a_pulse_begins_and_ends_although_thousands_of_results_wait(plc: Plc) -> None:
     with output_to(plc.port, room=10_000, gate={"pulse_ms": 60, "late_ms": 2000}) as (output, _):
         wait_for(lambda: output.status.connected)

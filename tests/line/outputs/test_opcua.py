@@ -168,6 +168,7 @@ def test_rubbish_does_no_harm(shared: tuple[int, OpcUaOutput], rubbish: bytes) -
     assert output.status.last_error == ""
 
 
+@pytest.mark.slow
 def test_a_change_is_shown_and_the_end_is_too() -> None:
     station, port = StillStation(), free_port()
     station.now = replace(station.now, name="hall 7/a", surroundings=Surroundings(warnings=("drift",)))
@@ -199,6 +200,7 @@ async def until_value(found: Any, value: object) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_waited_for_and_nothing_is_lost() -> None:
     port = free_port()
     with (
@@ -216,6 +218,7 @@ def test_a_port_that_is_taken_is_waited_for_and_nothing_is_lost() -> None:
         assert output.status.connected
 
 
+@pytest.mark.slow
 def test_closing_at_any_moment() -> None:
     never = OpcUaOutput(OpcUaOptions(kind="opcua", port=free_port()))
     never.put(part_result())
@@ -226,6 +229,7 @@ def test_closing_at_any_moment() -> None:
     assert output.status.delivered + output.status.undelivered == 1
 
 
+@pytest.mark.slow
 def test_a_client_comes_by_ipv6() -> None:
     port = free_port()
 

@@ -22,6 +22,8 @@ from tests.line.outputs.opcua_client import as_client, opcua, read, url
 from tests.line.parts import part_result
 from tests.waiting import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.line.outputs.webhooks import make, waiting, webhook
 from tests.line.parts import part_result
 from tests.line.web.client import web
@@ -32,6 +34,7 @@ STATION = """
 """
 
 
+@pytest.mark.slow
 def test_after_kill_9_everything_in_the_spool_arrives(tmp_path: Path) -> None:
     """Killed three times: without a server, and twice while parts are put and sent."""
     port, heard, kept = free_port(), [], set[str]()
@@ -71,6 +74,7 @@ def test_the_oldest_are_given_up_when_the_spool_is_full(tmp_path: Path) -> None:
     assert server.numbers == [28, 29, 30]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_used_does_not_stop_the_line(tmp_path: Path) -> None:
     reported: list[object] = []
     spool = tmp_path / "spool"
@@ -95,6 +99,7 @@ def test_a_folder_that_cannot_be_used_does_not_stop_the_line(tmp_path: Path) -> 
     assert [each for each in reported if each is not None][-1] == "in use"
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_stop_the_line(tmp_path: Path) -> None:
     """The limit on the size of files stands for the full disk: writing raises OSError."""
     script = """

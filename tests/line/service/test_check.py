@@ -54,6 +54,7 @@ def test_a_plc_that_is_fast_enough_is_measured(plc: Plc, tiny_rgb: Path) -> None
     assert "settle_ms = 20 after that" in found.found
 
 
+@pytest.mark.slow
 def test_a_plc_that_is_too_slow_is_reported_with_the_time_it_needs(plc: Plc, tiny_rgb: Path) -> None:
     plc.spoil("ok", delay_s=0.15)
     found = finding(plc, tiny_rgb)

@@ -17,6 +17,8 @@ from tests.line.process import StationProcess
 from tests.line.web.client import web
 from tests.waiting import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("modbus", "plc", "mqtt", "webhook")
 
 

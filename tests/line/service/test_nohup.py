@@ -13,6 +13,8 @@ import pytest
 from tests.paths import ROOT
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 LINE = """
 [camera]
 uri = "synthetic://?size=64&trigger=software"

@@ -25,6 +25,8 @@ from ast_edge.line.audit.chain import verify
 from tests.paths import ROOT
 from tests.waiting import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "of one test only"  # noqa: S105 (of a station that lives for a test)
 
 

@@ -19,6 +19,8 @@ from ast_edge.line.station.recipes import Recipes, open_recipe
 from ast_edge.model.manifest import Mode
 from tests.line.rig import rig
 
+pytestmark = pytest.mark.slow
+
 ANY_ARRAY = arrays.arrays(
     st.sampled_from([np.uint8, np.uint16, np.float32, np.int64, np.bool_]),
     arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=40),

@@ -344,6 +344,7 @@ def test_parts_not_judged_before_the_start_are_missed(
     assert odd == bool(sink.gaps)
 
 
+@pytest.mark.slow
 def test_a_station_that_is_killed_owes_no_part_its_verdict(plc: Plc) -> None:
     """SIGKILL in mid-stream, twice: the PLC's count of parts is its count of verdicts, each part once."""
     plc.run(per_s=80, jitter=0.9)

@@ -142,6 +142,7 @@ def test_rejects_are_never_thinned_out() -> None:
     assert len(lines(log, stream)) == 100
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_delays_no_part() -> None:
     """The stream is a pipe that is full."""
     reading, writing = os.pipe()

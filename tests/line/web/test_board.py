@@ -130,6 +130,7 @@ def test_no_page_no_pictures_of_passed_parts(board: Board) -> None:
     wait_for(lambda: board.pictures.has("run-0000021"))
 
 
+@pytest.mark.slow
 def test_pictures_are_few(board: Board) -> None:
     for number in range(1, KEPT_BAD + 5):
         board.put(shown_part(number, "reject"))

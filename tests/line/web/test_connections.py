@@ -72,6 +72,7 @@ def test_one_connection_serves_many_requests(behind: Behind) -> None:
     assert behind.asked == [("trigger", f"A-{number}", None, None) for number in range(30)]
 
 
+@pytest.mark.slow
 def test_an_idle_connection_ends(behind: Behind) -> None:
     assert behind.server is not None
     with connect(behind) as client:
@@ -84,6 +85,7 @@ def test_an_idle_connection_ends(behind: Behind) -> None:
     wait_for(lambda: server.connections == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", GET], ids=["first request", "second request"])
 def test_a_request_that_drips_is_cut(behind: Behind, first: bytes) -> None:
     """Bytes that keep coming do not prolong the time of a request."""
@@ -99,6 +101,7 @@ def test_a_request_that_drips_is_cut(behind: Behind, first: bytes) -> None:
         assert 3 < time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_read_holds_no_place(behind: Behind) -> None:
     assert behind.server is not None
     with socket.socket() as client:
@@ -186,6 +189,7 @@ def test_two_addresses_deny_the_page_to_no_one(behind: Behind) -> None:
     assert behind.asked == [("trigger", "A", None, None)] * 20
 
 
+@pytest.mark.slow
 def test_a_trigger_does_not_wait_for_a_page_that_hangs(behind: Behind) -> None:
     """Whatever asks for the status hangs; triggers are taken meanwhile, and the server stops in time."""
     release = threading.Event()

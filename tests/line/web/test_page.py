@@ -22,6 +22,8 @@ from tests.line.web.browser import Browser, browser
 from tests.line.web.samples import THRESHOLD, shown_part
 from tests.waiting import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "correct horse battery"  # noqa: S105 (of a server that lives for a test)
 SCREENS = {"phone": (390, 844), "panel": (1280, 800), "large": (1920, 1080)}
 HOSTILE = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"

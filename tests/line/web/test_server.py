@@ -288,6 +288,7 @@ def test_closing_ends_connections_that_are_open(behind: Behind) -> None:
         assert client.recv(100) == b""
 
 
+@pytest.mark.slow
 def test_slow_clients_keep_no_other_out_for_long(behind: Behind) -> None:
     """More connections than there is room for, each of which sends a byte now and then, for ever."""
     clients = [socket.create_connection(("127.0.0.1", behind.port), timeout=30) for _ in range(30)]
