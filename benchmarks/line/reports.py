@@ -45,7 +45,7 @@ def _dead_trigger(bench: Bench, chance: Chance) -> Drawn:
 
 
 def _untrue_states(bench: Bench, dead_ns: int, back_ns: int) -> float:
-    """Check the state written to the PLC while the trigger was dead; return after how many ms it was right."""
+    """Check the state in the PLC while the trigger was dead; return after how many ms it was right."""
     states = [(event["at_ns"], event["values"][:2]) for event in _state_writes(bench)]
     written = [at_ns for at_ns, (_, state) in states if dead_ns < at_ns < back_ns and state == _NOT_READY]
     written_ms = ((written[0] if written else back_ns) - dead_ns) / 1e6
