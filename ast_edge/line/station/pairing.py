@@ -6,6 +6,9 @@ import time
 import zlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
 from ast_edge.line.part import Trigger
@@ -48,6 +51,8 @@ class Pairing:
         self._held: Frame | None = None
         self._last_number: int | None = None
         self._last_digests: dict[str, int] = {}
+        # Of the depth maps read last and before that, also those of discarded frames.
+        self._depths: tuple[int | None, int | None] = (None, None)
 
     def frame_for(self, trigger: Trigger) -> Frame | str:
         """Return the first frame that shows the part, or the reason why there is none. Raises CameraError.
@@ -120,15 +125,18 @@ class Pairing:
         """Describe what of the frame equals the previous one, by every eighth row; empty if nothing does.
 
         Picture and depth map come from two sensors, each of which may freeze alone; inputs not used by the
-        recipe's `mode` are ignored.
+        recipe's `mode` are ignored. A depth map may also equal that of a frame that was discarded: noise
+        makes every map different, but compression makes equal pictures of a scene that stands still.
         """
         seen = {
             "frame": frame.pixels if mode != "depth" else None,
             "depth map": frame.depth_m if mode != "rgb" else None,
         }
-        digests = {what: zlib.crc32(part[::8].tobytes()) for what, part in seen.items() if part is not None}
+        digests = {what: _digest(part) for what, part in seen.items() if part is not None}
         before, self._last_digests = self._last_digests, digests
         frozen = [what for what, digest in digests.items() if before.get(what) == digest]
+        if "depth map" not in frozen and self._depths[0] == digests.get("depth map", -1):
+            frozen.append("depth map")
         if not frozen or not self._timing.refuse_repeated:
             return ""
         equal = "equals" if len(frozen) == 1 else "equal"
@@ -144,6 +152,8 @@ class Pairing:
         while (left_ns := self._timing.deadline_ns(trigger) - time.monotonic_ns()) > 0:
             read = self._camera.read(min(left_ns / 1e9, _POLL_S))
             if isinstance(read, Frame):
+                if read.depth_m is not None:
+                    self._depths = (self._depths[1], _digest(read.depth_m))
                 return read
             if read is NoFrame.END:
                 self.ended = True
@@ -151,3 +161,8 @@ class Pairing:
             if self._given_up(trigger):
                 break
         return f"no frame arrived in time (camera {self._camera.state})"
+
+
+def _digest(part: NDArray[Any]) -> int:
+    """Return a digest of every eighth row."""
+    return zlib.crc32(part[::8].tobytes())

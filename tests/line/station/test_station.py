@@ -66,6 +66,29 @@ def test_a_frozen_depth_sensor_is_a_fault() -> None:
     assert [pairing.repeated(one, "depth"), pairing.repeated(one, "rgbd") != ""] == ["", True]
 
 
+def test_a_depth_map_of_a_discarded_frame_is_noticed() -> None:
+    """The sensor froze while the belt was empty: the first part has the map of the frame before it."""
+    camera = BenchCamera()
+    pairing = Pairing(camera, Timing(delay_ms=0.0), lambda: None, lambda _: False)
+    rng = np.random.default_rng(0)
+    depth_m = rng.normal(0.5, 1e-4, (40, 48)).astype(np.float32)
+    moving = rng.normal(0.5, 1e-4, (40, 48)).astype(np.float32)
+
+    def frame(number: int, at_ns: int, depth: np.ndarray[Any, Any]) -> Frame:
+        return Frame(np.full((40, 48, 3), number, np.uint8), "rgb", number, None, at_ns, "bench", depth)
+
+    now_ns = time.monotonic_ns()
+    trigger = Trigger(number=1, at_ns=now_ns, wall_s=0.0)
+    for number, depth in ((0, moving), (1, depth_m)):
+        camera.frames.put(frame(number, now_ns - 1_000_000_000, depth))
+    camera.frames.put(frame(2, now_ns + 1_000_000, depth_m))
+    found = pairing.frame_for(trigger)
+    assert isinstance(found, Frame)
+    assert found.number == 2
+    assert "the depth map equals the one before" in pairing.repeated(found, "rgbd")
+    assert pairing.repeated(frame(3, now_ns, moving), "rgbd") == ""
+
+
 def test_a_frozen_camera_is_a_fault() -> None:
     with rig() as bench:
         bench.station.trigger()
