@@ -24,7 +24,7 @@ registers, high word first unless `word_order` is "little":
              output does not deliver: its counterpart is away or refuses results
     +19      gaps: how often an unknown number of parts went by unseen, a counter that jumped too far, say:
              `judged` and the counters are not whole since. It stays, over restarts of the station too,
-             until the PLC sets it to 0
+             until the PLC sets it to 0, and again if it does not stay so: a heartbeat may be on its way
     +20 +21  the station's id, high word first always, 0 while no station runs
     +22      life: one more every `heartbeat_ms`, and at least every half second, ready or not, by which
              another station sees that the block is taken
