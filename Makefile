@@ -23,7 +23,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Everything but the tests marked slow, on all cores.
+# Everything but the tests marked slow, on all cores: a worker each, so that PyTorch needs no more threads.
+fast: export OMP_NUM_THREADS = 1
 fast: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --hypothesis-profile fast --durations=5
 
