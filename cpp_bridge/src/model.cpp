@@ -28,6 +28,15 @@ void refuse_rtx(const EngineFile& file) {
                         "engine of TensorRT: `ast-edge build-engine ", folder_of(file.path), file.info.source, "`.");
 }
 
+Processor processor_of(const ast_edge_options& options) {
+    Processor processor;
+    if (options.processor != nullptr) processor.device = options.processor;
+    processor.allow_cpu = options.allow_cpu != 0;
+    if (processor.allow_cpu && options.processor == nullptr)
+        throw usage_error("allow_cpu: is for a processor; without one the CPU computes.");
+    return processor;
+}
+
 }  // namespace
 
 Model::Model(std::string path, Manifest manifest, std::optional<std::string> embedded)
@@ -42,6 +51,8 @@ std::unique_ptr<Model> Model::open(const std::string& path, const ast_edge_optio
     if (wants_tensorrt(path, options.engine)) {
         if (options.threads != 0)
             throw usage_error(path, ": an engine runs on the GPU; leave out the number of threads.");
+        if (options.processor != nullptr)
+            throw usage_error(path, ": an engine runs on TensorRT; leave out the processor, which is for models.");
         const EngineFile file = read_engine_file(path);
         refuse_rtx(file);
         std::unique_ptr<Model> model(new Model(path, file.info.manifest, std::nullopt));
@@ -50,7 +61,8 @@ std::unique_ptr<Model> Model::open(const std::string& path, const ast_edge_optio
     }
     ModelFile file = read_model_file(path);
     std::unique_ptr<Model> model(new Model(path, file.manifest, std::move(file.embedded_reference)));
-    model->engine_ = std::make_unique<CpuEngine>(model->manifest_, open_network(file, options.threads));
+    model->engine_ =
+        std::make_unique<CpuEngine>(model->manifest_, open_network(file, options.threads, processor_of(options)));
     return model;
 }
 

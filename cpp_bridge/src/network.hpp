@@ -28,9 +28,15 @@ public:
     virtual std::vector<Answer> run(std::size_t count) = 0;
 };
 
-// Takes ownership of the model. Throws Error(AST_EDGE_BACKEND) if the engine is missing or refuses the network,
-// Error(AST_EDGE_USAGE) for an impossible number of threads.
-std::unique_ptr<Network> open_network(const ModelFile& model, int threads);
+// Where a network runs: OpenVINO's device, and whether it may leave a part of the network to the CPU.
+struct Processor {
+    std::string device = "CPU";
+    bool allow_cpu = false;
+};
+
+// Takes ownership of the model. Throws Error(AST_EDGE_BACKEND) if the engine is missing, refuses the network, or
+// leaves it to the CPU where that is not allowed; Error(AST_EDGE_USAGE) for an impossible number of threads.
+std::unique_ptr<Network> open_network(const ModelFile& model, int threads, const Processor& processor);
 
 // Name and version of the CPU engine that this library was built with; empty for none.
 std::string network_engine();

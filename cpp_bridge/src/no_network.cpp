@@ -4,7 +4,7 @@
 
 namespace ast_edge_impl {
 
-std::unique_ptr<Network> open_network(const ModelFile& model, int) {
+std::unique_ptr<Network> open_network(const ModelFile& model, int, const Processor&) {
     throw backend_error(model.path, ": this ast_edge library was built without a CPU engine; build it with OpenVINO.");
 }
 

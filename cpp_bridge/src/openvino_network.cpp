@@ -1,4 +1,4 @@
-// OpenVINO on the CPU, through its C interface, which is stable across compilers and versions.
+// OpenVINO, on the CPU or another device, through its C interface, which is stable across compilers and versions.
 #include <openvino/c/openvino.h>
 
 #include <algorithm>
@@ -112,10 +112,11 @@ char* data_of(const Tensor& tensor) {
 
 class OpenVinoNetwork : public Network {
 public:
-    OpenVinoNetwork(const ModelFile& model, int threads)
+    OpenVinoNetwork(const ModelFile& model, int threads, Processor processor)
         : inputs_(model.manifest.inputs),
           map_values_(model.manifest.outputs[1].values()),
-          fixed_(std::max(model.manifest.batch(), 0)) {
+          fixed_(std::max(model.manifest.batch(), 0)),
+          processor_(std::move(processor)) {
         ov_core_t* core = nullptr;
         check(ov_core_create(&core), "its start");
         core_.reset(core);
@@ -124,7 +125,10 @@ public:
         make_request();
     }
 
-    std::string name() const override { return network_engine() + " on the CPU"; }
+    std::string name() const override {
+        if (processor_.device == "CPU") return network_engine() + " on the CPU";
+        return network_engine() + " on " + processor_.device + (partly_on_cpu_ ? ", partly or wholly the CPU" : "");
+    }
     std::size_t rows() const override { return fixed_ > 0 ? static_cast<std::size_t>(fixed_) : kMostRows; }
 
     Targets targets(std::size_t row) override {
@@ -162,6 +166,40 @@ private:
     }
 
     void compile(const Model& network, const std::string& path, int threads) {
+        if (processor_.device == "CPU")
+            compile_for_cpu(network, path, threads);
+        else
+            compile_for_device(network, path);
+    }
+
+    void compile_for_device(const Model& network, const std::string& path) {
+        ov_compiled_model_t* compiled = nullptr;
+        const std::string& device = processor_.device;
+        // AUTO neither begins on the CPU while another device compiles, nor goes there when it fails.
+        const std::size_t count = device.rfind("AUTO", 0) == 0 ? 8 : 4;
+        const ov_status_e status = ov_core_compile_model(
+            core_.get(), network.get(), device.c_str(), count, &compiled, "INFERENCE_PRECISION_HINT", "f32",
+            "PERFORMANCE_HINT", "LATENCY", "ENABLE_STARTUP_FALLBACK", "NO", "ENABLE_RUNTIME_FALLBACK", "NO");
+        if (status != ov_status_e::OK)
+            throw backend_error(path, ": OpenVINO cannot run the network on ", device, " (", reason_of(status),
+                                "); check its driver, or give another processor.");
+        compiled_.reset(compiled);
+        partly_on_cpu_ = runs_on_cpu();
+        if (partly_on_cpu_ && !processor_.allow_cpu)
+            throw backend_error(path, ": OpenVINO on ", device,
+                                " leaves the network, or a part of it, to the CPU; check its driver and libraries, or ",
+                                "allow that (allow_cpu).");
+    }
+
+    bool runs_on_cpu() const {
+        char* devices = nullptr;
+        check(ov_compiled_model_get_property(compiled_.get(), "EXECUTION_DEVICES", &devices), "the devices in use");
+        const std::string found = devices;
+        ov_free(devices);
+        return found.find("CPU") != std::string::npos;
+    }
+
+    void compile_for_cpu(const Model& network, const std::string& path, int threads) {
         const std::string count = std::to_string(threads);
         ov_compiled_model_t* compiled = nullptr;
         // Respect FP32 in the graph: by default processors with BF16 or FP16 would compute in those.
@@ -236,6 +274,8 @@ private:
     std::vector<TensorSpec> inputs_;
     std::size_t map_values_;
     int fixed_;  // batch; 0: any
+    Processor processor_;
+    bool partly_on_cpu_ = false;
     std::size_t bound_ = 0;
     Core core_;
     Compiled compiled_;
@@ -246,9 +286,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Network> open_network(const ModelFile& model, int threads) {
+std::unique_ptr<Network> open_network(const ModelFile& model, int threads, const Processor& processor) {
     if (threads < 0) throw usage_error("threads: expected 0 (one per core) or more, found ", threads, ".");
-    return std::make_unique<OpenVinoNetwork>(model, threads);
+    return std::make_unique<OpenVinoNetwork>(model, threads, processor);
 }
 
 std::string network_engine() {

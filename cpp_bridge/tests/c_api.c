@@ -138,7 +138,7 @@ static void test_open(const char* folder) {
 
 /* What programs are compiled against: it changes at the end of a struct or not at all. */
 #if UINTPTR_MAX == 0xFFFFFFFFFFFFFFFFu
-_Static_assert(sizeof(ast_edge_options) == 16, "ast_edge_options");
+_Static_assert(sizeof(ast_edge_options) == 32 && offsetof(ast_edge_options, processor) == 16, "ast_edge_options");
 _Static_assert(sizeof(ast_edge_info) == 304 && offsetof(ast_edge_info, threshold) == 40, "ast_edge_info");
 _Static_assert(sizeof(ast_edge_part) == 64 && offsetof(ast_edge_part, depth_m) == 40, "ast_edge_part");
 _Static_assert(sizeof(ast_edge_result) == 352 && offsetof(ast_edge_result, map) == 80, "ast_edge_result");

@@ -41,6 +41,51 @@ TEST_CASE("every reference vector of every mode is reproduced") {
     }
 }
 
+namespace {
+
+std::string refusal_of(const ast_edge::Options& options) {
+    try {
+        return Model(model_path("rgb"), options).info().engine;
+    } catch (const ast_edge::Error& error) {
+        return error.what();
+    }
+}
+
+}  // namespace
+
+// OpenVINO's AUTO takes the CPU where there is nothing else; a machine with another device runs the model there.
+TEST_CASE("a processor that leaves the network to the CPU is refused, unless that is allowed") {
+    ast_edge::Options options = one_thread();
+    options.processor = "AUTO";
+    const std::string said = refusal_of(options);
+    if (said.find("OpenVINO") == std::string::npos || said.find(" on AUTO") == std::string::npos) FAIL(said);
+    const bool other = said.find("leaves the network") == std::string::npos;
+    options.allow_cpu = true;
+    Model model(model_path("rgb"), options);
+    CHECK_THAT(model.info().engine, ContainsSubstring(" on AUTO"));
+    if (!other) CHECK_THAT(model.info().engine, ContainsSubstring(", partly or wholly the CPU"));
+    CHECK(model.verify().flipped_verdicts == 0);
+}
+
+TEST_CASE("processors that there are not") {
+    ast_edge::Options options = one_thread();
+    options.processor = "nonsense";
+    CHECK_THAT(refusal_of(options), ContainsSubstring("cannot run the network on nonsense ("));
+    options.processor = "";
+    options.allow_cpu = true;
+    CHECK_THAT(refusal_of(options), ContainsSubstring("allow_cpu: is for a processor"));
+}
+
+TEST_CASE("options of a program built before there were processors") {
+    ast_edge_options options{};
+    options.struct_size = 16;
+    options.threads = 1;
+    options.allow_cpu = 77;  // beyond what that program has
+    ast_edge_model* model = nullptr;
+    REQUIRE(ast_edge_open(model_path("rgb").c_str(), &options, &model) == AST_EDGE_OK);
+    ast_edge_close(model);
+}
+
 #if AST_EDGE_ZLIB
 TEST_CASE("models of version 0.1 reproduce their vectors") {
     for (const char* mode : {"rgb", "depth", "rgbd"})

@@ -82,6 +82,9 @@ typedef struct ast_edge_options {
     int32_t engine;  /* ast_edge_engine */
     int32_t threads; /* of the CPU engine; 0: one per core */
     int32_t device;  /* which GPU, from 0 */
+    /* Since 0.2: OpenVINO's device that runs a model, such as "GPU", "NPU" or "AUTO"; NULL: the CPU. */
+    const char* processor;
+    int32_t allow_cpu; /* 0: it is an error if the processor leaves the network, or a part of it, to the CPU */
 } ast_edge_options;
 
 typedef struct ast_edge_info {

@@ -117,8 +117,10 @@ struct Result {
 
 struct Options {
     EngineKind engine = EngineKind::automatic;
-    int threads = 0;  // of the CPU engine; 0: one per core
-    int device = 0;   // which GPU
+    int threads = 0;         // of the CPU engine; 0: one per core
+    int device = 0;          // which GPU
+    std::string processor;   // OpenVINO's device that runs a model, such as "GPU", "NPU" or "AUTO"; empty: the CPU
+    bool allow_cpu = false;  // false: it is an error if the processor leaves a part of the network to the CPU
 };
 
 struct Info {
@@ -180,6 +182,8 @@ public:
         raw.engine = static_cast<std::int32_t>(options.engine);
         raw.threads = options.threads;
         raw.device = options.device;
+        raw.processor = options.processor.empty() ? nullptr : options.processor.c_str();
+        raw.allow_cpu = options.allow_cpu ? 1 : 0;
         ast_edge_model* opened = nullptr;
         detail::check(ast_edge_open(path.c_str(), &raw, &opened));
         model_.reset(opened);
