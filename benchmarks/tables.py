@@ -94,6 +94,27 @@ def accuracy_table() -> str:
     return markdown_table(head, rows)
 
 
+def thresholds_table() -> str:
+    """Format thresholds from held-out parts beside those from every good part."""
+    content = json.loads((RESULTS / "thresholds.json").read_text("utf-8"))
+    rows = []
+    for name, found in content["sets"].items():
+        for rate in found["rates"]:
+            cells = [
+                _percent(rate[kind][key])
+                for kind in ("split", "cross")
+                for key in ("expected", "false_rejects", "escapes")
+            ]
+            best = "-" if rate["best_escapes"] is None else _percent(rate["best_escapes"])
+            rows.append((DATA.get(name, name.replace("_", " ")), f"{100 * rate['asked']:g} %", *cells, best))
+    kinds = [
+        f"{kind}: {words}"
+        for kind in ("held out", "by folds")
+        for words in ("expected", "false rejects", "escapes")
+    ]
+    return markdown_table(("parts", "asked", *kinds, "escapes at best"), rows)
+
+
 def earlier_table() -> str:
     """Format the presets of version 0.1 in every mode, over all seeds."""
     rows = []
@@ -245,6 +266,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "roofline": roofline_tables.cpu_table,
     "boards": roofline_tables.board_table,
     "accuracy": accuracy_table,
+    "thresholds": thresholds_table,
     "earlier": earlier_table,
     "study": study_table,
     "peers": peer_table,

@@ -85,6 +85,18 @@ def test_accuracy(product: Path, tmp_path: Path) -> None:
     assert 0 <= content["figures"]["pytorch"]["image_auroc"] <= 1
 
 
+def test_thresholds(product: Path, tmp_path: Path) -> None:
+    out = dry_run("accuracy.thresholds", product, "--work", tmp_path / "work")
+    (found,) = json.loads(out[out.index("{") :])["sets"].values()
+    assert found["good_parts"]["by_folds"] > 3 * found["good_parts"]["held_out"]
+    for rate in found["rates"]:
+        for kind in ("split", "cross"):
+            assert rate[kind]["expected"] <= rate[kind]["at_most"]
+            assert 0 <= rate[kind]["escapes"] <= 1
+    thresholds = [rate["cross"]["threshold"] for rate in found["rates"]]
+    assert thresholds == sorted(thresholds, reverse=True)
+
+
 def test_int8(rgb_run: Path, product: Path, tmp_path: Path) -> None:
     words = ("-o", tmp_path / "m.onnx", "--precision", "int8", "--data", product)
     assert main(["export", *map(str, (rgb_run, *words))]) == 0
