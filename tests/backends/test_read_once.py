@@ -31,6 +31,7 @@ def write_model(path: Path, half: float) -> Manifest:
     return write_model_file(path, scratch, manifest, None).manifest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_manifest_and_network_are_of_one_file(tmp_path: Path, backend: BackendName) -> None:
     for half in (0.25, 0.5):

@@ -14,6 +14,7 @@ from benchmarks.accuracy import measure, study
 from benchmarks.common import network_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", study.ROWS, ids=lambda row: row.name)
 def test_every_row_of_the_study_is_a_configuration(
     row: study.Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]

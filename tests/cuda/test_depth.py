@@ -99,6 +99,7 @@ def test_depth_and_foreground_equal_the_reference(host: Host, data: st.DataObjec
     event(check_against_reference(host, z_m, data.draw(specs(z_m.shape[1], z_m.shape[0]))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @settings(max_examples=6)
 @given(data=st.data(), z_m=depth_maps())
@@ -133,6 +134,7 @@ def test_rounding_decides_as_in_the_reference(host: Host, seed: int) -> None:
     np.testing.assert_array_equal(part, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data(), z_m=depth_maps())
 def test_maps_that_cannot_be_used_are_refused_as_by_the_reference(

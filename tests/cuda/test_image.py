@@ -54,6 +54,7 @@ def check_against_reference(
     assert all(launch.shared_bytes <= MAX_SHARED_BYTES for launch in plan.launches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", COLOURS)
 @settings(max_examples=300)
 @given(data=st.data(), shape=SHAPES, gap=st.integers(0, 9), seed=SEEDS)
@@ -78,6 +79,7 @@ def test_threads_of_a_block_work_together(
     check_against_reference(host, frame, colour, spec, gap=0, threads=threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [

@@ -46,6 +46,7 @@ def test_a_library_that_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert levels(examining.look_apart("ONNX Runtime", 60)) == ["problem"]
 
 
+@pytest.mark.slow
 def test_a_library_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = tmp_path / "pid"
     code = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(600)"

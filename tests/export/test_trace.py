@@ -25,6 +25,7 @@ NETWORK = {
 }
 DEPTH = {"Reshape", "Greater", "Where", "ReduceMax", "TopK", "Flatten"}
 MEMORIES = {"ReduceMin", "Log", "Resize", "MaxPool"}
+pytestmark = pytest.mark.slow  # every mode is traced
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def test_impossible_sizes_are_refused(n_in: int, n_out: int) -> None:
         filter_table(n_in, n_out, antialias=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(height=SIZES, width=SIZES, size=SIZES, seed=SEEDS)
 def test_resize_equals_pillow_bit_for_bit(height: int, width: int, size: int, seed: int) -> None:
@@ -139,6 +140,7 @@ def test_an_even_picture_stays_even(height: int, width: int, size: int, level: i
     assert (resize_image(image, size) == level).all()
 
 
+@pytest.mark.slow
 def test_a_very_large_reduction_does_not_overflow() -> None:
     white = np.full((20_000, 1, 1), 255, np.uint8)
     assert resize_image(white, 1).item() == 255

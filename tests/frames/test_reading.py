@@ -190,6 +190,7 @@ def test_a_picture_that_is_turned_does_not_fit_its_depth_map(tmp_path: Path) -> 
                 load(Sample(picture, xyz, None), "rgbd")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(10_000, 9_500), (13_500, 13_400)])
 def test_a_large_picture_is_read_or_refused_with_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]

@@ -88,6 +88,7 @@ def test_rubbish_is_refused(
     assert capsys.readouterr().err.startswith("ast-edge: error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_every_mode_on_every_engine_here(
@@ -154,6 +155,7 @@ def test_a_picture_is_judged_as_it_is(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_turns_tell_that_a_model_is_as_fast_as_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +225,7 @@ def test_load_of_other_programs_is_a_warning(tmp_path: Path, capsys: pytest.Capt
     assert "warning: other programs kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_figure_and_runs_nothing_of_a_name(
     found: tuple[Path, Result], tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_another_programs_work_is_seen() -> None:
     assert busy.load.other_cores > 0.4
 
 
+@pytest.mark.slow
 def test_own_work_is_not_taken_for_others() -> None:
     with Watch() as watch:
         until = time.process_time() + 0.8

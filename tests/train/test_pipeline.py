@@ -103,6 +103,7 @@ def few(product: Path, tmp_path: Path) -> Path:
 CROSS = {"calibration": "cross", "folds": 2, "exclude_outliers": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, CROSS], ids=["split", "cross"])
 def test_stopped_before_any_write_and_resumed(
     changes: dict[str, object], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -255,6 +256,7 @@ def weights_of(run: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_runs_that_hold_out_others_do_not_read_each_others_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +310,7 @@ def unfinished(product: Path, tmp_path: Path) -> tuple[Run, Path]:
     return run, data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["content", "name", "fewer", "mode"])
 def test_resume_with_other_data(unfinished: tuple[Run, Path], change: str) -> None:
     run, data = unfinished
@@ -328,6 +331,7 @@ def test_resume_with_other_data(unfinished: tuple[Run, Path], change: str) -> No
         resume(run, data)
 
 
+@pytest.mark.slow
 def test_resume_with_the_same_data_elsewhere(unfinished: tuple[Run, Path], product: Path) -> None:
     run, _ = unfinished
     assert resume(run, product).complete

@@ -108,6 +108,7 @@ def has(api: Any, dotted: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_type_checker_agrees_with_the_bindings(version: str, tmp_path: Path) -> None:
     """Strict, against this version's stubs: it misses the names that it lacks, and nothing else."""
