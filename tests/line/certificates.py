@@ -13,6 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    **dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "crl_sign", "encipher_only", "decipher_only"),
+        ),
+        False,
+    ),
+    key_cert_sign=True,
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,14 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("authority of a test")
-        own = _builder(self._name, self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
+        self._identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        own = _builder(self._name, self._name, self._key)
+        for extension, critical in (
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (_SIGNS_CERTIFICATES, True),
+            (self._identifier, False),
+        ):
+            own = own.add_extension(extension, critical=critical)
         self.certificate = folder / "ca.pem"
         signed = own.sign(self._key, hashes.SHA256())
         self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
@@ -51,6 +66,9 @@ class Authority:
         builder = _builder(_name(name), self._name, key).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
+        # As Python 3.13 and newer require.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
+        builder = builder.add_extension(issuer, critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem")
         signed = builder.sign(self._key, hashes.SHA256())
         pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
