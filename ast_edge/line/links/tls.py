@@ -15,7 +15,8 @@ from ast_edge.line.config.options import Options, Secret
 class TlsOptions(Options):
     """`ca`: PEM file of the authorities trusted to sign the counterpart's certificate, default: those of the
     system. `certificate`, `key`: PEM files that identify this station, `key_password` if the key is
-    encrypted.
+    encrypted. Python 3.13 and newer refuse certificates without key identifiers (RFC 5280), which an
+    authority of one's own may have left out.
     """
 
     ca: Path | None = None
