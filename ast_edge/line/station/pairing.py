@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame
@@ -164,5 +165,5 @@ class Pairing:
 
 
 def _digest(part: NDArray[Any]) -> int:
-    """Return a digest of every eighth row."""
-    return zlib.crc32(part[::8].tobytes())
+    """Return a digest of every eighth row; a camera may give an array of any shape."""
+    return zlib.crc32(np.atleast_1d(part)[::8].tobytes())
