@@ -126,8 +126,10 @@ def untrue_counts(bench: Bench) -> list[str]:
     """
     found, gaps, missing, times = [], 0, 0, 0
     seen: set[int] = set()
+    # First the events: the station goes on writing, and each of them has its result in what is read later.
+    events = list(bench.acts.events("registers"))
     results = iter(bench.acts.results(BLOCK))
-    for event in bench.acts.events("registers"):
+    for event in events:
         if event["address"] == _STATE_AT:
             gaps = event["values"][_GAPS_AT - _STATE_AT]
         elif event["address"] == BLOCK:

@@ -94,7 +94,7 @@ def agree(ledger: Ledger, rows: list[ArchivedPart], windows: list[Window]) -> li
     """The archive says what the PLC heard last.
 
     A part just before a kill may be missing in it, or be there twice: its row was written and its verdict not
-    yet sent, and the next run reported it as missed.
+    yet sent, and the next run reported it as missed. That may be long before, while the PLC is not reached.
     """
     problems = []
     archived: dict[int, list[str]] = defaultdict(list)
@@ -112,7 +112,9 @@ def agree(ledger: Ledger, rows: list[ArchivedPart], windows: list[Window]) -> li
         killed = any(
             kill - _KILLED_NS <= at_ns <= kill + _ON_THE_WIRE_NS for kill in kills for at_ns in moments
         )
-        if len(verdicts) > (2 if killed else 1):
+        arrived_ns, (heard_ns, heard) = ledger.triggers.get(number), found[0]
+        unsent = arrived_ns is not None and any(arrived_ns <= kill <= heard_ns for kill in kills)
+        if len(verdicts) > (2 if killed or (unsent and heard == "fault") else 1):
             problems.append(f"part {number} is {len(verdicts)} times in the archive")
         if verdicts and verdicts[-1] != found[-1][1]:
             problems.append(f"part {number}: the PLC heard {found[-1][1]}, the archive {verdicts[-1]}")
