@@ -91,11 +91,12 @@ class Inspector:
     ) -> Self:
         """Check the model or engine at `path` and open it.
 
-        A `.onnx` model runs on the CPU with `threads` threads (default: all cores), on ONNX Runtime or, with
-        `backend="openvino"`, on OpenVINO; an `ast_edge.backends.Engine` names another processor for them. A
-        `.engine` built by `ast-edge build-engine` runs on the GPU. Raises
-        ModelError when a file is refused, BackendError when the engine is missing, does not fit this machine
-        or fails, UsageError for a backend that does not run such a file.
+        A `.onnx` model runs on the CPU with `threads` threads (default: all cores). `backend` is
+        "onnxruntime" or "openvino"; with "auto" or None it is the one that `ast-edge verify --backend auto`
+        measured as the faster on this machine, else ONNX Runtime, and `engine_choice` tells why. An
+        `ast_edge.backends.Engine` names another processor. A `.engine` built by `ast-edge build-engine` runs
+        on the GPU. Raises ModelError when a file is refused, BackendError when the engine is missing, does
+        not fit this machine or fails, UsageError for a backend that does not run such a file.
         """
         model, engine = open_backend(Path(path), threads=threads, backend=backend)
         return cls(model.manifest, engine)
@@ -148,6 +149,11 @@ class Inspector:
     def engine(self) -> str:
         """Name of the engine that runs the network."""
         return self._backend.name
+
+    @property
+    def engine_choice(self) -> str | None:
+        """Why this engine, in words, where it was left to a measurement; None where that was never made."""
+        return self._backend.choice
 
     def close(self) -> None:
         """Close the engine after the parts in flight, within two seconds; a second call does nothing."""

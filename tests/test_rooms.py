@@ -22,7 +22,7 @@ FLOORS = (
         "ast_edge.backoff",
         "ast_edge.telemetry",
     ),
-    *("ast_edge.model", "ast_edge.frames", "ast_edge.verdict"),
+    *("ast_edge.machine", "ast_edge.model", "ast_edge.frames", "ast_edge.verdict"),
     *(
         "ast_edge.cuda",
         "ast_edge.trt",
@@ -31,7 +31,7 @@ FLOORS = (
         "ast_edge",
         "ast_edge.overlay",
     ),
-    *("ast_edge.machine", "ast_edge.synthetic", "ast_edge.cameras"),
+    *("ast_edge.synthetic", "ast_edge.cameras"),
     *("ast_edge.line.priority", "ast_edge.line.events", "ast_edge.line.part", "ast_edge.line.status"),
     *("ast_edge.line.hub", "ast_edge.line.warned", "ast_edge.line.config", "ast_edge.line.links"),
     *("ast_edge.line.gate", "ast_edge.line.outputs", "ast_edge.line.triggers", "ast_edge.line.archive"),

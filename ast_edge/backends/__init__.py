@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ast_edge.backends.base import Backend
 from ast_edge.backends.choice import BackendName, Engine
+from ast_edge.backends.fastest import kept_here, why_not_chosen
 from ast_edge.backends.first_proof import prove_first
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
@@ -27,18 +28,18 @@ def open_backend(
 ) -> tuple[AnyModel, Backend]:
     """Check the model or engine at `path`, and open the engine that runs it.
 
-    A model runs on ONNX Runtime on the CPU unless `backend` says otherwise, an engine on the library that
-    built it. An
-    engine of TensorRT for RTX is proven first, where this machine has not done so yet (see
-    `ast_edge.backends.first_proof`); `unproven` leaves that to the caller. Raises BackendError when the
-    engine is missing, does not fit this machine or fails, ModelError when a file is refused, UsageError for
-    `threads` of an engine that has none, or a backend that does not run such a file.
+    A model runs on the CPU unless `backend` says otherwise, on the engine that is kept as the fastest beside
+    it (see `ast_edge.model.engine_choice`), or on ONNX Runtime; nothing is measured here. An engine runs on
+    the library that built it. An engine of TensorRT for RTX is proven first, where this machine has not done
+    so yet (see `ast_edge.backends.first_proof`); `unproven` leaves that to the caller. Raises BackendError
+    when the engine is missing, does not fit this machine or fails, ModelError when a file is refused,
+    UsageError for `threads` of an engine that has none, or a backend that does not run such a file.
     """
     model = read_any(path)
     asked = backend if isinstance(backend, Engine) else Engine(backend)
     if not isinstance(model, EngineFile):
         return model, _model_on(asked, model, threads)
-    if asked.backend not in (None, "tensorrt") or asked.provider is not None:
+    if asked.backend not in (None, "auto", "tensorrt") or asked.provider is not None:
         raise UsageError(
             f"{path}: an engine runs on TensorRT, not on {asked.backend or 'onnxruntime'}; give the model "
             "that it was built from."
@@ -60,6 +61,15 @@ def open_backend(
 
 
 def _model_on(asked: Engine, model: ModelFile, threads: int | None) -> Backend:
+    if asked.backend in (None, "auto") and asked.provider is None:
+        kept = kept_here(model)
+        if kept.choice is not None:
+            opened = _model_on(Engine(kept.choice.chosen), model, threads)
+            opened.choice = str(kept.choice)
+            return opened
+        opened = _model_on(Engine("onnxruntime"), model, threads)
+        opened.choice = why_not_chosen(model, kept.void, asked=asked.backend == "auto")
+        return opened
     if asked.backend == "tensorrt":
         raise UsageError(
             f"{model.path}: TensorRT runs engines, not models; build one with "

@@ -37,6 +37,8 @@ class Backend(ABC):
     """
 
     name: str
+    # Why this engine, in words: what was measured, or why that is void; None where nothing was.
+    choice: str | None = None
 
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         self.inputs = tuple(inputs)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ast_edge.errors import BackendError, UsageError
 
-BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
+BackendName = Literal["auto", "onnxruntime", "openvino", "tensorrt"]
 Provider = Literal["cuda", "tensorrt", "nvtensorrtrtx"]
 _NAMED = 5  # nodes in a message
 
@@ -17,6 +17,8 @@ _NAMED = 5  # nodes in a message
 class Engine:
     """A library and where it computes; on the CPU unless `provider` or `device` says otherwise.
 
+    Without a backend, or with `auto`, it is the one that was measured as the faster (see
+    `ast_edge.model.engine_choice`), or ONNX Runtime where nothing was measured.
     `provider` is an execution provider of ONNX Runtime, `device` a device of OpenVINO: `GPU`, `NPU`, `AUTO`,
     or one of several, `GPU.1`. What they leave to the CPU, wholly or node by node, is refused unless
     `allow_cpu`: it would be far slower than what was asked for. Raises UsageError for a combination that

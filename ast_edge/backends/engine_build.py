@@ -251,12 +251,7 @@ class _Builder:
         if not parity.ok:
             raise _not_proven(self.target, backend.name, parity)
         self.options.say(f"proven on {parity.count} reference vectors ({where})")
-        return Proven(
-            vectors=parity.count,
-            max_relative_score_error=parity.max_relative_score_error,
-            max_absolute_map_error=parity.max_absolute_map_error,
-            tolerance=parity.tolerance,
-        )
+        return parity.proven
 
 
 def _not_proven(target: Path, engine: str, parity: Parity) -> AstEdgeError:

@@ -9,7 +9,6 @@ from ast_edge.backends.base import Backend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
 from ast_edge.errors import ParityError
 from ast_edge.model.engine_file import AnyModel, EngineFile
-from ast_edge.model.engine_info import Proven
 from ast_edge.model.engine_proof import MachineProof, proof_on, write_proof
 from ast_edge.model.references import load_references
 
@@ -45,12 +44,7 @@ def record(engine: EngineFile, backend: TensorRtBackend, parity: Parity) -> None
     proof = MachineProof(
         plan_sha256=engine.info.plan.sha256,
         machine=backend.machine,
-        proven=Proven(
-            vectors=parity.count,
-            max_relative_score_error=parity.max_relative_score_error,
-            max_absolute_map_error=parity.max_absolute_map_error,
-            tolerance=parity.tolerance,
-        ),
+        proven=parity.proven,
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_proof(engine, proof)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ast_edge.backends.base import Backend
+from ast_edge.model.engine_info import Proven
 from ast_edge.model.manifest import ModelSpec
 from ast_edge.model.references import References
 from ast_edge.verdict.margin import SCORE_TOLERANCE as SCORE_TOLERANCE  # noqa: PLC0414 - callers of prove
@@ -36,6 +37,16 @@ class Parity:
             and self.max_relative_score_error <= self.tolerance
             and math.isfinite(self.max_absolute_map_error)
             and not self.flipped_verdicts
+        )
+
+    @property
+    def proven(self) -> Proven:
+        """The record of a proof that is ok."""
+        return Proven(
+            vectors=self.count,
+            max_relative_score_error=self.max_relative_score_error,
+            max_absolute_map_error=self.max_absolute_map_error,
+            tolerance=self.tolerance,
         )
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ast_edge.backends import BackendName, Engine
 from ast_edge.cli.inspecting import find_pictures, read_part
+from ast_edge.cli.saying import say_choice
 from ast_edge.errors import DataError, FrameError, reason
 from ast_edge.files import sha256_file
 from ast_edge.frames.reading import xyz_beside
@@ -40,6 +41,7 @@ def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *,
         return restored(model.manifest, restore, _origin(f"revision {restore} restored", asked.operator))
     old = model.manifest.threshold
     with Inspector.open(model.path, threads=asked.threads, backend=asked.backend) as inspector:
+        say_choice(inspector)
         parts = judge_good_parts(inspector, find_pictures(paths, good_only=True))
     new = calibrate(
         parts,

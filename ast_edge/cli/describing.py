@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ast_edge.backends.fastest import kept_here
 from ast_edge.cli.reporting import table
+from ast_edge.model.engine_choice import Kept
 from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
 from ast_edge.model.engine_info import BuiltForRtx, Proven
 from ast_edge.model.engine_proof import proofs_of
@@ -25,12 +27,14 @@ class Described:
     spec: ModelSpec
     versions: Mapping[str, str] = field(default_factory=dict)
     engine: EngineFile | None = None
+    kept: Kept | None = None
 
     @classmethod
     def of_file(cls, model: AnyModel) -> Described:
         """Describe a model or an engine."""
         engine = model if isinstance(model, EngineFile) else None
-        return cls(model.path, model.size, model.manifest, model.manifest.versions, engine)
+        kept = None if isinstance(model, EngineFile) else kept_here(model)
+        return cls(model.path, model.size, model.manifest, model.manifest.versions, engine, kept)
 
 
 def describe(path: Path) -> Described:
@@ -55,6 +59,10 @@ def info_json(found: Described) -> str:
     if found.engine is not None:
         content["engine"] = found.engine.info.model_dump(mode="json", exclude={"manifest"})
         content["proofs"] = [proof.model_dump(mode="json") for proof in proofs_of(found.engine)]
+    if found.kept is not None:
+        choice = found.kept.choice
+        content["choice"] = None if choice is None else choice.model_dump(mode="json")
+        content["choice_void"] = found.kept.void
     return json.dumps(content, allow_nan=False)
 
 
@@ -89,6 +97,7 @@ def _rows(found: Described) -> list[tuple[str, str]]:
     return [
         *_identity(found),
         *(_engine(found.engine) if found.engine is not None else ()),
+        *(_choice(found.kept) if found.kept is not None else ()),
         ("frame", _frame(spec)),
         ("pictures", "from files are rotated by their EXIF orientation"),
         *((("good parts", _seen(spec.trained)),) if spec.trained is not None else ()),
@@ -135,6 +144,14 @@ def _engine(engine: EngineFile) -> Iterator[tuple[str, str]]:
         yield "proven", f"{proof.at} on {proof.machine.gpu}: {_proven(proof.proven)}"
     if info.proven is None and not proofs:
         yield "proven", "not yet on any machine; `ast-edge verify` does it on one with the GPU"
+
+
+def _choice(kept: Kept) -> Iterator[tuple[str, str]]:
+    """Describe which engine runs the model on this machine, where that was measured."""
+    if kept.choice is not None:
+        yield "choice", str(kept.choice)
+    elif kept.void is not None:
+        yield "choice", f"void: {kept.void}; ONNX Runtime runs the model"
 
 
 def _proven(proven: Proven) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from ast_edge.backends.base import Backend
 from ast_edge.backends.proof import Parity
 from ast_edge.errors import ParityError
 from ast_edge.model.engine_file import AnyModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _FAULTS = 10  # listed individually
 
 
-def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
+def parity_text(model: AnyModel, engine: Backend, source: str, parity: Parity) -> str:
     """Format the proof: which vectors, how large the errors, and the result for the engine."""
     rows = [
         ("model", f"{model.path} ({model.manifest.model_id}, {model.manifest.precision})"),
@@ -31,18 +32,20 @@ def parity_text(model: AnyModel, engine: str, source: str, parity: Parity) -> st
         ("map error", f"{parity.max_absolute_map_error:.2g} absolute"),
         ("verdicts", f"{parity.flipped_verdicts} of {parity.count} differ"),
         ("threshold", _margin(model.manifest)),
-        ("result", f"{engine} {'reproduces' if parity.ok else 'does not reproduce'} the model"),
+        *((("choice", engine.choice),) if engine.choice else ()),
+        ("result", f"{engine.name} {'reproduces' if parity.ok else 'does not reproduce'} the model"),
     ]
     return table(rows)
 
 
-def parity_json(model: AnyModel, engine: str, source: str, parity: Parity) -> str:
+def parity_json(model: AnyModel, engine: Backend, source: str, parity: Parity) -> str:
     """Format the proof as one JSON object; an error that is not finite becomes null."""
     content = {
         "path": str(model.path),
         "model_id": model.manifest.model_id,
         "precision": model.manifest.precision,
-        "engine": engine,
+        "engine": engine.name,
+        "engine_choice": engine.choice,
         "references": source,
         "count": parity.count,
         "max_relative_score_error": _finite(parity.max_relative_score_error),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ast_edge.cli.saying import echo
+from ast_edge.cli.saying import echo, say_choice
 from ast_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `ast-edge export`.")]
 BackendOption = Annotated[
-    Literal["onnxruntime", "openvino", "tensorrt"] | None,
-    typer.Option(help="Engine library [ONNX Runtime for a model, TensorRT for an engine]."),
+    Literal["auto", "onnxruntime", "openvino", "tensorrt"] | None,
+    typer.Option(help="Engine library [auto: the faster one if `verify` measured, else ONNX Runtime]."),
 ]
 
 ProviderOption = Annotated[
@@ -111,6 +111,7 @@ def inspect(
     overlays = plan_overlays(pictures, overlay) if overlay is not None else {}
     engine = engine_of(backend, provider, device, allow_cpu)
     with Inspector.open(model, threads=threads, backend=engine) as inspector:
+        say_choice(inspector)
         report = Report(inspector.spec.threshold.value, pictures, overlay)
         for result in inspect_pictures(inspector, pictures, overlays):
             report.add(result)
@@ -183,21 +184,27 @@ def verify(
 
     Runs the model's reference vectors through the engine and compares scores, maps and verdicts. The
     proof of an engine for RTX is written beside it, so that services without write access can open it.
+
+    With --backend auto, the engines for the CPU are measured once: the faster one is kept in
+    model.onnx.choice.json and taken from then on, unless another backend is named.
     """
     from ast_edge.backends import open_backend
     from ast_edge.backends.first_proof import record_where_pending
     from ast_edge.backends.proof import SCORE_TOLERANCE, prove
+    from ast_edge.cli.choosing import choose_engine
     from ast_edge.cli.reporting import failed_parity, parity_json, parity_text
     from ast_edge.model.references import load_references
 
     wanted = engine_of(backend, provider, device, allow_cpu)
+    if backend == "auto":
+        choose_engine(model)
     file, engine = open_backend(model, backend=wanted, unproven=True)
     with engine:
         references, source = load_references(file)
         parity = prove(engine, references, file.manifest, SCORE_TOLERANCE[file.manifest.precision])
         if parity.ok:
             record_where_pending(file, engine, parity)
-    echo((parity_json if as_json else parity_text)(file, engine.name, source, parity))
+    echo((parity_json if as_json else parity_text)(file, engine, source, parity))
     if not parity.ok:
         raise failed_parity(file, engine.name, parity)
 
@@ -224,6 +231,7 @@ def info(
 
 
 def build_engine(
+    context: typer.Context,
     model: ModelArgument,
     output: Annotated[
         Path | None,
@@ -277,6 +285,12 @@ def build_engine(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Leave out the proof on the reference vectors.")
     ] = False,
+    cpu: Annotated[
+        bool,
+        typer.Option(
+            "--cpu", help="Build nothing: measure the engines for the CPU, and keep the faster one."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build a TensorRT engine on the device that will run it, and prove it on the reference vectors.
@@ -287,7 +301,16 @@ def build_engine(
     FP16 is built from model.fp16.onnx beside the model, which is written first if it is not there and the
     package onnx is. An engine that does not give the model's scores is not written. It runs on this GPU with
     this TensorRT; build it again after an update of either.
+
+    With --cpu, the engines for the CPU are proven and measured, and the faster one is kept in
+    model.onnx.choice.json: it is taken from then on, unless another backend is named.
     """
+    if cpu:
+        from ast_edge.cli.choosing import choice_json, choice_text, measure_engines, refuse_others
+
+        refuse_others(context, ("model", "cpu", "as_json"))
+        echo((choice_json if as_json else choice_text)(measure_engines(model)))
+        return
     from ast_edge.backends.engine_build import Options
     from ast_edge.cli.building import built_json, built_text, parse_batch, shown_build
     from ast_edge.trt.gpus import parse_gpus

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from ast_edge.cli.runtime import BackendOption, MaxPixels
-from ast_edge.cli.saying import echo
+from ast_edge.cli.saying import echo, say_choice
 from ast_edge.errors import BackendError, InterruptedWorkError, UsageError
 from ast_edge.wording import install_hint
 
@@ -239,6 +239,7 @@ def evaluate(
     if model.is_file() and device not in {"auto", "cpu"}:
         raise UsageError(f"--device {device} is for a run folder; a model file is evaluated on the CPU.")
     with open_model(model, device=device, threads=threads, backend=backend) as inspector:
+        say_choice(inspector)
         dataset = parts_to_test(data, inspector, defective)
         judged = judge(inspector, dataset)
         evaluation = figures(judged, inspector, dataset)

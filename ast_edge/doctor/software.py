@@ -133,7 +133,7 @@ def fit_finding(device: Device | None, *, jetson: bool, installed: Collection[st
     if device is None:
         if jetson:
             return Finding("warning", "best engine", "TensorRT, but the GPU is not usable", _ON_JETSON)
-        why = "on the processor: there is no usable NVIDIA GPU; compare them with `ast-edge benchmark`"
+        why = "on the processor: no usable NVIDIA GPU; `verify MODEL --backend auto` takes the faster"
         return _fit(f"ONNX Runtime or OpenVINO, {why}", ("cpu", "openvino"), installed)
     gpu = f"{device.name} (compute capability {device.compute_capability})"
     if takes_rtx(device.compute_capability, integrated=device.integrated):

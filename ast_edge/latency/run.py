@@ -24,6 +24,7 @@ from ast_edge.machine.watch import Surroundings, Watch
 from ast_edge.model.engine_file import AnyModel, EngineFile
 from ast_edge.model.manifest import ModelSpec, Precision
 from ast_edge.model.onnx_file import read_model_file
+from ast_edge.progress import say
 
 USUAL_LIMITS = Limits(count=None, seconds=10.0)
 # Load of other programs that is reported as a warning: this share of all processors, at most this of one.
@@ -104,6 +105,8 @@ def _open(path: Path, asked: Asked, stack: contextlib.ExitStack) -> Opened:
     spec: ModelSpec = file.manifest.model_copy(update={"trained": None})
     inspector = stack.enter_context(Inspector(spec, backend))
     opened_s = perf_counter() - started
+    if inspector.engine_choice is not None:
+        say(f"{path}: engine: {inspector.engine_choice}")
     kind, part = _part(asked, file.manifest)
     return Opened(file, inspector, kind, part, warm_up(inspector, part), round(opened_s, 3))
 

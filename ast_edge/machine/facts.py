@@ -8,9 +8,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ast_edge import __version__
 from ast_edge.machine.asking import ROOT, ask, read
 from ast_edge.machine.jetson import parse_power_mode, parse_release
+from ast_edge.machine.processor import processor_name
+from ast_edge.version import VERSION
 
 PACKAGES = (
     "torch",
@@ -32,7 +33,7 @@ def facts(root: Path = ROOT) -> dict[str, object]:
     A fact that the machine does not report is None.
     """
     return {
-        "cpu": _cpu(root),
+        "cpu": processor_name(root),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),
         "gpu": _one_line(ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")),
@@ -41,17 +42,9 @@ def facts(root: Path = ROOT) -> dict[str, object]:
         "governor": _one_line(read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {"ast-edge": __version__, **_versions()},
+        "versions": {"ast-edge": VERSION, **_versions()},
         "revision": _revision(),
     }
-
-
-def _cpu(root: Path) -> str:
-    lines = (read(root / "proc/cpuinfo") or "").splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
 
 
 def _board(root: Path) -> str | None:

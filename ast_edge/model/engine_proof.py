@@ -10,21 +10,19 @@ runs the reference vectors, and writes down here that it reproduced them. What t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ast_edge.errors import ModelError, reason
 from ast_edge.files import write_text
 from ast_edge.model.engine_file import EngineFile
 from ast_edge.model.engine_info import BuiltFor, Proven
 from ast_edge.model.manifest import Sha256
-from ast_edge.model.seal import seal_holds, sealed
-from ast_edge.wording import first_problem
+from ast_edge.model.seal import sealed
+from ast_edge.model.sealed_file import read_sealed
 
-MAX_BYTES = 64 << 10
 _MOST_MACHINES = 16
 
 
@@ -80,27 +78,8 @@ def write_proof(engine: EngineFile, proof: MachineProof) -> None:
 
 def _read(engine: Path) -> tuple[MachineProof, ...]:
     path = proof_path(engine)
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return ()
-    except OSError as exc:
-        raise ModelError(f"{path}: the engine's proof cannot be read ({reason(exc)}).") from exc
-    if len(data) > MAX_BYTES:
-        raise _damaged(path, engine, f"it has more than {MAX_BYTES} bytes")
-    try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as exc:
-        raise _damaged(path, engine, f"it cannot be read as JSON ({exc})") from exc
-    if not isinstance(content, dict) or not seal_holds(data):
-        raise _damaged(path, engine, "it was changed after it was written (its digest does not match)")
-    content.pop("digest")
-    try:
-        return Proofs.model_validate(content).proofs
-    except ValidationError as exc:
-        key, said = first_problem(exc)
-        raise _damaged(path, engine, f"key '{key}': {said}") from exc
+    found = read_sealed(path, Proofs, lambda why: _damaged(path, engine, why))
+    return () if found is None else found.proofs
 
 
 def _damaged(path: Path, engine: Path, why: str) -> ModelError:

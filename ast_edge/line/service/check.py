@@ -70,7 +70,8 @@ def _opening(config: LineConfig, name: str, recipes: dict[str, Recipe]) -> Calla
             name, section.models[name], threads=section.threads, backend=section.engine
         )
         spec = recipe.inspector.spec
-        return f"{spec.mode}, threshold {spec.threshold.value:g}, proven on {recipe.inspector.engine}"
+        choice = f" ({recipe.inspector.engine_choice})" if recipe.inspector.engine_choice else ""
+        return f"{spec.mode}, threshold {spec.threshold.value:g}, proven on {recipe.inspector.engine}{choice}"
 
     return opening
 

@@ -90,16 +90,17 @@ class CameraSection(Options):
 class RecipesSection(Options):
     """`models` maps each recipe to its model or engine; the line starts with `first`.
 
-    `threads` of the engine on a CPU, by default one per core. `backend` is the library that runs models,
-    ONNX Runtime unless it is `openvino`. `provider` is an execution provider of ONNX Runtime, `device` a
-    device of OpenVINO (GPU, NPU, AUTO); without either the CPU computes. `allow_cpu` accepts that they leave
-    nodes of the network to the CPU.
+    `threads` of the engine on a CPU, by default one per core. `backend` is the library that runs models:
+    `onnxruntime`, `openvino`, or `auto`, which is the usual: the one that `ast-edge verify --backend auto`
+    measured as the faster on this machine, else ONNX Runtime. `provider` is an execution provider of ONNX
+    Runtime, `device` a device of OpenVINO (GPU, NPU, AUTO); without either the CPU computes. `allow_cpu`
+    accepts that they leave nodes of the network to the CPU.
     """
 
     first: Name
     models: Annotated[dict[Name, Path], Field(min_length=1, max_length=256)]
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    backend: Literal["onnxruntime", "openvino"] | None = None
+    backend: Literal["auto", "onnxruntime", "openvino"] | None = None
     provider: Provider | None = None
     device: Annotated[str, Field(pattern=r"^[A-Z]+[A-Z0-9.:,_]*$", max_length=64)] | None = None
     allow_cpu: bool = False

@@ -30,12 +30,14 @@ class Recipe:
 def describe(recipe: Recipe) -> dict[str, object]:
     """Describe what determines verdicts with this recipe: model, threshold and its revision, engine."""
     spec = recipe.inspector.spec
+    choice = recipe.inspector.engine_choice
     return {
         "recipe": recipe.name,
         "model": spec.model_id if isinstance(spec, Manifest) else None,
         "threshold": spec.threshold.value,
         "revision": spec.calibration.revision if spec.calibration is not None else None,
         "engine": recipe.inspector.engine,
+        **({} if choice is None else {"engine_choice": choice}),
     }
 
 
