@@ -39,10 +39,15 @@ class Engine:
             raise UsageError("allow-cpu: is for a provider or a device; without either the CPU computes.")
 
 
-def refuse_cpu(engine: str, model: object, nodes: Sequence[str], total: int) -> None:
-    """Raise BackendError if `nodes`, some of `total`, were left to the CPU; `engine` was asked for."""
+def named_with_cpu(engine: str, model: object, nodes: Sequence[str], total: int, *, allow_cpu: bool) -> str:
+    """The name of an engine that leaves `nodes`, some of `total`, to the CPU, with their number.
+
+    Raises BackendError if there are any and `allow_cpu` is false.
+    """
     if not nodes:
-        return
+        return engine
+    if allow_cpu:
+        return f"{engine} ({len(nodes)} of {total} nodes on the CPU)"
     which = "all" if len(nodes) == total else f"{len(nodes)} of {total}"
     shown = ", ".join(nodes[:_NAMED]) + (", ..." if len(nodes) > _NAMED else "")
     raise BackendError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
-from ast_edge.backends.choice import Provider, refuse_cpu
+from ast_edge.backends.choice import Provider, named_with_cpu
 from ast_edge.errors import BackendError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
@@ -61,11 +61,8 @@ class OnnxRuntimeBackend(Backend):
             known = PROVIDERS[provider]
             self._session = _open_session(model, threads, known)
             on_cpu, total = _left_to_cpu(self._session, known, model)
-            self.name = f"ONNX Runtime with {known.title}"
-            if not allow_cpu:
-                refuse_cpu(self.name, model.path, on_cpu, total)
-            elif on_cpu:
-                self.name += f" ({len(on_cpu)} of {total} nodes on the CPU)"
+            name = f"ONNX Runtime with {known.title}"
+            self.name = named_with_cpu(name, model.path, on_cpu, total, allow_cpu=allow_cpu)
         found = [_describe(node.name, node.type, node.shape) for node in _nodes(self._session)]
         expected = [_describe_spec(spec) for spec in (*self.inputs, *self.outputs)]
         if sorted(found) != sorted(expected):

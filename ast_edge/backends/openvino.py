@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
-from ast_edge.backends.choice import refuse_cpu
+from ast_edge.backends.choice import named_with_cpu
 from ast_edge.errors import BackendError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
@@ -50,10 +50,7 @@ class OpenVinoBackend(Backend):
             ) from exc
         if device != "CPU":
             on_cpu, total = _left_to_cpu(core, network, compiled, device)
-            if not allow_cpu:
-                refuse_cpu(self.name, model.path, on_cpu, total)
-            elif on_cpu:
-                self.name += f" ({len(on_cpu)} of {total} nodes on the CPU)"
+            self.name = named_with_cpu(self.name, model.path, on_cpu, total, allow_cpu=allow_cpu)
         names = {spec.name for spec in (*self.inputs, *self.outputs)}
         found = sorted(_describe(port, names) for port in (*compiled.inputs, *compiled.outputs))
         expected = sorted(_describe_spec(spec) for spec in (*self.inputs, *self.outputs))

@@ -150,9 +150,7 @@ class TrainConfig(_Strict):
     mixed_precision: bool | None = False  # None: decided at the start, True if the CPU multiplies bfloat16
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    calibration: CalibrationMethod = (
-        "split"  # parts that the threshold rests on: held-out ones, or all by folds
-    )
+    calibration: CalibrationMethod = "split"  # what the threshold rests on: held-out parts, or all by folds
     folds: Annotated[int, Field(ge=2)] = 5  # of calibration "cross"
     exclude_outliers: bool = False  # with "cross": leave out parts that may be defective
 

@@ -70,9 +70,8 @@ class Features:
     def batch(self, index: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Return features and mask of the parts `index` as tensors on `device`."""
         features, mask = self.read(index)
-        return torch.from_numpy(features).to(device), None if mask is None else torch.from_numpy(mask).to(
-            device
-        )
+        moved = None if mask is None else torch.from_numpy(mask).to(device)
+        return torch.from_numpy(features).to(device), moved
 
 
 def network_inputs(sample: Sample, mode: Mode, spec: Preprocessing) -> dict[str, Array]:

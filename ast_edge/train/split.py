@@ -11,7 +11,7 @@ from ast_edge.files import printable
 from ast_edge.model.manifest import Mode, TrainingData, seen_text
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Dataset, Sample, digest_of_part, fingerprint, open_dataset, split_holdout
-from ast_edge.verdict.threshold import promise
+from ast_edge.verdict.threshold import percent, promise
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def parts_text(split: Split, config: TrainConfig) -> str:
     text = f"parts: {len(split.train)} to train on, {held_out} held out"
     if config.calibration == "cross":
         return f"{text}; the threshold rests on all {parts}, by {config.folds} folds"
-    needed = promise(held_out, rate).needed
+    promised = promise(held_out, rate)
     text += " for the threshold"
-    if held_out >= needed:
+    if held_out >= promised.needed:
         return text
     # The threshold is then their largest score, with its split-conformal bound.
     return (
-        f"{text}; {needed} would be needed for a false-reject rate of {100 * rate:.3g} %, with {held_out} "
-        f"expect about {100 * promise(held_out, rate).expected:.3g} % (--calibration cross uses all {parts}, "
+        f"{text}; {promised.needed} would be needed for a false-reject rate of {percent(rate)}, with "
+        f"{held_out} expect about {percent(promised.expected)} (--calibration cross uses all {parts}, "
         f"for about {config.folds} times the time)"
     )

@@ -81,23 +81,28 @@ def promise(parts: int, false_reject_rate: float, confidence: float = 0.95) -> P
 def statement(threshold: Threshold) -> str:
     """What the threshold promises, in words for a quality engineer."""
     parts = threshold.good_parts
-    judges = "" if threshold.method == "split" else ", each judged by a network that has not seen it"
+    unseen = (
+        " that were not trained on"
+        if threshold.method == "split"
+        else ", each judged by a network that has not seen it"
+    )
     text = (
-        f"Set from {parts} good parts{judges or ' that were not trained on'}: of new good parts about "
-        f"{_percent(threshold.expected_false_reject_rate)} will be rejected, and with "
-        f"{_percent(threshold.confidence)} confidence not more than "
-        f"{_percent(threshold.upper_false_reject_rate)}."
+        f"Set from {parts} good parts{unseen}: of new good parts about "
+        f"{percent(threshold.expected_false_reject_rate)} will be rejected, and with "
+        f"{percent(threshold.confidence)} confidence not more than "
+        f"{percent(threshold.upper_false_reject_rate)}."
     )
     if parts >= threshold.good_parts_needed:
         return text
     return (
-        f"{text} For the {_percent(threshold.target_false_reject_rate)} asked for, "
+        f"{text} For the {percent(threshold.target_false_reject_rate)} asked for, "
         f"{threshold.good_parts_needed} good parts are needed and there were {parts}, so the threshold lies "
         "just above their largest score."
     )
 
 
-def _percent(rate: float) -> str:
+def percent(rate: float) -> str:
+    """A fraction in percent, with three significant digits."""
     return f"{100 * rate:.3g} %"
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ast_edge.model.manifest import Threshold
-from ast_edge.verdict.threshold import conformal_threshold, promise
+from ast_edge.verdict.threshold import conformal_threshold, percent, promise
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005)
 _MORE = (2, 5)  # times as many parts
@@ -51,7 +51,7 @@ def tradeoff_text(choices: Sequence[Choice]) -> str:
     """The choices as a table."""
     lines = [f"{'false rejects':<15}{'at most':>9}{'threshold':>12}{'times the usual score':>24}"]
     lines += [
-        f"{f'{100 * choice.expected:.3g} %':<15}{f'{100 * choice.upper:.3g} %':>9}"
+        f"{percent(choice.expected):<15}{percent(choice.upper):>9}"
         f"{choice.threshold:>12.6g}{choice.margin:>24.3g}"
         for choice in choices
     ]
@@ -65,5 +65,5 @@ def more_parts_text(threshold: Threshold) -> str:
     for count in _MORE:
         parts = count * threshold.good_parts
         made = promise(parts, rate, confidence)
-        said.append(f"{parts} parts {100 * made.expected:.3g} %, at most {100 * made.upper:.3g} %")
+        said.append(f"{parts} parts {percent(made.expected)}, at most {percent(made.upper)}")
     return f"with more good parts: {'; '.join(said)}"

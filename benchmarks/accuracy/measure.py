@@ -86,7 +86,6 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
         started = [] if not Run(run).started else ["--resume"]
         _timed("train", seconds, "train", options.data / layout.train, "-o", run, *training, *started)
     seconds["train"] = _span_s(Run(run).log)
-    defective = [] if layout.defective is None else ["--defective", options.data / layout.defective]
     engines = {"pytorch": run}
     if job.row.export:
         _timed("export", seconds, "export", run, "-o", model)
@@ -94,7 +93,7 @@ def _measure(job: Job, options: argparse.Namespace, results: Path) -> None:
     figures = {}
     for name, path in engines.items():
         target = options.work / f"{job.name}.{name}.json"
-        test = (options.data / layout.test, *defective)
+        test = layout.testing(options.data)
         _timed(f"evaluate_{name}", seconds, "evaluate", path, *test, "--json", target)
         figures[name] = json.loads(target.read_text(encoding="utf-8"))
     history = json.loads(Run(run).history.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 MODES = ("rgb", "depth", "rgbd")
 # Files for --weights; a trunk whose weights are an installed package needs none.
@@ -37,6 +38,11 @@ class DataSet:
         """What goes to `ast-edge train` for a row on this data."""
         own = row.options if self.cropped else tuple(word for word in row.options if word not in CROP)
         return (*own, *self.options)
+
+    def testing(self, data: Path) -> tuple[Path, ...]:
+        """What goes to `ast-edge evaluate` behind the run, for the set in the folder `data`."""
+        defective = () if self.defective is None else (Path("--defective"), data / self.defective)
+        return (data / self.test, *defective)
 
 
 # The parts of these fill their pictures, or lie anywhere in them: they are judged whole.

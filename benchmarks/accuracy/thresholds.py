@@ -27,26 +27,27 @@ from ast_edge.train.judged import JudgedPart
 from ast_edge.train.run import Run
 from ast_edge.verdict.threshold import conformal_threshold
 from benchmarks.accuracy import study
+from benchmarks.accuracy.measure import DRY_RUN
 from benchmarks.common import machine
 from benchmarks.common.paths import RESULTS
 
 SCHEMA_VERSION = 1
 RATES = (0.01, 0.02, 0.05, 0.1)
-DRY_RUN = ("--weights", "seeded", "--epochs", "1", "--image-size", "64", "--set", "student.width=8")
+ROW = next(row for row in study.ROWS if row.name == "nano")
 
 
 def main() -> int:
     options = _arguments()
     sets = {}
     for data in options.data:
-        run = options.work / f"{data.name}_nano_{options.seed}"
+        run = options.work / f"{data.name}_{ROW.name}_{options.seed}"
         layout = study.SETS.get(data.name, study.DataSet())
         _train(data, layout, run, options)
         sets[data.name] = _measured(data, layout, run, options.work)
     result = {
         "schema_version": SCHEMA_VERSION,
         "benchmark": "thresholds",
-        "preset": "nano",
+        "preset": ROW.name,
         "seed": options.seed,
         "sets": sets,
         "machine": machine.facts(),
@@ -62,17 +63,7 @@ def main() -> int:
 def _train(data: Path, layout: study.DataSet, run: Path, options: argparse.Namespace) -> None:
     if Run(run).complete:
         return
-    crop = study.CROP if layout.cropped else ()
-    words = (
-        "--preset",
-        "nano",
-        "--calibration",
-        "cross",
-        "--seed",
-        str(options.seed),
-        *crop,
-        *layout.options,
-    )
+    words = ("--calibration", "cross", "--seed", str(options.seed), *layout.options_of(ROW))
     more = DRY_RUN if options.dry_run else ()
     resume = ("--resume",) if Run(run).started else ()
     command = ["train", str(data / layout.train), "-o", str(run), *words, *more, *resume]
@@ -82,8 +73,8 @@ def _train(data: Path, layout: study.DataSet, run: Path, options: argparse.Names
 
 def _measured(data: Path, layout: study.DataSet, run: Path, work: Path) -> dict[str, object]:
     target = work / f"{run.name}.json"
-    defective = [] if layout.defective is None else ["--defective", str(data / layout.defective)]
-    if code := ast_edge(["evaluate", str(run), str(data / layout.test), *defective, "--json", str(target)]):
+    parts = [str(word) for word in layout.testing(data)]
+    if code := ast_edge(["evaluate", str(run), *parts, "--json", str(target)]):
         sys.exit(code)
     evaluation = json.loads(target.read_text(encoding="utf-8"))
     kept = json.loads(Run(run).calibration.read_text(encoding="utf-8"))

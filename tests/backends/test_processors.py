@@ -14,7 +14,7 @@ import pytest
 from onnxruntime import InferenceSession, get_available_providers
 
 from ast_edge.backends import Engine, onnx_runtime, open_backend
-from ast_edge.backends.choice import Provider, refuse_cpu
+from ast_edge.backends.choice import Provider, named_with_cpu
 from ast_edge.cli import main
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.model.manifest import Mode
@@ -85,11 +85,13 @@ def test_a_provider_that_may_fall_back_says_so_in_its_name(model: Path) -> None:
 
 
 def test_some_nodes() -> None:
-    refuse_cpu("X", "m.onnx", [], 9)
+    assert named_with_cpu("X", "m.onnx", [], 9, allow_cpu=False) == "X"
+    named = named_with_cpu("X", "m.onnx", ["a", "b"], 9, allow_cpu=True)
+    assert named == "X (2 of 9 nodes on the CPU)"
     with pytest.raises(
         BackendError, match=r"^m\.onnx: X leaves 2 of 9 nodes of the network to the CPU \(a, b\); "
     ):
-        refuse_cpu("X", "m.onnx", ["a", "b"], 9)
+        named_with_cpu("X", "m.onnx", ["a", "b"], 9, allow_cpu=False)
 
 
 @cpu_only

@@ -13,29 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_edge.errors import DataError, RunError, UsageError
-from ast_edge.train.config import TrainConfig, changed, preset
+from ast_edge.train.config import TrainConfig
 from ast_edge.train.folds import fold_members, outliers, scale_text, scaled
 from ast_edge.train.judged import JudgedPart
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
 from ast_edge.train.split import Split, split_parts
 from ast_edge.verdict.calibration import p_value
+from tests.train.runs import tiny_config
 
 FOLDS = 3
 
 
 def config_of(**changes: object) -> TrainConfig:
-    small: dict[str, object] = {
-        "image_size": 64,
-        "teacher.hidden": 8,
-        "teacher.epochs": 2,
-        "student.width": 8,
-        "student.blocks": 1,
-        "student.epochs": 2,
-        "seed": 5,
-        "folds": FOLDS,
-    }
-    return changed(preset("nano", "depth"), small | changes)
+    return tiny_config(**{"folds": FOLDS, **changes})
 
 
 def run_on(data: Path, run: Path, **changes: object) -> Run:

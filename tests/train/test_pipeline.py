@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from ast_edge.cli import main
 from ast_edge.errors import DataError, RunError, UsageError
-from ast_edge.train.config import TrainConfig, changed, preset
+from ast_edge.train.config import changed
 from ast_edge.train.data import open_dataset, split_holdout
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
 from tests.small import MOMENTS, calibration_scores, stop_at
+from tests.train.runs import tiny_config
 
 RESULTS = ("weights.safetensors", "history.json", "spec.json", "references.safetensors", "trunk.safetensors")
 
@@ -69,19 +70,6 @@ def test_ctrl_c_says_one_line_and_can_be_resumed(
 
 
 # Stopped from inside: mode depth needs no backbone and takes a fraction of a second
-
-
-def tiny_config(**changes: object) -> TrainConfig:
-    small: dict[str, object] = {
-        "image_size": 64,
-        "teacher.hidden": 8,
-        "teacher.epochs": 2,
-        "student.width": 8,
-        "student.blocks": 1,
-        "student.epochs": 2,
-        "seed": 5,
-    }
-    return changed(preset("nano", "depth"), small | changes)
 
 
 def tiny_run(data: Path, run: Path, **changes: object) -> Path:
