@@ -34,7 +34,7 @@ DISTRIBUTIONS = {
 }
 # Where an import may stand, and which extras bring what is imported there besides the base dependencies.
 PLACES: dict[str, tuple[str, ...]] = {
-    "ast_edge": ("cpu", "line", "openvino", "rtx", "tensorrt"),
+    "ast_edge": ("cpu", "line", "openvino", "realsense", "rtx", "tensorrt"),
     "ast_edge/train": ("train",),
     "export": ("train",),
 }

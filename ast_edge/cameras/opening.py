@@ -21,6 +21,7 @@ _KINDS = {
     "gst": "gstreamer:pipeline_camera",
     "rtsp": "rtsp:rtsp_camera",
     "csi": "gstreamer:csi_camera",
+    "realsense": "realsense:RealSenseCamera",
 }
 _VIDEO_DEVICES = Path("/sys/class/video4linux")
 
@@ -53,8 +54,8 @@ class FoundCamera:
 
 
 def list_cameras() -> list[FoundCamera]:
-    """List Video4Linux devices, GigE Vision cameras that answer, and the CSI port of a Jetson."""
-    return [*_video_devices(), *_gige_cameras(), *_csi_cameras()]
+    """List Video4Linux, GigE Vision and RealSense cameras that answer, and the CSI port of a Jetson."""
+    return [*_video_devices(), *_gige_cameras(), *_csi_cameras(), *_realsense_cameras()]
 
 
 def _video_devices() -> list[FoundCamera]:
@@ -87,3 +88,12 @@ def _csi_cameras() -> list[FoundCamera]:
     except CameraError:
         return []
     return [FoundCamera("csi://0", "CSI, by nvarguscamerasrc")] if there else []
+
+
+def _realsense_cameras() -> list[FoundCamera]:
+    from ast_edge.cameras.realsense import list_devices  # noqa: PLC0415 (only where cameras are listed)
+
+    try:
+        return [FoundCamera(f"realsense://{serial}", name) for serial, name in list_devices()]
+    except CameraError:
+        return []

@@ -15,7 +15,7 @@ from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 _LAST_WORDS_S = 1.0
-Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "service"]
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "service"]
 
 
 def register(app: typer.Typer) -> None:

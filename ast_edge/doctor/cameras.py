@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ast_edge.cameras import realsense
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.doctor.finding import Finding
+from ast_edge.doctor.software import version_of
 from ast_edge.errors import CameraError
 from ast_edge.machine.asking import ROOT
 from ast_edge.machine.jetson import is_jetson
@@ -43,6 +45,15 @@ def look_at_aravis() -> list[Finding]:
     numbers = (getattr(aravis, f"get_{part}_version", None) for part in ("major", "minor", "micro"))
     version = ".".join(str(ask()) for ask in numbers if ask is not None)
     return [Finding("ok", "Aravis", version or "0.8")]
+
+
+def look_at_realsense() -> list[Finding]:
+    """Check the SDK of RealSense depth cameras."""
+    try:
+        realsense.library("realsense://")
+    except CameraError as exc:
+        return [Finding("note", "RealSense", "not usable by this Python", str(exc))]
+    return [Finding("ok", "RealSense", version_of("pyrealsense2") or "of unknown version")]
 
 
 def _loaded(namespace: str, version: str, what: str) -> tuple[Any, Finding]:

@@ -1,11 +1,11 @@
-"""Examples that ship with the package: line.toml for four lines, and a systemd unit."""
+"""Examples that ship with the package: line.toml for five lines, and a systemd unit."""
 
 from __future__ import annotations
 
 from importlib import resources
 from typing import Literal
 
-Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "service"]
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "service"]
 
 
 def read_example(name: Example) -> str:
