@@ -195,16 +195,17 @@ def test_a_pulse_begins_and_ends_although_thousands_of_results_wait(plc: Plc) ->
 
 
 def test_delay_by_time(plc: Plc) -> None:
-    with output_to(plc.port, gate={"pulse_ms": 20, "delay_ms": 300, "late_ms": 2000}) as (output, _):
+    with output_to(plc.port, gate={"pulse_ms": 20, "delay_ms": 800, "late_ms": 5000}) as (output, _):
         wait_for(lambda: output.status.connected)
-        at = [time.monotonic_ns() - 40 * MS, time.monotonic_ns()]
+        # Far enough apart that a busy machine does not join the two pulses.
+        at = [time.monotonic_ns() - 500 * MS, time.monotonic_ns()]
         output.put(part_result(1, "reject", at_ns=at[0]))
         output.put(part_result(2, "pass", at_ns=at[0]))
         output.put(part_result(3, "fault", at_ns=at[1]))
         wait_for(lambda: output.counters["fired"] == 2)
         wait_for(lambda: len([1 for _, off in plc.pulses() if off]) == 2)
     for (on, _), began in zip(plc.pulses(), at, strict=True):
-        assert on >= began + 300 * MS
+        assert on >= began + 800 * MS
 
 
 class Belt:

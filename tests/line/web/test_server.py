@@ -259,7 +259,8 @@ def test_one_address_does_not_keep_the_others_out(behind: Behind) -> None:
 def test_an_error_of_the_station_is_reported_and_answered(behind: Behind) -> None:
     behind.broken = True
     assert ask(behind.port, "GET", "/status") == (500, '{"error": "Internal Server Error"}\n')
-    assert behind.reported == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})]
+    # It is answered first.
+    wait_for(lambda: behind.reported == [("failure", {"where": "web", "error": "ZeroDivisionError: bug"})])
     assert ask(behind.port, "GET", "/healthz")[0] == 200
 
 
