@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shlex
 import subprocess
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ast_edge.wording import escaped, first_problem, install_hint, meant
+from ast_edge.wording import csv_text, escaped, first_problem, install_hint, meant, percent_text, share_text
 from tests.paths import ROOT
 
 
@@ -96,3 +98,17 @@ def test_a_hint_runs_as_printed(extra: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "does not provide the extra" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "text"),
+    [(5, 16, "31.3 %"), (1, 16, "6.3 %"), (2, 3, "66.7 %"), (0, 7, "0.0 %"), (7, 7, "100.0 %")],
+)
+def test_a_share_has_one_decimal_and_the_half_goes_up(count: int, parts: int, text: str) -> None:
+    assert percent_text(count, parts) == text
+    assert share_text(count, parts) == f"{count} of {parts} ({text})"
+
+
+def test_a_spreadsheet_evaluates_nothing() -> None:
+    text = csv_text([["=1+1", "a,b", -1.5], ["@x", "-y", None]])
+    assert list(csv.reader(io.StringIO(text))) == [["'=1+1", "a,b", "-1.5"], ["'@x", "'-y", ""]]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,7 +14,7 @@ from ast_edge.files import write_bytes
 from ast_edge.line.archive.document import read_document
 from ast_edge.line.archive.pictures import part_file, place_of
 from ast_edge.line.archive.reading import ArchivedPart
-from ast_edge.wording import one_line
+from ast_edge.wording import csv_text, one_line
 
 _KEYS = [
     *("part_id", "run", "number", "time", "external_id", "encoder", "trigger", "recipe", "verdict", "reason"),
@@ -26,7 +24,6 @@ _KEYS = [
 _PLACES = {"pass": "train/good", "reject": "test/reject", "fault": "unjudged"}
 _KINDS = ("picture", "depth", "overlay")
 MISSING = "missing.csv"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass
@@ -129,7 +126,7 @@ def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, ove
             copied.append(_copy(archive, part, kind, target / folder, exported))
         facts = part.as_dict()
         names = (path.relative_to(target).as_posix() if path else "" for path in copied)
-        rows.append([*(_cell(facts[name]) for name in _KEYS), *names])
+        rows.append([*(facts[name] for name in _KEYS), *names])
         exported.parts += 1
     _write_csv(target / "parts.csv", [[*_KEYS, *kinds], *rows])
     if exported.gone:
@@ -138,9 +135,7 @@ def _copy_all(archive: Path, parts: Sequence[ArchivedPart], target: Path, *, ove
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, csv_text(rows).encode())
 
 
 def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: Exported) -> Path | None:
@@ -159,11 +154,6 @@ def _copy(archive: Path, part: ArchivedPart, kind: str, folder: Path, exported: 
             return place
     exported.gone.append((part.part_id, kind))
     return None
-
-
-def _cell(value: object) -> object:
-    """Quote a text that a spreadsheet would evaluate as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _score(score: float | None) -> str:

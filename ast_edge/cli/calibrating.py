@@ -20,7 +20,7 @@ from ast_edge.inspector import Inspection, Inspector
 from ast_edge.model.engine_file import AnyModel
 from ast_edge.model.manifest import Manifest, ModelSpec
 from ast_edge.progress import stage
-from ast_edge.verdict.calibration import GoodParts, Origin, calibrate, restored, revised
+from ast_edge.verdict.calibration import GoodParts, Origin, calibrate, restored, revised, set_by_hand
 from ast_edge.verdict.threshold import statement
 
 
@@ -35,14 +35,24 @@ class Asked:
     backend: BackendName | Engine | None = None
 
 
-def new_revision(model: AnyModel, paths: Sequence[Path], restore: int | None, *, asked: Asked) -> Manifest:
-    """Return the manifest of `model` with a threshold from the good parts in `paths` or from `restore`."""
-    if restore is not None:
-        return restored(model.manifest, restore, _origin(f"revision {restore} restored", asked.operator))
+@dataclass(frozen=True)
+class Restore:
+    """The number of an earlier threshold."""
+
+    revision: int
+
+
+def new_revision(model: AnyModel, source: Sequence[Path] | Restore | float, *, asked: Asked) -> Manifest:
+    """Return the manifest of `model` with a threshold from good parts, an earlier one, or a given value."""
+    if isinstance(source, Restore):
+        origin = _origin(f"revision {source.revision} restored", asked.operator)
+        return restored(model.manifest, source.revision, origin)
+    if isinstance(source, float):
+        return set_by_hand(model.manifest, source, _origin("set by hand", asked.operator))
     old = model.manifest.threshold
     with Inspector.open(model.path, threads=asked.threads, backend=asked.backend) as inspector:
         say_choice(inspector)
-        parts = judge_good_parts(inspector, find_pictures(paths, good_only=True))
+        parts = judge_good_parts(inspector, find_pictures(source, good_only=True))
     new = calibrate(
         parts,
         _origin("ast-edge calibrate", asked.operator),

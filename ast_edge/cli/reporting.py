@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ast_edge.backends.base import Backend
@@ -15,12 +15,9 @@ from ast_edge.model.manifest import Manifest
 from ast_edge.verdict.margin import SCORE_TOLERANCE, undecided_parts
 
 if TYPE_CHECKING:
-    from ast_edge.train.evaluate import Evaluation
     from ast_edge.trt.check import Checked
     from ast_edge_export import Exported
     from ast_edge_export.int8_gate import Int8Report
-
-_FAULTS = 10  # listed individually
 
 
 def parity_text(model: AnyModel, engine: Backend, source: str, parity: Parity) -> str:
@@ -99,65 +96,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def evaluation_text(evaluation: Evaluation) -> str:
-    """Format the figures of an evaluation as tables."""
-    rows = [
-        ("engine", evaluation.engine),
-        ("parts", f"{evaluation.good_parts} good, {evaluation.defective_parts} defective"),
-        ("image AUROC", f"{_fraction(evaluation.image_auroc)} ({evaluation.aggregation})"),
-        *(
-            (f"  with {name}", _fraction(figures.image_auroc))
-            for name, figures in evaluation.by_aggregation.items()
-            if name != evaluation.aggregation
-        ),
-        ("image AP", _fraction(evaluation.image_ap)),
-        ("image F1max", _fraction(evaluation.image_f1max)),
-        *_pixel_rows(evaluation),
-        ("threshold", f"{evaluation.threshold:.6g}"),
-        ("false rejects", _fraction(evaluation.false_reject_rate)),
-        ("escapes", _fraction(evaluation.escape_rate)),
-        ("F1", f"{_fraction(evaluation.class_f1)} of parts (ClassF1)"),
-        ("faults", str(evaluation.faults)),
-        *_rates(evaluation),
-    ]
-    kinds = [f"{'defect':<16}{'parts':>6}{'AUROC':>9}{'escapes':>9}"]
-    kinds += [
-        f"{kind:<16}{f.count:>6}{_fraction(f.image_auroc):>9}{_fraction(f.escape_rate):>9}"
-        for kind, f in evaluation.per_defect.items()
-    ]
-    unread = [f"fault: {part.name}: {part.reason}" for part in evaluation.parts if part.verdict == "fault"]
-    more = [f"and {len(unread) - _FAULTS} more faults"] if len(unread) > _FAULTS else []
-    return "\n".join([table(rows), *(kinds if evaluation.per_defect else []), *unread[:_FAULTS], *more])
-
-
-def _rates(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """One error rate where the other is given, with the names of anomalib for what is left: PGn and PBn."""
-    for percent, rate in evaluation.false_reject_at_escape.items():
-        if rate is not None:
-            yield f"at {percent} % escape", f"{rate:.4f} false rejects (PG{percent} {1 - rate:.4f})"
-    for percent, rate in evaluation.escape_at_false_reject.items():
-        if rate is not None:
-            yield f"at {percent} % reject", f"{rate:.4f} escapes (PB{percent} {1 - rate:.4f})"
-
-
-def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    if evaluation.without_mask:
-        return [
-            (
-                "pixel figures",
-                f"left out: {evaluation.without_mask} of {evaluation.defective_parts} defective parts have "
-                "no mask",
-            )
-        ]
-    return [
-        ("pixel AUROC", _fraction(evaluation.pixel_auroc)),
-        ("pixel AP", _fraction(evaluation.pixel_ap)),
-        ("AUPRO 30 %", _fraction(evaluation.aupro_30)),
-        ("AUPRO 5 %", _fraction(evaluation.aupro_05)),
-        ("pixel F1", f"{_fraction(evaluation.seg_f1)} at the pixel threshold (SegF1)"),
-    ]
-
-
 def export_text(exported: Exported) -> str:
     """Describe one exported file with the figures of its proof."""
     parity, int8 = exported.parity, exported.int8
@@ -197,7 +135,3 @@ def checked_text(checked: Checked) -> str:
         if group.slower:
             lines.append(f"    wider: {', '.join(group.slower)}")
     return "\n".join(lines)
-
-
-def _fraction(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

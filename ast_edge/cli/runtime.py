@@ -141,6 +141,10 @@ def calibrate(
     restore: Annotated[
         int | None, typer.Option(metavar="REVISION", min=1, help="Restore an earlier threshold.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Set this threshold, such as one chosen in a report."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the threshold, write nothing.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
@@ -156,17 +160,22 @@ def calibrate(
 
     Parts used in training score too low and are refused. The new threshold is written into the model file
     as a new revision; earlier ones stay in the file, with operator and time, and --restore brings one back.
-    The network is not changed.
+    For --threshold, the model's held-out good parts tell how many good parts will be rejected; they know it
+    only of a value that was chosen on other parts. The network is not changed.
     """
-    from ast_edge.cli.calibrating import Asked, changed_json, changed_text, new_revision
+    from ast_edge.cli.calibrating import Asked, Restore, changed_json, changed_text, new_revision
     from ast_edge.model.engine_file import read_any, rewrite_any
 
     file = read_any(model)
-    if (restore is None) == (not good_parts):
-        raise UsageError("give either good parts or --restore REVISION.")
+    sources = (good_parts or None, None if restore is None else Restore(restore), threshold)
+    given = [source for source in sources if source is not None]
+    if len(given) != 1:
+        raise UsageError("give either good parts, or --restore REVISION, or --threshold SCORE.")
+    if not good_parts and (false_reject_rate is not None or confidence is not None):
+        raise UsageError("--false-reject-rate and --confidence are for good parts; leave them out.")
     engine = engine_of(backend, provider, device, allow_cpu)
     asked = Asked(false_reject_rate, confidence, operator, threads, engine)
-    new = new_revision(file, good_parts or [], restore, asked=asked)
+    new = new_revision(file, given[0], asked=asked)
     if not dry_run:
         rewrite_any(file, new)
     echo((changed_json if as_json else changed_text)(file, new, written=not dry_run))

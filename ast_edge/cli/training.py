@@ -11,28 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from ast_edge.cli.runtime import BackendOption, MaxPixels
-from ast_edge.cli.saying import echo, say_choice
-from ast_edge.errors import BackendError, InterruptedWorkError, UsageError
-from ast_edge.wording import install_hint
+from ast_edge.cli import evaluating
+from ast_edge.cli.evaluating import Data, DeviceOption, need_training
+from ast_edge.cli.runtime import MaxPixels
+from ast_edge.cli.saying import echo
+from ast_edge.errors import InterruptedWorkError, UsageError
 
 if TYPE_CHECKING:
     from ast_edge.train.run import Run
 
 LARGEST_SEED = 2**63 - 1  # limit of PyTorch's generators
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Data = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA", help="MVTec 3D-AD or MVTec AD layout, or a folder of pictures of good parts."
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the workstation commands to `app`."""
     app.command()(train)
-    app.command()(evaluate)
+    evaluating.register(app)
     app.command()(export)
     app.command()(demo)
 
@@ -140,7 +134,7 @@ def train(
     Every picture is opened and checked first, so a damaged, blank or differently sized one is reported within
     seconds. A run interrupted by Ctrl-C or killed continues with --resume, to the same result.
     """
-    _need_training()
+    need_training()
     from ast_edge.train.options import AUTO, configured, parse_settings, resumable
     from ast_edge.train.pipeline import TrainRequest
     from ast_edge.train.pipeline import resume as continue_run
@@ -203,59 +197,6 @@ def _continuable(run: Run, data: Path) -> Iterator[None]:
         raise InterruptedWorkError(f"interrupted; `{words}` continues the run.") from exc
 
 
-def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Run folder or model.onnx.")],
-    data: Data,
-    defective: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Defective pictures, if DATA is a plain folder.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a report as one HTML file."),
-    ] = None,
-    device: DeviceOption = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
-    backend: BackendOption = None,
-    _max_pixels: MaxPixels = None,
-) -> None:
-    """Evaluate a run or model on labelled parts: AUROC, false-reject and escape rates.
-
-    Pixel figures need masks. A part that cannot be read or judged is a fault, as on the line.
-    """
-    _need_training()
-    from ast_edge.cli.reporting import evaluation_text
-    from ast_edge.files import printable, write_text
-    from ast_edge.train.evaluate import figures, judge, open_model, parts_to_test
-
-    for option, target in (("--json", json_file), ("--report", report)):
-        if target is not None and target.is_dir():
-            raise UsageError(f"{option} {target}: is a folder; give the path of a file to write.")
-    for option, value in (("--threads", threads), ("--backend", backend)):
-        if model.is_dir() and value is not None:
-            raise UsageError(f"{option} is for a model file; a run folder is evaluated by PyTorch.")
-    if model.is_file() and device not in {"auto", "cpu"}:
-        raise UsageError(f"--device {device} is for a run folder; a model file is evaluated on the CPU.")
-    with open_model(model, device=device, threads=threads, backend=backend) as inspector:
-        say_choice(inspector)
-        dataset = parts_to_test(data, inspector, defective)
-        judged = judge(inspector, dataset)
-        evaluation = figures(judged, inspector, dataset)
-        if report is not None:
-            from ast_edge.train.report import report_html
-
-            words = ["ast-edge", "evaluate", *map(printable, (model, data)), "--report", printable(report)]
-            command = shlex.join(
-                [*words, *(() if defective is None else ("--defective", printable(defective)))]
-            )
-            write_text(report, report_html(judged, evaluation, inspector, command))
-    if json_file is not None:
-        write_text(json_file, evaluation.model_dump_json(indent=1) + "\n")
-    echo(evaluation_text(evaluation))
-
-
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `ast-edge train`.")],
     output: Annotated[
@@ -289,7 +230,7 @@ def export(
     With --check-tensorrt (package extra rtx), TensorRT for RTX builds each graph for all GPUs that it
     supports; layer types are printed, and nothing is written if it refuses a graph.
     """
-    _need_training()
+    need_training()
     from ast_edge.cli.reporting import export_text
     from ast_edge.model.manifest import Precision
     from ast_edge_export import export_run
@@ -321,26 +262,13 @@ def demo(
     ] = None,
 ) -> None:
     """Generate a product, train, evaluate, export, verify and inspect: the whole workflow in minutes."""
-    _need_training()
+    need_training()
     from ast_edge.cli.demo import run_demo
 
     command_line = partial(
         context.find_root().command.main, prog_name=context.find_root().info_name, standalone_mode=False
     )
     run_demo(output, seed=seed, weights=weights, command_line=command_line)
-
-
-def _need_training() -> None:
-    import importlib.util
-
-    missing = [
-        name for name in ("torch", "timm", "FrEIA", "onnx", "sklearn") if not importlib.util.find_spec(name)
-    ]
-    if missing:
-        raise BackendError(
-            f"training, evaluation and export need {', '.join(missing)}, which this Python does not have; "
-            f"install it with: {install_hint('train')}"
-        )
 
 
 def _print_run(run: Any) -> None:

@@ -10,12 +10,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from ast_edge.backends import BackendName
 from ast_edge.errors import DataError, FrameError, UsageError
@@ -35,84 +35,14 @@ from ast_edge.train.data import (
     load_mask,
     open_dataset,
 )
+from ast_edge.train.evaluation import AggregationFigures, DefectFigures, Evaluation, PartFigures
+from ast_edge.train.intervals import Interval, auroc_interval, rate_interval
 from ast_edge.train.network import TorchBackend
 from ast_edge.train.run import Run, pick_device
 from ast_edge.verdict import scoring
-from ast_edge.verdict.scoring import Verdict
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top5", "top10")
 RATES_PERCENT = (0, 1, 5, 10)
-
-
-class DefectFigures(BaseModel):
-    """One kind of defect: image AUROC against all good parts, and the fraction of its parts that passed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image_auroc: float | None
-    escape_rate: float | None
-    count: int
-
-
-class AggregationFigures(BaseModel):
-    """Image AUROC of another aggregation of the same maps."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image_auroc: float | None
-
-
-class PartFigures(BaseModel):
-    """One part: path of its picture in the data folder, kind, verdict, and the reason of a fault."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    defect: str
-    verdict: Verdict
-    reason: str = ""
-    score: float | None
-
-
-class Evaluation(BaseModel):
-    """Figures as fractions; None if the data does not determine them (no good parts, no masks).
-
-    A part counts as rejected unless it passes: a fault actuates the reject output too. For the AUROC a fault
-    ranks above every score. `aupro_30` and `aupro_05` integrate up to false-positive rates of 0.3 and 0.05.
-    `false_reject_at_escape` is the smallest false-reject rate of any threshold that lets at most that
-    fraction of defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the reverse: 1 less
-    these are PGn and PBn (Baitieva et al., CVPRW 2025), but for the interpolation of thresholds there.
-    `class_f1` and `seg_f1` are the F1 of parts and pixels at the model's thresholds (MVTec AD 2, 2025). Pixel
-    figures cover the whole frame: pixels outside the crop were not inspected and count as normal. They are
-    None if any of the defective parts (`without_mask` of them) has no mask.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    image_auroc: float | None
-    image_ap: float | None
-    image_f1max: float | None
-    pixel_auroc: float | None
-    pixel_ap: float | None
-    aupro_30: float | None
-    aupro_05: float | None
-    false_reject_at_escape: dict[str, float | None]
-    escape_at_false_reject: dict[str, float | None]
-    threshold: float
-    aggregation: Aggregation
-    false_reject_rate: float | None
-    escape_rate: float | None
-    class_f1: float | None = None
-    seg_f1: float | None = None
-    per_defect: dict[str, DefectFigures]
-    by_aggregation: dict[Aggregation, AggregationFigures]
-    good_parts: int
-    defective_parts: int
-    faults: int
-    without_mask: int = 0
-    engine: str
-    data: str
-    parts: list[PartFigures]
 
 
 @dataclass(frozen=True)
@@ -217,10 +147,11 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
     defective = np.array([part.sample.defect != GOOD for part in judged])
     passed = np.array([part.inspection.verdict == "pass" for part in judged])
     faults = np.array([part.inspection.verdict == "fault" for part in judged])
-    scores = _ranked(np.array([part.inspection.score for part in judged]), faults)
+    scores = metrics.ranked(np.array([part.inspection.score for part in judged]), faults)
     pixels = _pixel_figures(judged, spec)
     return Evaluation(
         image_auroc=metrics.auroc(defective, scores),
+        image_auroc_interval=auroc_interval(defective, scores),
         image_ap=metrics.average_precision(defective, scores),
         image_f1max=metrics.f1_max(defective, scores),
         pixel_auroc=None if pixels is None else pixels.auroc,
@@ -238,7 +169,9 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
         threshold=spec.threshold.value,
         aggregation=spec.aggregation,
         false_reject_rate=metrics.share(~passed[~defective]),
+        false_reject_interval=_interval(~passed[~defective]),
         escape_rate=metrics.share(passed[defective]),
+        escape_interval=_interval(passed[defective]),
         class_f1=metrics.f1(defective, ~passed),
         seg_f1=None if pixels is None else pixels.f1,
         per_defect=_per_defect(judged, scores, passed),
@@ -249,8 +182,22 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
         without_mask=sum(part.sample.defect != GOOD and part.sample.mask is None for part in judged),
         engine=inspector.engine,
         data=printable(Path(dataset.root.name)),
+        data_fingerprint=_fingerprint(dataset),
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         parts=[_part_figures(part, dataset.root) for part in judged],
     )
+
+
+def _interval(flags: NDArray[np.bool_]) -> Interval | None:
+    return rate_interval(int(flags.sum()), flags.size) if flags.size else None
+
+
+def _fingerprint(dataset: Dataset) -> str | None:
+    """Return the fingerprint of the parts' files; None while one of them cannot be read."""
+    try:
+        return fingerprint(dataset.test, dataset.root)
+    except DataError:
+        return None
 
 
 def _part_figures(part: Judged, root: Path) -> PartFigures:
@@ -263,12 +210,6 @@ def _part_figures(part: Judged, root: Path) -> PartFigures:
         reason=part.inspection.reason if part.inspection.verdict == "fault" else "",
         score=score if math.isfinite(score) else None,
     )
-
-
-def _ranked(scores: NDArray[np.float64], faults: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return scores with faults above the largest: a part that was not judged never counts as good."""
-    top = scores[~faults].max() + 1.0 if (~faults).any() else 0.0
-    return np.where(faults, top, scores)
 
 
 def _per_defect(
@@ -294,7 +235,9 @@ def _by_aggregation(
     figures: dict[Aggregation, AggregationFigures] = {}
     for name in dict.fromkeys([*names, own]):
         scores = np.array([_score(part, name) for part in judged], dtype=np.float64)
-        figures[name] = AggregationFigures(image_auroc=metrics.auroc(defective, _ranked(scores, faults)))
+        figures[name] = AggregationFigures(
+            image_auroc=metrics.auroc(defective, metrics.ranked(scores, faults))
+        )
     return figures
 
 

@@ -23,6 +23,12 @@ BINS = 20_000  # of a pixel histogram; figures are exact if no bin contains both
 AUPRO_LIMITS = (0.3, 0.05)
 
 
+def ranked(scores: Scores, faults: Flags) -> Scores:
+    """Return scores with faults above the largest: a part that was not judged never counts as good."""
+    top = scores[~faults].max() + 1.0 if (~faults).any() else 0.0
+    return np.where(faults, top, scores)
+
+
 def auroc(defective: Flags, scores: Scores) -> float | None:
     """Return the area under the ROC curve as a fraction; None unless both kinds occur."""
     return float(roc_auc_score(defective, scores)) if _both(defective) else None

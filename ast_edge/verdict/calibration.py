@@ -24,7 +24,7 @@ from ast_edge.model.manifest import (
     Precision,
 )
 from ast_edge.verdict.margin import SCORE_TOLERANCE
-from ast_edge.verdict.threshold import conformal_threshold
+from ast_edge.verdict.threshold import conformal_threshold, threshold_by_hand
 
 KEPT_SCORES = 1000
 
@@ -129,6 +129,23 @@ def restored(manifest: Manifest, revision: int, origin: Origin) -> Manifest:
             return revised(manifest, PastCalibration(threshold=past.threshold, calibration=again))
     known = ", ".join(str(past.calibration.revision) for past in manifest.earlier) or "none"
     raise UsageError(f"--restore {revision}: there is no such earlier revision (there are: {known}).")
+
+
+def set_by_hand(manifest: Manifest, value: float, origin: Origin) -> Manifest:
+    """`manifest` with the threshold `value` in force, as a new revision; see `threshold_by_hand`.
+
+    UsageError for a model that contains no scores of good parts.
+    """
+    if manifest.calibration is None:
+        raise UsageError(
+            f"--threshold {value:g}: this model contains no scores of good parts, so nothing is known of "
+            "what the threshold would reject; calibrate it with good parts first."
+        )
+    threshold = threshold_by_hand(manifest.threshold, manifest.calibration.scores, value)
+    same = manifest.calibration.model_copy(
+        update={"origin": origin.how, "operator": origin.operator, "made": origin.made}
+    )
+    return revised(manifest, PastCalibration(threshold=threshold, calibration=same))
 
 
 def _kept(rising: NDArray[np.float64]) -> tuple[float, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -72,9 +74,41 @@ def promise(parts: int, false_reject_rate: float, confidence: float = 0.95) -> P
     # The decimal number that was typed: in binary, 1 % of 100 parts may come out as 2 rejects.
     rate = Fraction(repr(float(false_reject_rate)))
     rank = min(parts, math.ceil((parts + 1) * (1 - rate)))
+    return _promise_of(rank, parts, confidence, needed=math.ceil(1 / rate) - 1)
+
+
+def _promise_of(rank: int, parts: int, confidence: float, *, needed: int) -> Promise:
     above = parts + 1 - rank
-    return Promise(
-        rank, above / (parts + 1), _beta_quantile(above, rank, confidence), math.ceil(1 / rate) - 1
+    return Promise(rank, above / (parts + 1), _beta_quantile(above, rank, confidence), needed)
+
+
+def threshold_by_hand(old: Threshold, scores: Sequence[float], value: float) -> Threshold:
+    """`value` as threshold, with what the good parts behind `old` say about it.
+
+    `scores` are those of the calibration, rising; the bounds are those of `conformal_threshold` for a value
+    that was not chosen by these parts. The pixel threshold stays. Raises UsageError for a value that is not
+    finite, or that every one of the parts exceeds: nothing but rejects is known of it.
+    """
+    if not math.isfinite(value) or value < scores[0]:
+        raise UsageError(
+            f"--threshold {value:g}: expected a score of at least {scores[0]:.6g}, that of the held-out good "
+            "part with the smallest one: below it every good part would be rejected."
+        )
+    lower = bisect_right(scores, value)
+    # Where only the largest score of each group was kept, whole groups count as rejected.
+    rejected = -(-(len(scores) - lower) * old.good_parts // len(scores))
+    rank = old.good_parts - rejected
+    needed = -(-(old.good_parts + 1) // (rejected + 1)) - 1
+    promised = _promise_of(rank, old.good_parts, old.confidence, needed=needed)
+    return old.model_copy(
+        update={
+            "value": value,
+            "margin": value - scores[lower - 1],
+            "target_false_reject_rate": promised.expected,
+            "expected_false_reject_rate": promised.expected,
+            "upper_false_reject_rate": promised.upper,
+            "good_parts_needed": max(1, promised.needed),
+        }
     )
 
 

@@ -83,6 +83,35 @@ def test_revisions_are_listed_and_restored(cli: Cli, tmp_path: Path, good: Path)
     assert [past["calibration"]["operator"] for past in listed["earlier"]] == ["Jo", "Kim"]
 
 
+def test_a_threshold_set_by_hand_says_what_the_good_parts_know_of_it(
+    cli: Cli, tmp_path: Path, good: Path
+) -> None:
+    model = write_tiny_model(tmp_path)
+    assert cli("calibrate", model, good, "--operator", "Jo").code == 0
+    before = manifest(model)
+    assert before.calibration is not None
+    scores = before.calibration.scores
+    value = (scores[7] + scores[8]) / 2  # two of the ten good parts are above it
+    done = cli("calibrate", model, "--threshold", value, "--operator", "Kim")
+    assert done.code == 0, done.err
+    assert "of new good parts about 27.3 % will be rejected" in done.out
+    assert "are needed" not in done.out
+    after = manifest(model)
+    assert (after.threshold.value, after.threshold.pixel_value) == (value, before.threshold.pixel_value)
+    assert after.threshold.margin == value - scores[7]
+    assert "revision    2: set by hand, Kim, 20" in done.out
+    verdicts = [
+        json.loads(line)["verdict"] for line in cli("inspect", model, good, "--json").out.splitlines()
+    ]
+    assert verdicts.count("reject") == 2
+    below = cli("calibrate", model, "--threshold", scores[0] / 2)
+    assert (below.code, below.out) == (2, "")
+    assert f"expected a score of at least {scores[0]:.6g}" in below.error
+    assert cli("calibrate", model, "--threshold", "nan").code == 2
+    assert cli("calibrate", model, "--restore", 1, "--confidence", 0.9).code == 2
+    assert manifest(model) == after
+
+
 def test_a_threshold_that_meets_a_reference_does_not_unprove_the_model(
     cli: Cli, rgb_model: Path, product: Path, tmp_path: Path
 ) -> None:
@@ -125,8 +154,11 @@ def test_models_with_depth_read_the_xyz_file_beside(cli: Cli, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ("", 2, "give either good parts or --restore REVISION"),
-        ("GOOD --restore 1", 2, "give either good parts or --restore REVISION"),
+        ("", 2, "give either good parts, or --restore REVISION, or --threshold SCORE"),
+        ("GOOD --restore 1", 2, "give either good parts, or --restore REVISION, or --threshold SCORE"),
+        ("GOOD --threshold 1", 2, "give either good parts, or --restore REVISION, or --threshold SCORE"),
+        ("--threshold 1 --confidence 0.9", 2, "--false-reject-rate and --confidence are for good parts"),
+        ("--threshold 1", 2, "this model contains no scores of good parts"),
         ("--restore 1", 2, "there is no such earlier revision (there are: none)"),
         ("GOOD/00.png", 1, "at least 2 good parts"),
         ("GOOD GOOD/00.png", 1, "00.png: is the same part as"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import math
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,9 @@ def test_the_printed_figures_are_those_of_the_file(
     content = figures(tmp_path / "f.json")
     rows = [line.rsplit(maxsplit=1) for line in done.out.splitlines()]
     printed = {row[0].strip(): row[1] for row in rows}
+    for name in ("image_auroc", "false_reject", "escape"):
+        low, high = content[f"{name}_interval"]
+        assert f"  95 % between {low:.4f} and {high:.4f}\n" in done.out
     assert printed["pixel AUROC"] == f"{content['pixel_auroc']:.4f}"
     assert printed["escapes"] == f"{content['escape_rate']:.4f}"
     assert printed["false rejects"] == f"{content['false_reject_rate']:.4f}"
@@ -72,8 +79,96 @@ def test_evaluate_writes_a_report(
         page = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert page.startswith("<!doctype html>")
         assert f"<code>ast-edge evaluate {model} {product} --report {tmp_path / 'r.html'}</code>" in page
+        assert "data:text/csv;base64," in page
         assert page.count("data:image/jpeg;base64,") > 3
     assert "--report" in refusal(cli, 2, "evaluate", rgb_model, product, "--report", tmp_path)
+
+
+def test_the_report_names_the_very_command(cli: Cli, product: Path, rgb_model: Path, tmp_path: Path) -> None:
+    good, bad, page = (
+        product / "test" / "good" / "rgb",
+        product / "test" / "dent" / "rgb",
+        tmp_path / "r.html",
+    )
+    words = [
+        *("evaluate", rgb_model, good, "--defective", bad, "--against", rgb_model),
+        *("--accept-false-rejects", "99.5", "--html", page, "--json", tmp_path / "my figures.json"),
+        *(
+            "--csv",
+            tmp_path / "p.csv",
+            "--threads",
+            "1",
+            "--backend",
+            "onnxruntime",
+            "--max-pixels",
+            "1000000",
+        ),
+    ]
+    assert cli(*words).code == 0
+    (told,) = re.findall(r"<code>(ast-edge evaluate .*?)</code>", page.read_text(encoding="utf-8"))
+    again = shlex.split(html.unescape(told))
+    assert sorted(again) == sorted(str(word) for word in ["ast-edge", *words, "--report"] if word != "--html")
+    page.unlink()
+    assert cli(*again[1:]).code == 0
+    assert page.exists()
+
+
+def test_limits_decide_on_the_upper_bound_and_by_the_exit_code(
+    cli: Cli, product: Path, rgb_model: Path, tmp_path: Path
+) -> None:
+    """None of the 6 good parts rejected shows at most 39.3 % with 95 % confidence."""
+    good, target = product / "test" / "good" / "rgb", tmp_path / "f.json"
+    evaluate = ("evaluate", rgb_model, good, "--json", target, "--csv", tmp_path / "parts.csv")
+    assert cli(*evaluate).code == 0
+    assert figures(target)["false_reject_rate"] == 0
+    met, missed = (cli(*evaluate, "--accept-false-rejects", limit) for limit in (39.4, 39.3))
+    assert (met.code, missed.code) == (0, 1)
+    assert "\naccepted: false rejects: 0 of 6 (0.0 %), with 95 % confidence not more than 39.4 %, " in met.out
+    last = missed.out.splitlines()[-1]
+    assert last.startswith("not accepted: false rejects: 0 of 6 (0.0 %)")
+    assert last.endswith(
+        "limit 39.3 %: not met; it takes at least 7 good parts to show this limit, there are 6"
+    )
+    decision = figures(target)["acceptance"]
+    assert decision["accepted"] is False
+    assert decision["criteria"][0]["at_most"] == pytest.approx(1 - 0.05 ** (1 / 6))
+    assert len((tmp_path / "parts.csv").read_text().splitlines()) == 7
+    for words, said in (
+        (("--accept-escapes", 5), "--accept-escapes: there is no defective part in the data"),
+        (("--accept-false-rejects", 0), "expected a percentage above 0 and below 100"),
+    ):
+        assert said in refusal(cli, 2, *evaluate, *words)
+
+
+def test_two_models_are_compared_on_the_same_parts(
+    cli: Cli, product: Path, rgb_model: Path, depth_run: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "f.json"
+    done = cli("evaluate", rgb_model, product, "--against", depth_run, "--json", target)
+    assert done.code == 0, done.err
+    content = figures(target)
+    other = content["against"]
+    assert (other["model"], other["evaluation"]["engine"]) == (str(depth_run), "PyTorch")
+    right = [
+        [(part["verdict"] == "pass") == (part["defect"] == "good") for part in parts]
+        for parts in (content["parts"], other["evaluation"]["parts"])
+    ]
+    pairs = list(zip(*right, strict=True))
+    assert other["both_right"] == pairs.count((True, True))
+    only = pairs.count((True, False)), pairs.count((False, True))
+    assert (other["only_first_right"], other["only_second_right"]) == only
+    # McNemar's exact test by hand: both tails of a fair coin, at most 1.
+    parts, fewer = sum(only), min(only)
+    tail = sum(math.comb(parts, heads) for heads in range(fewer + 1)) / 2**parts
+    assert other["p_value"] == pytest.approx(min(1.0, 2 * tail))
+    difference = content["image_auroc"] - other["evaluation"]["image_auroc"]
+    assert other["auroc_difference"][0] == pytest.approx(difference)
+    assert f"AUROC apart    {difference:+.4f}" in done.out
+    assert f"first          {rgb_model}\nsecond         {depth_run}\n" in done.out
+    same = cli("evaluate", rgb_model, product, "--against", rgb_model)
+    assert re.search(r"Both models are right on the same \d+ of 18 parts\.", same.out)
+    said = refusal(cli, 2, "evaluate", rgb_model, product, "--against", depth_run, "--threads", 1)
+    assert "--threads is for a model file" in said
 
 
 def test_evaluate_refuses_in_one_sentence(

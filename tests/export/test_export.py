@@ -29,7 +29,8 @@ from ast_edge.model.references import References, load_references, reference_pat
 from ast_edge.synthetic import render
 from ast_edge.train.config import RESNET18, changed, preset
 from ast_edge.train.data import load, open_dataset
-from ast_edge.train.evaluate import Evaluation, evaluate, open_model, parts_to_test
+from ast_edge.train.evaluate import evaluate, open_model, parts_to_test
+from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.pipeline import TrainRequest, train
 from ast_edge.train.run import Run
 from ast_edge_export import Exported, export_run

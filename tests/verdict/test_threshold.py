@@ -11,7 +11,7 @@ from scipy import stats
 
 from ast_edge.errors import DataError, UsageError
 from ast_edge.model.manifest import Threshold
-from ast_edge.verdict.threshold import conformal_threshold, statement
+from ast_edge.verdict.threshold import conformal_threshold, statement, threshold_by_hand
 
 
 def ramp(count: int, rate: float, confidence: float = 0.95) -> Threshold:
@@ -109,3 +109,30 @@ def test_the_statement_says_how_many_parts_are_missing() -> None:
         "For the 1 % asked for, 99 good parts are needed and there were 20, so the threshold lies "
         "just above their largest score."
     )
+
+
+@given(
+    st.lists(st.floats(0.1, 10.0), min_size=2, max_size=60, unique=True),
+    st.sampled_from([0.01, 0.05, 0.2, 0.5]),
+)
+def test_the_same_threshold_by_hand_has_the_same_bounds(scores: list[float], rate: float) -> None:
+    values = np.sort(np.array(scores))
+    old = conformal_threshold(values, values, false_reject_rate=rate)
+    between = values[values > old.value - old.margin]
+    if between.size and between[0] <= old.value:
+        return  # two scores closer than the engines' tolerance: the threshold is above both
+    again = threshold_by_hand(old, values.tolist(), old.value)
+    assert again.expected_false_reject_rate == pytest.approx(old.expected_false_reject_rate)
+    assert again.upper_false_reject_rate == pytest.approx(old.upper_false_reject_rate)
+    assert again.value == old.value
+    assert again.margin == pytest.approx(old.margin)
+    assert again.good_parts >= again.good_parts_needed
+
+
+def test_where_groups_of_scores_were_kept_whole_groups_count_as_rejected() -> None:
+    scores = np.arange(1.0, 3001.0)
+    old = conformal_threshold(scores, scores, false_reject_rate=0.1)
+    kept = scores[2::3].tolist()  # the largest of each three
+    found = threshold_by_hand(old, kept, 2999.5)
+    assert found.expected_false_reject_rate == pytest.approx((3 + 1) / 3001)
+    assert found.upper_false_reject_rate == pytest.approx(stats.beta.ppf(0.95, 4, 2997), rel=1e-6)

@@ -1,0 +1,123 @@
+"""Acceptance of a model by its error rates, for a sign-off.
+
+A limit is met when the rate's one-sided upper bound (Clopper and Pearson, 95 % confidence) is not above it:
+too few parts cannot show a low rate, however well all of them were judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ast_edge.errors import UsageError
+from ast_edge.train.data import GOOD
+from ast_edge.train.evaluation import Evaluation
+from ast_edge.train.intervals import CONFIDENCE, parts_to_show, rate_at_most
+from ast_edge.verdict.threshold import percent
+from ast_edge.wording import share_text
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest acceptable rates in percent; None for a rate without a limit. UsageError if impossible."""
+
+    escapes: float | None = None
+    false_rejects: float | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--accept-escapes", self.escapes),
+            ("--accept-false-rejects", self.false_rejects),
+        ):
+            if value is not None and not 0 < value < 100:
+                raise UsageError(
+                    f"{option} {value:g}: expected a percentage above 0 and below 100; no number of parts "
+                    "can show that a rate is 0."
+                )
+
+    def check(self, kinds: Collection[str]) -> None:
+        """UsageError for a limit on a rate that no part of these kinds shows."""
+        if self.escapes is not None and not set(kinds) - {GOOD}:
+            raise UsageError(
+                "--accept-escapes: there is no defective part in the data; add some or leave the option out."
+            )
+        if self.false_rejects is not None and GOOD not in kinds:
+            raise UsageError(
+                "--accept-false-rejects: there is no good part in the data; add some or leave the option out."
+            )
+
+
+class Criterion(BaseModel):
+    """One rate with its limit; `at_most` is its upper bound, all three as fractions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rate: Literal["escapes", "false rejects"]
+    count: int
+    parts: int
+    at_most: float
+    limit: float
+    met: bool
+
+    @property
+    def text(self) -> str:
+        """The criterion in a sentence without its end."""
+        told = (
+            f"{self.rate}: {share_text(self.count, self.parts)}, with {percent(CONFIDENCE)} confidence not "
+            f"more than {_rounded_up(self.at_most)}, limit {100 * self.limit:g} %: "
+            f"{'met' if self.met else 'not met'}"
+        )
+        needed = parts_to_show(self.limit)
+        if self.met or self.parts >= needed:
+            return told
+        kind = "defective" if self.rate == "escapes" else "good"
+        return f"{told}; it takes at least {needed} {kind} parts to show this limit, there are {self.parts}"
+
+
+def _rounded_up(rate: float) -> str:
+    """Format an upper bound: to the nearest it could be shown as the limit that it exceeds."""
+    shown = Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(100 * rate)
+    return f"{shown.normalize():f} %"
+
+
+class Acceptance(BaseModel):
+    """All limits that were given, and whether all of them are met."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accepted: bool
+    criteria: list[Criterion]
+
+    @property
+    def text(self) -> str:
+        """The result in a line."""
+        word = "accepted" if self.accepted else "not accepted"
+        return f"{word}: {'; '.join(criterion.text for criterion in self.criteria)}"
+
+
+def acceptance(evaluation: Evaluation, limits: Limits) -> Acceptance | None:
+    """Compare the error rates of an evaluation with `limits`; None without any.
+
+    A part that is a fault counts as rejected, as everywhere.
+    """
+    criteria = []
+    if limits.escapes is not None:
+        counts = evaluation.escapes, evaluation.defective_parts
+        criteria.append(_criterion("escapes", *counts, limits.escapes))
+    if limits.false_rejects is not None:
+        counts = evaluation.false_rejects, evaluation.good_parts
+        criteria.append(_criterion("false rejects", *counts, limits.false_rejects))
+    if not criteria:
+        return None
+    return Acceptance(accepted=all(criterion.met for criterion in criteria), criteria=criteria)
+
+
+def _criterion(
+    rate: Literal["escapes", "false rejects"], count: int, parts: int, percent: float
+) -> Criterion:
+    bound, limit = rate_at_most(count, parts), percent / 100
+    return Criterion(rate=rate, count=count, parts=parts, at_most=bound, limit=limit, met=bound <= limit)
