@@ -15,7 +15,7 @@ from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 _LAST_WORDS_S = 1.0
-Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "service"]
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "s7", "s7-db", "service"]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,10 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="Exit after N verdicts [runs until SIGTERM].")
     ] = None,
     example: Annotated[
-        Example | None, typer.Option(help="Print an example line.toml, or the systemd unit, and exit.")
+        Example | None,
+        typer.Option(
+            help="Print an example: a line.toml, a PLC's data block, or the systemd unit; and exit."
+        ),
     ] = None,
     explain: Annotated[
         str | None,

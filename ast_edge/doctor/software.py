@@ -29,11 +29,12 @@ _ON_JETSON = (
 
 
 class Package(NamedTuple):
-    """A package of the extra `line`: its name, its module and the oldest version that will do."""
+    """A package of the line: its name, its module, the oldest version that will do, and its extra."""
 
     name: str
     module: str
     oldest: str
+    extra: str = "line"
 
 
 LINE_PACKAGES = (
@@ -47,6 +48,8 @@ LINE_PACKAGES = (
     Package("gpiod", "gpiod", "2.1"),
     Package("prometheus-client", "prometheus_client", "0.20"),
 )
+# Of extras of their own.
+PLC_PACKAGES = (Package("python-snap7", "snap7", "3.3", "s7"),)
 
 
 def look_at_python() -> list[Finding]:
@@ -193,12 +196,12 @@ def parse_build(built: str) -> dict[str, bool]:
 
 def look_at_line_packages() -> list[Finding]:
     """The packages that inputs and outputs of a station need, each only where the station uses it."""
-    return [package_finding(package, version_of(package.name)) for package in LINE_PACKAGES]
+    return [package_finding(package, version_of(package.name)) for package in LINE_PACKAGES + PLC_PACKAGES]
 
 
 def package_finding(package: Package, version: str | None) -> Finding:
     """What the version of a package means; None where it is not installed."""
-    fix = f"Install it with {install_hint('line')}."
+    fix = f"Install it with {install_hint(package.extra)}."
     if version is None:
         return Finding("note", package.name, "not installed", fix)
     if _numbers(version) < _numbers(package.oldest):

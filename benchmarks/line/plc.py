@@ -1,4 +1,4 @@
-"""A PLC for tests and measurements: starts, kills and commands the process of `plc_server.py`.
+"""A PLC for tests and measurements: starts, kills and commands its process, `plc_server.py` by default.
 
 with Plc(folder) as plc:
     plc.run(per_s=10)
@@ -18,13 +18,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import Self
+
 from benchmarks.common.command import environment, module
 from benchmarks.common.counterparts import free_port, listens
+from benchmarks.line.conveyor import (
+    COUNTER,
+    COUNTER16,
+    ENCODER,
+    ENCODER16,
+    REJECT_COIL,
+    SENSOR_COIL,
+    SENSOR_INPUT,
+)
 
-# The server's map, repeated here: importing it would need pymodbus's server in every process.
-COUNTER, COUNTER16, ENCODER, ENCODER16 = 0, 2, 4, 6
-SENSOR_COIL, SENSOR_INPUT = 1, 0
-REJECT_COIL = 0
+__all__ = [
+    "BLOCK",
+    "COUNTER",
+    "COUNTER16",
+    "ENCODER",
+    "ENCODER16",
+    "REJECT_COIL",
+    "SENSOR_COIL",
+    "SENSOR_INPUT",
+    "VERDICTS",
+    "Plc",
+    "Written",
+]
+
 BLOCK = 100  # a good place for the station's registers
 _START_S = 60.0
 
@@ -51,16 +72,25 @@ class Written:
 class Plc:
     """One PLC in `folder`, which keeps its journal across restarts. Not thread-safe.
 
-    Its parts are in front of the camera of `scene`, if that file is given.
+    Its parts are in front of the camera of `scene`, if that file is given. `server` is the module of its
+    process, for another protocol than Modbus.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, *, scene: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        scene: Path | None = None,
+        server: str = "line.plc_server",
+    ) -> None:
+        self._server = server
         self._view = [] if scene is None else ["--scene", str(scene)]
         self.journal = folder / "plc.jsonl"
         self.port = port or free_port()
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Plc:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -77,7 +107,7 @@ class Plc:
             self.journal.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             [
-                *module("line.plc_server"),
+                *module(self._server),
                 "--port",
                 str(self.port),
                 "--journal",

@@ -243,6 +243,9 @@ def test_the_packages_of_the_line_are_those_of_the_extra() -> None:
     assert section
     extra = re.findall(r'"(.+)"', section[1])
     assert sorted(f"{one.name}>={one.oldest}" for one in software.LINE_PACKAGES) == extra
+    for one in software.PLC_PACKAGES:
+        assert f'\n{one.extra} = ["{one.name}>={one.oldest}"]\n' in pyproject
+        assert f".[{one.extra}]" in software.package_finding(one, None).fix
 
 
 @pytest.mark.parametrize(

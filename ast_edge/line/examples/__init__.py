@@ -1,14 +1,18 @@
-"""Examples that ship with the package: line.toml for five lines, and a systemd unit."""
+"""Examples that ship with the package: line.toml for six lines, a PLC's data block, and a systemd unit."""
 
 from __future__ import annotations
 
 from importlib import resources
 from typing import Literal
 
-Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "service"]
+from ast_edge.line.examples import s7_db
+
+Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "s7", "s7-db", "service"]
 
 
 def read_example(name: Example) -> str:
     """The text of an example."""
+    if name == "s7-db":
+        return s7_db.source()
     file = "ast-edge.service" if name == "service" else f"{name}.toml"
     return resources.files(__name__).joinpath(file).read_text(encoding="utf-8")

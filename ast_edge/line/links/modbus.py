@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
-from ast_edge.line.config.options import Host, Options, Port, host_port
+from ast_edge.line.config.options import Port, host_port
+from ast_edge.line.links.plc import PlcOptions, dial
 from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
@@ -45,24 +46,15 @@ _EXCEPTIONS = {
 }
 
 
-class ModbusOptions(Options):
-    """The PLC. `host`: its name or address. `port`: of Modbus TCP. `device_id`: the unit that must answer.
+class ModbusOptions(PlcOptions):
+    """A PLC with Modbus TCP. `port`: of Modbus TCP. `device_id`: the unit that must answer."""
 
-    `timeout_ms`: the time limit of a request, after which the connection counts as lost.
-    """
-
-    host: Host
     port: Port = 502
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
-    timeout_ms: Annotated[float, Field(ge=10, le=5_000)] = 200.0
 
 
 class ModbusLink:
-    """One connection to a PLC, for one thread.
-
-    Every method raises LineError when the PLC is unreachable, late, refuses, or answers nonsense; the
-    connection is then closed, and `open()` is required again.
-    """
+    """One connection to a PLC; see `ast_edge.line.links.plc.PlcLink`."""
 
     def __init__(self, options: ModbusOptions) -> None:
         self._options = options
@@ -80,14 +72,7 @@ class ModbusLink:
         timeout_s = self._options.timeout_ms / 1000
         client_class, _ = _library()
         client = client_class(self._options.host, port=self._options.port, timeout=timeout_s, retries=0)
-        try:
-            plug = socket.create_connection((self._options.host, self._options.port), timeout_s)
-        except OSError as exc:
-            raise LineError(
-                f"PLC {self.where}: no connection ({sentence(exc)}); check address, port and cable."
-            ) from exc
-        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.socket = plug
+        client.socket = dial(self.where, self._options.host, self._options.port, timeout_s)
         self._client = client
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Ownership of a block of a PLC's registers: a single station, recorded in the block itself.
+"""Ownership of a PLC's block: a single station, recorded in the block itself.
 
 Two stations that write one block would overwrite each other's verdicts, and the PLC would see neither's. So
 each block contains the number of its station, and a counter that moves as long as that station lives, ready
@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 from ast_edge.errors import LineError
 
-WORDS = 3  # the station's id, high word first, and its life counter
 _LOOK_S = 0.05
 
 
@@ -26,7 +25,7 @@ def station_id(station: str, output: str) -> int:
 
 
 class Claim:
-    """The claim on one block, for the thread that writes it. `read` returns the PLC's three registers."""
+    """The claim on one block, for the thread that writes it. `read` returns the block's station and life."""
 
     def __init__(self, where: str, own_id: int, read: Callable[[], Sequence[int]]) -> None:
         self.own_id = own_id
@@ -62,26 +61,26 @@ class Claim:
             self.held = False
             raise self._taken(found)
 
-    def next_words(self) -> list[int]:
+    def next_values(self) -> list[int]:
         """Return what to write now. A write may arrive although its answer is lost."""
         before, self._life = self._life, (self._life + 1) & 0xFFFF
         self._known = {before, self._life}
         self._fresh = False
-        return [self.own_id >> 16, self.own_id & 0xFFFF, self._life]
+        return [self.own_id, self._life]
 
     def released(self) -> list[int]:
         """Return what to write at the end: the block is free."""
         self.held = False
         self._known = set()
-        return [0, 0, self._life]
+        return [0, self._life]
 
     def _found(self) -> tuple[int, int]:
-        high, low, life = self._read()
-        return high << 16 | low, life
+        found, life = self._read()
+        return found, life
 
     def _taken(self, other: int) -> LineError:
         who = "the same station, started twice" if other == self.own_id else f"station {other:08x}"
         return LineError(
-            f"{self._where}: these registers are written by {who} (this one is {self.own_id:08x}); give each "
-            "station registers and a coil of its own, or stop the other."
+            f"{self._where}: this block is written by {who} (this one is {self.own_id:08x}); give each "
+            "station a block and a reject bit of its own, or stop the other."
         )

@@ -16,6 +16,7 @@ from ast_edge.line.outputs.gpio import GpioOutput, GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
 from ast_edge.line.outputs.opcua import OpcUaOutput
+from ast_edge.line.outputs.s7 import S7Output, S7OutputOptions
 from ast_edge.line.outputs.webhook import WebhookOptions, WebhookOutput
 from ast_edge.line.service.config import AnyOutput, AnyTrigger, LineConfig
 from ast_edge.line.station.recipes import Recipes, open_recipe
@@ -24,6 +25,7 @@ from ast_edge.line.triggers.base import TriggerSource
 from ast_edge.line.triggers.gpio import GpioTrigger, GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions
+from ast_edge.line.triggers.s7 import S7Trigger, S7TriggerOptions
 from ast_edge.line.triggers.timer import TimerTrigger, TimerTriggerOptions
 
 
@@ -63,6 +65,8 @@ def trigger_source(options: AnyTrigger) -> TriggerSource | None:
         return TimerTrigger(options)
     if isinstance(options, ModbusTriggerOptions):
         return ModbusTrigger(options)
+    if isinstance(options, S7TriggerOptions):
+        return S7Trigger(options)
     if isinstance(options, MqttTriggerOptions):
         return MqttTrigger(options)
     return GpioTrigger(options) if isinstance(options, GpioTriggerOptions) else None
@@ -77,6 +81,8 @@ def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
     """Create one output; nothing is opened yet."""
     if isinstance(options, ModbusOutputOptions):
         return ModbusOutput(options, encoder)
+    if isinstance(options, S7OutputOptions):
+        return S7Output(options, encoder)
     if isinstance(options, GpioOutputOptions):
         return GpioOutput(options, encoder)
     if isinstance(options, MqttOutputOptions):

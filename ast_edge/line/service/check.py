@@ -14,14 +14,15 @@ from ast_edge.cameras.base import Frame, NoFrame
 from ast_edge.cameras.opening import open_camera
 from ast_edge.errors import AstEdgeError, CameraError, LineError, reason
 from ast_edge.line.outputs.base import Output
-from ast_edge.line.outputs.modbus import SHORT, ModbusOutputOptions
+from ast_edge.line.outputs.modbus import SHORT
+from ast_edge.line.outputs.plc import PlcOutputOptions
 from ast_edge.line.part import Trigger
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import AnyOutput, LineConfig
 from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
 from ast_edge.line.status import Balance, StationStatus
 from ast_edge.line.triggers.base import TriggerSource
-from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
+from ast_edge.line.triggers.polled import PolledOptions, PolledTrigger
 from ast_edge.line.web.server import WebOptions, WebServer
 from ast_edge.line.web.view import WebView
 
@@ -125,14 +126,14 @@ def _trigger(config: LineConfig, bench: _NotRunning) -> str:
     source.start(bench)
     try:
         connected = _connected(source)
-        if isinstance(config.trigger, ModbusTriggerOptions) and isinstance(source, ModbusTrigger):
+        if isinstance(config.trigger, PolledOptions) and isinstance(source, PolledTrigger):
             return f"{connected}; {_answers(config, config.trigger, source)}"
         return connected
     finally:
         source.close()
 
 
-def _answers(config: LineConfig, options: ModbusTriggerOptions, source: ModbusTrigger) -> str:
+def _answers(config: LineConfig, options: PolledOptions, source: PolledTrigger) -> str:
     """Return the PLC's response time, and its consequence for the times in line.toml. Raises LineError."""
     end = time.monotonic() + _ANSWERS_S
     while len(source.answers_ms) < _ANSWERS and time.monotonic() < end:
@@ -163,17 +164,17 @@ def _output(config: LineConfig, options: AnyOutput, bench: _NotRunning) -> str:
         found = _connected(output)
     finally:
         output.close(1.0)
-    unclaimed = _claims(options) if isinstance(options, ModbusOutputOptions) else ""
+    unclaimed = _claims(options) if isinstance(options, PlcOutputOptions) else ""
     return f"{found}; {unclaimed}" if unclaimed else found
 
 
-def _claims(options: ModbusOutputOptions) -> str:
+def _claims(options: PlcOutputOptions) -> str:
     """Say whether a second station on this PLC would be noticed."""
-    if options.registers is None:
-        return "a second station on its coil would not be noticed: give registers, too"
-    if options.block == SHORT:
-        return "a second station on its registers would not be noticed with block = 18"
-    return ""
+    if options.claims:
+        return ""
+    if options.reports:
+        return f"a second station on its registers would not be noticed with block = {SHORT}"
+    return f"a second station on its {options.bit_key} would not be noticed: give {options.block_key}, too"
 
 
 def _own_places(config: LineConfig) -> Iterator[Finding]:

@@ -18,15 +18,19 @@ from ast_edge.line.config.options import Milliseconds, Name, Options, Seconds
 from ast_edge.line.config.toml_file import read_toml
 from ast_edge.line.gate.gate import GateOptions
 from ast_edge.line.outputs.gpio import GpioOutputOptions
-from ast_edge.line.outputs.modbus import JUDGED_AT, ModbusOutputOptions
+from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
 from ast_edge.line.outputs.opcua import OpcUaOptions
+from ast_edge.line.outputs.plc import PlcOutputOptions
+from ast_edge.line.outputs.s7 import S7OutputOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.station.timing import Timing
 from ast_edge.line.triggers.freshness import NEEDS_AGE, USUAL_GAP_MS, GapMs
 from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTriggerOptions
+from ast_edge.line.triggers.polled import PolledOptions
+from ast_edge.line.triggers.s7 import S7TriggerOptions
 from ast_edge.line.triggers.timer import TimerTriggerOptions
 from ast_edge.line.watching.alarms import AlarmOptions
 from ast_edge.line.watching.drift import DriftOptions
@@ -165,12 +169,18 @@ AnyTrigger = Annotated[
     | SoftwareTrigger
     | TimerTriggerOptions
     | ModbusTriggerOptions
+    | S7TriggerOptions
     | MqttTriggerOptions
     | GpioTriggerOptions,
     Field(discriminator="kind"),
 ]
 AnyOutput = Annotated[
-    ModbusOutputOptions | GpioOutputOptions | MqttOutputOptions | WebhookOptions | OpcUaOptions,
+    ModbusOutputOptions
+    | S7OutputOptions
+    | GpioOutputOptions
+    | MqttOutputOptions
+    | WebhookOptions
+    | OpcUaOptions,
     Field(discriminator="kind"),
 ]
 
@@ -269,17 +279,18 @@ class LineConfig(Options):
     @model_validator(mode="after")
     def _plc_has_one_map(self) -> LineConfig:
         trigger = self.trigger
-        if not isinstance(trigger, ModbusTriggerOptions) or trigger.judged_register is None:
+        if not isinstance(trigger, PolledOptions) or trigger.judged_place is None:
             return self
         wanted = [
-            output.registers + JUDGED_AT
+            output.judged_place
             for output in self.output
-            if isinstance(output, ModbusOutputOptions) and output.registers is not None
+            if isinstance(output, PlcOutputOptions) and output.kind == trigger.kind and output.reports
         ]
-        if trigger.judged_register not in wanted:
+        if trigger.judged_place not in wanted:
             raise ValueError(
-                f"trigger.judged_register = {trigger.judged_register} is no output's registers + {JUDGED_AT} "
-                f"({', '.join(map(str, wanted)) or 'there is none'}): nothing would write it"
+                f"trigger.{trigger.judged_key} = {trigger.judged_place} is not where an output of the same "
+                f"kind reports what is judged ({', '.join(map(str, wanted)) or 'there is none'}): nothing "
+                "would write it"
             )
         return self
 

@@ -49,14 +49,15 @@ def test_every_key_has_a_meaning() -> None:
 
 def test_a_key_everywhere_it_occurs() -> None:
     text = explain(LineConfig, "poll_ms")
-    assert text == (
-        '[trigger] with kind = "modbus"\n'
+    assert text == "\n\n".join(
+        f'[trigger] with kind = "{kind}"\n'
         "poll_ms: number ≥ 1 ≤ 1000, default 5\n"
         "`poll_ms`: the interval between polls."
+        for kind in ("modbus", "s7")
     )
     assert explain(LineConfig, "trigger.poll_ms") == text
     titles = [line for line in explain(LineConfig, "room").splitlines() if line.startswith("[")]
-    assert titles == [f'[output] with kind = "{kind}"' for kind in ("modbus", "gpio", "mqtt", "opcua")]
+    assert titles == [f'[output] with kind = "{kind}"' for kind in ("modbus", "s7", "gpio", "mqtt", "opcua")]
 
 
 def test_a_section_and_one_inside_another() -> None:
@@ -65,7 +66,7 @@ def test_a_section_and_one_inside_another() -> None:
     assert [line.partition(":")[0] for line in lines[-7:]] == list(TimingSection.model_fields)
     assert "deadline_ms: number > 0 ≤ 60000, default 200" in lines
     assert explain(LineConfig, "output.gate").splitlines()[0] == "[output.gate]"
-    assert explain(LineConfig, "trigger").count("[trigger] with kind = ") == 7
+    assert explain(LineConfig, "trigger").count("[trigger] with kind = ") == 8
 
 
 def test_a_key_that_there_is_not() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ast_edge.errors import LineError
-from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions, scaled
+from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
+from ast_edge.line.outputs.plc import scaled
 
 
 def test_an_encoder_must_be_there_for_a_delay_in_counts() -> None:

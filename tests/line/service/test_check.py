@@ -11,6 +11,7 @@ import pytest
 from ast_edge.line.service.check import Finding, check
 from ast_edge.line.service.config import read_config
 from benchmarks.line.plc import COUNTER, Plc
+from tests.line.plcs import S7
 
 
 @pytest.fixture
@@ -81,3 +82,41 @@ def test_an_output_that_nothing_claims_is_reported(plc: Plc, tiny_rgb: Path, key
     assert found.ok, found.found
     assert words in found.found
     assert ("would not be noticed" in found.found) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("db", "said"),
+    [
+        ("", "a second station on its reject_bit would not be noticed: give db, too"),
+        ("db = 1\nstart = 200", ""),
+    ],
+)
+def test_a_plc_of_siemens_is_checked(tmp_path: Path, tiny_rgb: Path, db: str, said: str) -> None:
+    with S7.plc(tmp_path) as plc:
+        file = tmp_path / "line.toml"
+        there = f'kind = "s7"\nhost = "127.0.0.1"\nport = {plc.port}\ntimeout_ms = 2000\n'
+        file.write_text(
+            f"""
+[camera]
+uri = "synthetic://?size=64&trigger=software"
+[recipes]
+first = "first"
+models = {{ first = "{tiny_rgb}" }}
+[trigger]
+{there}counter = "DB1.DBD0"
+max_gap_ms = 4000
+[timing]
+deadline_ms = 5000
+settle_ms = 20
+[[output]]
+{there}reject_bit = "M0.0"
+{db}
+"""
+        )
+        trigger, output = [
+            found for found in check(read_config(file)) if found.what.startswith(("trigger", "output"))
+        ]
+    assert trigger.ok
+    assert output.ok
+    assert re.search(r"answers in [0-9.]+ ms", trigger.found)
+    assert output.found == ("connected" + (f"; {said}" if said else ""))

@@ -12,8 +12,10 @@ from ast_edge.errors import LineError
 from ast_edge.line.examples import Example, read_example
 from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutputOptions
+from ast_edge.line.outputs.s7 import S7OutputOptions
 from ast_edge.line.service.config import LineConfig, read_config
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
+from ast_edge.line.triggers.s7 import S7TriggerOptions
 
 LEAST = """
 [camera]
@@ -120,7 +122,16 @@ def test_a_gate_is_behind_the_deadline_and_the_plc_has_one_map(tmp_path: Path) -
     assert read(tmp_path, f"{plc}{output}100\n")
 
 
-@pytest.mark.parametrize("name", [name for name in get_args(Example) if name != "service"])
+def test_a_plc_of_siemens_has_one_map_too(tmp_path: Path) -> None:
+    counter = 'kind = "s7"\nhost = "plc"\ncounter = "DB100.DBD48"\njudged = "DB100.DBD24"\n'
+    plc = LEAST.replace('kind = "timer"\n', counter)
+    output = '[[output]]\nkind = "s7"\nhost = "plc"\ndb = '
+    assert "nothing would write it" in refused(tmp_path, f"{plc}{output}101\n")
+    assert "(DB100.DBD26)" in refused(tmp_path, f"{plc}{output}100\nstart = 2\n")
+    assert read(tmp_path, f"{plc}{output}100\n")
+
+
+@pytest.mark.parametrize("name", [name for name in get_args(Example) if name not in {"service", "s7-db"}])
 def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
     config = read(tmp_path, read_example(name))
     assert config.archive is not None
@@ -129,6 +140,9 @@ def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
         plc = cast("ModbusOutputOptions", config.output[0])
         assert plc.registers is not None
         assert config.trigger.judged_register == plc.registers + 12
+    if name == "s7":
+        assert isinstance(config.trigger, S7TriggerOptions)
+        assert config.trigger.judged_place == cast("S7OutputOptions", config.output[0]).judged_place
     if name == "csi-gpio":
         assert isinstance(config.output[0], GpioOutputOptions)
 

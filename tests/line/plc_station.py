@@ -1,31 +1,24 @@
-"""A station on a PLC in a process that a test kills: `python -m tests.line.modbus_station PORT RUN`."""
+"""A station on a PLC in a process that a test kills: `python -m tests.line.plc_station KIND PORT RUN`."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
-from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
 from ast_edge.line.station.recipes import Recipes
 from ast_edge.line.station.setup import Setup
 from ast_edge.line.station.station import Station
 from ast_edge.line.station.timing import Timing
-from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
-from benchmarks.line.plc import BLOCK, COUNTER
+from tests.line.plcs import KINDS
 from tests.line.rig import BenchCamera, recipe
 
 
-def main(port: int, run: str) -> None:
+def main(kind: str, port: int, run: str) -> None:
     """Judge until the process is killed or its input ends."""
-    where = {"kind": "modbus", "host": "127.0.0.1", "port": port}
-    trigger = ModbusTrigger(
-        ModbusTriggerOptions.model_validate(
-            {**where, "counter_register": COUNTER, "judged_register": BLOCK + 12, "poll_ms": 2}
-        )
-    )
-    output = ModbusOutput(
-        ModbusOutputOptions.model_validate({**where, "registers": BLOCK, "coil": 0, "gate": {"pulse_ms": 5}})
-    )
+    plc = KINDS[kind].plc(Path(), port)
+    trigger = plc.trigger_source(**plc.kind.counter, **plc.kind.judged, poll_ms=2)
+    output = plc.output(**plc.kind.block, **plc.kind.bit, gate={"pulse_ms": 5})
     camera = BenchCamera()
     # Every seventh part is bad.
     camera.on_trigger = lambda: camera.show(bad=camera.number % 7 == 6)
@@ -50,4 +43,4 @@ def main(port: int, run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,1 @@
+"""Mirrors ast_edge/line/examples."""
