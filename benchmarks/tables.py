@@ -42,7 +42,8 @@ def main() -> int:
 
 def pages() -> list[Path]:
     """Return the pages with tables."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+    tutorial = ROOT / "docs" / "tutorials" / "your-pictures.md"
+    return [ROOT / "README.md", tutorial, *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
 
 
 def filled(text: str) -> str:
@@ -113,6 +114,16 @@ def thresholds_table() -> str:
         for words in ("expected", "false rejects", "escapes")
     ]
     return markdown_table(("parts", "asked", *kinds, "escapes at best"), rows)
+
+
+def training_time_table() -> str:
+    """How long `train` took on two cores, by preset and number of good parts."""
+    rows = []
+    for row, data in ((row, data) for row in ("nano", "balanced") for data in DATA):
+        found = _results(row, "rgb", data)
+        trained = found[0]["model"]["training_data"]
+        rows.append((f"`{row}`", str(trained["train_parts"] + trained["holdout_parts"]), _minutes(found)))
+    return markdown_table(("preset", "good parts", "training, two cores"), rows)
 
 
 def earlier_table() -> str:
@@ -261,6 +272,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": speed_tables.settings_table,
     "opening": speed_tables.opening_words,
     "startup": speed_tables.startup_table,
+    "installed": speed_tables.installed_table,
+    "training_time": training_time_table,
     "speed": peers_table.table,
     "engines": peers_table.engine_table,
     "roofline": roofline_tables.cpu_table,

@@ -74,7 +74,10 @@ def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
                 ratio = _ratio(*blocks)
         # Power of two alternating models cannot be separated, nor power drawn between the counted parts.
         seen = watch.seen(len(times[0].total_ms) if against is None else None, gpu=_on_gpu(opened))
-        candidates = [_candidate(*pair, asked) for pair in zip(opened, times, strict=True)]
+        candidates = [
+            _candidate(name, one, measured, asked)
+            for name, one, measured in zip(_names(paths), opened, times, strict=True)
+        ]
     return Result(
         **dict(candidates[0]),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -118,7 +121,13 @@ def _part(asked: Asked, spec: ModelSpec) -> tuple[FrameKind, Part]:
     return kind, made_part(kind)
 
 
-def _candidate(opened: Opened, times: Times, asked: Asked) -> Candidate:
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of files, or their paths where two have the same name."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else list(map(str, paths))
+
+
+def _candidate(name: str, opened: Opened, times: Times, asked: Asked) -> Candidate:
     total = np.array(times.total_ms)
     stages = by_stage(times.stages_ms)
     inside = sum(stages.values(), np.zeros(total.size))
@@ -126,7 +135,7 @@ def _candidate(opened: Opened, times: Times, asked: Asked) -> Candidate:
     manifest, found = opened.file.manifest, figures(total)
     return Candidate(
         model=ModelFacts(
-            file=opened.file.path.name,
+            file=name,
             model_id=manifest.model_id,
             mode=manifest.mode,
             preset=manifest.preset,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,6 +107,38 @@ def fit(phase: Phase, parts: Parts, config: TrainConfig, place: Workplace) -> No
             write_text(place.history, json.dumps(history, indent=1))
             save_checkpoint(place.checkpoint, phase.module, optimiser, Position(phase.name, epoch))
     phase.module.to(memory_format=torch.contiguous_format)
+
+
+def expected_seconds(network: AstNetwork, parts: Parts, config: TrainConfig, device: torch.device) -> float:
+    """Return about how long both phases will take; what is trained later is not changed.
+
+    From the time of a batch through both networks: backward takes about twice as long as forward, and each
+    step of the student runs the teacher forward too.
+    """
+    size = min(config.batch_size, len(parts.train))
+    features, _ = parts.train.batch(np.arange(size), device)
+    features = parts.standardise(features)
+    with torch.inference_mode():
+        teacher = _forward_seconds(network.teacher, features)
+        with _precision(config, device):
+            student = _forward_seconds(network.student, features)
+    steps = _steps(len(parts.train), config.batch_size)
+    return steps * (config.teacher.epochs * 3 * teacher + config.student.epochs * (teacher + 3 * student))
+
+
+def _forward_seconds(module: nn.Module, features: Tensor) -> float:
+    """Return the shorter of two runs after a first one; evaluation mode leaves statistics as they are."""
+    training = module.training
+    module.eval()
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        module(features)
+        if features.is_cuda:
+            torch.cuda.synchronize(features.device)
+        taken.append(time.perf_counter() - started)
+    module.train(training)
+    return min(taken[1:])
 
 
 def learning_rate(config: TrainConfig, done: float) -> float:

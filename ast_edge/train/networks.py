@@ -10,13 +10,13 @@ import torch
 
 from ast_edge.files import printable
 from ast_edge.frames.levels import grey_levels
-from ast_edge.progress import stage
+from ast_edge.progress import duration_text, say, stage
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Sample
 from ast_edge.train.features import Features, channel_statistics, input_batches
-from ast_edge.train.fit import Parts, Workplace, fit, student_phase, teacher_phase
+from ast_edge.train.fit import Parts, Workplace, expected_seconds, fit, student_phase, teacher_phase
 from ast_edge.train.judged import JudgedPart
 from ast_edge.train.network import AstNetwork, TorchBackend
 from ast_edge.train.remember import fit_fusion, remember
@@ -63,12 +63,19 @@ def trained_network(run: Run, making: Making, split: Split, features: Features) 
 
 def _fit(run: Run, network: AstNetwork, parts: Parts, making: Making) -> None:
     place = Workplace(run.checkpoint, run.history, making.device)
+    if not run.checkpoint.exists() and not run.teacher_file.exists():
+        expected = expected_seconds(network, parts, making.config, making.device)
+        say(f"training: about {duration_text(expected)} on this machine, {_epochs_text(making.config)}")
     if run.teacher_file.exists():
         load_module(network.teacher, read_tensors(run.teacher_file)[0], run.teacher_file)
     else:
         fit(teacher_phase(network, making.config), parts, making.config, place)
         save_tensors(run.teacher_file, network.teacher.state_dict())
     fit(student_phase(network, making.config), parts, making.config, place)
+
+
+def _epochs_text(config: TrainConfig) -> str:
+    return f"teacher {config.teacher.epochs} and student {config.student.epochs} epochs"
 
 
 def judge_good_parts(network: AstNetwork, making: Making, samples: Sequence[Sample]) -> list[JudgedPart]:

@@ -2,10 +2,12 @@
 
     python -m benchmarks.speed.startup -o benchmarks/results/startup.json
         [--model NAME=MODEL.onnx ...] [--dry-run]
+    python -m benchmarks.speed.startup --sizes -o benchmarks/results/installed.json
 
 Every run is a new process with warm file caches; the least of several counts. Without `--model`, `nano` and
 `balanced` are made with random weights. Installed sizes are those of the files that each package lists, in
-this environment. `--dry-run` takes one run of a tiny model and prints it instead.
+this environment; `--sizes` counts only these, for the sets of extras in the README. `--dry-run` takes one
+run of a tiny model and prints it instead.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ MAX_WHEEL_BYTES, MAX_FIRST_VERDICT_S = 1_000_000, 2.0
 # Importing the runtime over importing what it cannot do without, so that a slow machine does not count.
 MAX_IMPORT_RATIO, LIBRARIES = 2.5, "numpy,pydantic"
 EXTRAS = ("", "cpu", "openvino", "line")
+README_EXTRAS = ("cpu", "cpu,line", "cpu,train,line")
 
 IMPORT = """
 import sys, time
@@ -62,6 +65,11 @@ print(json.dumps([judged_at, time.process_time(), found.resident, verdict]))
 
 def main() -> int:
     options = _arguments()
+    if options.sizes:
+        sizes = {extras: installed(extras) for extras in README_EXTRAS}
+        result = {"schema_version": SCHEMA_VERSION, "benchmark": "installed", "installed_bytes": sizes}
+        keep({**result, "machine": machine.facts()}, options.output, dry_run=options.dry_run)
+        return 0
     runs = 1 if options.dry_run else RUNS
     with tempfile.TemporaryDirectory() as folder:
         models = dict(options.model) or _made(Path(folder), dry_run=options.dry_run)
@@ -122,10 +130,10 @@ def wheel_bytes(folder: Path) -> int:
     return wheel.stat().st_size
 
 
-def installed(extra: str) -> dict[str, int]:
-    """Bytes on disk of each package that `pip install "ast-edge[extra]"` brings, and of all together."""
+def installed(extras: str) -> dict[str, int]:
+    """Bytes on disk of each package that `pip install "ast-edge[extras]"` brings, and of all together."""
     sizes: dict[str, int] = {}
-    _collect("ast-edge", {extra} if extra else set(), sizes)
+    _collect("ast-edge", set(filter(None, extras.split(","))), sizes)
     sizes["ast-edge"] = sum(path.stat().st_size for path in (ROOT / "ast_edge").rglob("*") if path.is_file())
     sizes["ast-edge"] += sum(path.stat().st_size for path in (ROOT / "export").rglob("*.py"))
     ordered = dict(sorted(sizes.items(), key=lambda item: -item[1]))
@@ -171,6 +179,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--model", nargs="*", default=(), type=named, metavar="NAME=MODEL")
+    parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args()
 

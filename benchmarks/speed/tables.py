@@ -93,6 +93,17 @@ def startup_table() -> str:
     return table(("", "found", "budget"), rows)
 
 
+def installed_table() -> str:
+    """What the extras of the README take on disk, and how much of it is NVIDIA's for PyTorch on a GPU."""
+    content = json.loads((RESULTS / "installed.json").read_text(encoding="utf-8"))
+    rows = []
+    for extras, sizes in content["installed_bytes"].items():
+        gpu = sum(size for name, size in sizes.items() if name.startswith(("nvidia-", "cuda-", "triton")))
+        shown = f"{gpu / 1e9:.1f} GB" if gpu else "-"
+        rows.append((f"`{extras}`", str(len(sizes) - 1), f"{sizes['all'] / 1e9:.1f} GB", shown))
+    return table(("extras", "packages", "on disk", "of it for NVIDIA GPUs"), rows)
+
+
 def _ms(value: float | None) -> str:
     if value is None:
         return "-"

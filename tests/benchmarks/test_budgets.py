@@ -13,6 +13,7 @@ from ast_edge.train.config import preset
 from benchmarks.common.command import module
 from benchmarks.common.untrained import write_model
 from benchmarks.speed import startup
+from tests.paths import ROOT
 from tests.test_imports import MAX_WHEEL_BYTES
 
 pytestmark = pytest.mark.slow
@@ -69,3 +70,16 @@ def test_the_dry_run_writes_nothing(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not output.exists()
     assert json.loads(done.stdout)["first_verdict"]["nano openvino"]["min_s"] > 0
+
+
+def test_the_sizes_of_an_install_are_those_of_its_packages(tmp_path: Path) -> None:
+    output = tmp_path / "installed.json"
+    subprocess.run([*module("speed.startup"), "--sizes", "-o", output], check=True, cwd=ROOT)
+    sizes = json.loads(output.read_text())["installed_bytes"]
+    assert list(sizes) == ["cpu", "cpu,line", "cpu,train,line"]
+    for found in sizes.values():
+        assert found["all"] == sum(size for name, size in found.items() if name != "all")
+    assert sizes["cpu"]["numpy"] > 10e6
+    assert "torch" not in sizes["cpu,line"]
+    assert sizes["cpu,train,line"]["torch"] > 100e6
+    assert sizes["cpu"].keys() < sizes["cpu,line"].keys() < sizes["cpu,train,line"].keys()

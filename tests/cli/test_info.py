@@ -57,3 +57,21 @@ def test_a_file_that_is_no_model(cli: Cli, tmp_path: Path) -> None:
     done = cli("info", tmp_path)
     assert done.code == 1
     assert str(tmp_path) in done.error
+
+
+def test_of_two_files_only_what_differs_is_shown(cli: Cli, tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+    one, other = write_tiny_model(tmp_path / "one"), write_tiny_model(tmp_path / "other", "depth")
+    done = cli("info", one, other)
+    assert done.code == 0, done.err
+    rows = done.out.splitlines()
+    names = [row[:15].strip() for row in rows]
+    assert {"model", "id", "network", "inputs"} <= set(names)
+    assert "threshold" not in names, "it is the same"
+    network = names.index("network")
+    assert "mode rgb" in rows[network]
+    assert "mode depth" in rows[network + 1]
+    assert names[network + 1] == ""
+    both = json.loads(cli("info", one, other, "--json").out)
+    assert [found["path"] for found in both] == [str(one), str(other)]

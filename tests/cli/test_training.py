@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
         "checking pictures",
         "parts",
         "extracting features",
+        "training",
         "training teacher",
         "training student",
         "calibrating",
     ]
     assert said["extracting features"] == f"{PARTS}/{PARTS}"
+    expected = r"about \d+ s on this machine, teacher 2 and student 1 epochs"
+    assert re.fullmatch(expected, said["training"])
     assert " epoch 2/2 loss " in said["training teacher"]
 
 

@@ -27,7 +27,8 @@ class Block:
 def pages() -> list[Path]:
     """README, documentation and the other pages at the root."""
     top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
-    return [*top, ROOT / "examples" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    others = [ROOT / "examples" / "README.md", ROOT / "cpp_bridge" / "README.md"]
+    return [*top, *others, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[Block]:

@@ -21,7 +21,7 @@ def links(page: Path) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
-READMES = [ROOT / "cpp_bridge" / "README.md", ROOT / "benchmarks" / "results" / "kept" / "README.md"]
+READMES = [ROOT / "benchmarks" / "results" / "kept" / "README.md"]
 
 
 @pytest.mark.parametrize("page", [*pages(), *READMES], ids=lambda page: page.relative_to(ROOT).as_posix())

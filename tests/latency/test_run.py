@@ -155,6 +155,23 @@ def test_a_picture_is_judged_as_it_is(tmp_path: Path) -> None:
     }
 
 
+def test_two_models_of_one_name_are_told_apart_by_their_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("old", "new"):
+        (tmp_path / folder).mkdir()
+    paths = [write_tiny_model(tmp_path / folder) for folder in ("old", "new")]
+    words = ["benchmark", str(paths[0]), "--against", str(paths[1]), "--iterations", "5"]
+    assert main([*words, "--html", str(tmp_path / "r.html")]) == 0
+    text = capsys.readouterr().out
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    for path in paths:
+        assert f"model       {path} (" in text
+        assert f'"name": "{path}"' in page
+    assert f"{paths[0]} takes" in text
+    assert f"as long as {paths[1]} (" in text
+
+
 @pytest.mark.slow
 def test_turns_tell_that_a_model_is_as_fast_as_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

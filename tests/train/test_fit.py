@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ast_edge.train.fit import (
     Parts,
     Phase,
     Workplace,
+    expected_seconds,
     fit,
     learning_rate,
     settled,
@@ -80,6 +82,25 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def differ(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_time_is_told_before_and_costs_nothing_but_time(tmp_path: Path) -> None:
+    config = config_for(**{"teacher.epochs": 60, "student.epochs": 60})
+    network, parts = network_and_parts(config, train=64)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    expected = expected_seconds(network, parts, config, CPU)
+    assert not differ(before, network.state_dict())
+    assert torch.equal(random, torch.get_rng_state())
+    assert network.teacher.training
+    assert network.student.training
+    started = time.perf_counter()
+    train_both(config, tmp_path / "run", train=64)
+    taken = time.perf_counter() - started
+    assert taken / 8 < expected < taken * 8, "a machine may stall, and small networks cost little beside Adam"
+    short = config_for(**{"teacher.epochs": 1, "student.epochs": 1})
+    assert expected_seconds(network, parts, short, CPU) < expected / 10
 
 
 def test_history_has_a_row_per_epoch_and_the_losses_fall(tmp_path: Path) -> None:
