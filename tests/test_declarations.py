@@ -35,7 +35,7 @@ DISTRIBUTIONS = {
 }
 # Where an import may stand, and which extras bring what is imported there besides the base dependencies.
 PLACES: dict[str, tuple[str, ...]] = {
-    "ast_edge": ("cpu", "line", "openvino", "realsense", "rtx", "s7", "tensorrt"),
+    "ast_edge": ("cpu", "ethernet-ip", "line", "openvino", "realsense", "rtx", "s7", "tensorrt"),
     "ast_edge/train": ("train",),
     "export": ("train",),
 }
@@ -109,7 +109,9 @@ def test_what_is_imported_is_declared(place: str) -> None:
 
 def test_what_the_runtime_extras_declare_is_imported() -> None:
     every = names(files("ast_edge", "export")) | set(UNIMPORTED)
-    assert declared("cpu", "line", "openvino", "rtx", "s7", "tensorrt", "train") - every == set()
+    assert (
+        declared("cpu", "ethernet-ip", "line", "openvino", "rtx", "s7", "tensorrt", "train") - every == set()
+    )
 
 
 def test_what_tests_and_benchmarks_import_is_declared() -> None:

@@ -15,7 +15,18 @@ from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
 
 _LAST_WORDS_S = 1.0
-Example = Literal["demo", "folder", "gige-modbus", "csi-gpio", "realsense", "s7", "s7-db", "service"]
+Example = Literal[
+    "demo",
+    "folder",
+    "gige-modbus",
+    "csi-gpio",
+    "realsense",
+    "s7",
+    "s7-db",
+    "ethernet-ip",
+    "ethernet-ip-tags",
+    "service",
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +47,7 @@ def run(
     example: Annotated[
         Example | None,
         typer.Option(
-            help="Print an example: a line.toml, a PLC's data block, or the systemd unit; and exit."
+            help="Print an example: a line.toml, a PLC's data block or tags, or the systemd unit; and exit."
         ),
     ] = None,
     explain: Annotated[

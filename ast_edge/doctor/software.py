@@ -49,7 +49,10 @@ LINE_PACKAGES = (
     Package("prometheus-client", "prometheus_client", "0.20"),
 )
 # Of extras of their own.
-PLC_PACKAGES = (Package("python-snap7", "snap7", "3.3", "s7"),)
+PLC_PACKAGES = (
+    Package("python-snap7", "snap7", "3.3", "s7"),
+    Package("pycomm3", "pycomm3", "1.2.16", "ethernet-ip"),
+)
 
 
 def look_at_python() -> list[Finding]:

@@ -3,14 +3,12 @@
     python -m benchmarks.line.s7_server --port 5020 --journal plc.jsonl
 
 DB1 has the conveyor's registers, two bytes each; M0.0 is the reject bit, I0.0 the sensor. DB2 is of 10 bytes
-only, to be too short. The library's server has no means to spoil its answers: they pass through a relay, to
-which the station connects. See `benchmarks/line/conveyor.py` for commands and journal.
+only, to be too short. See `benchmarks/line/conveyor.py` for commands and journal.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -19,9 +17,9 @@ from typing import Any
 from snap7.server import Server
 from snap7.type import SrvArea
 
-from benchmarks.common.counterparts import free_port
 from benchmarks.line import conveyor
 from benchmarks.line.conveyor import HOLDING, REJECT_COIL, Conveyor
+from benchmarks.line.relay import RelayedPlc
 
 _SEQUENCE, _ERROR = 11, 17  # in an answer, from its TPKT header on
 _DATA = 3  # kind of an answer with data
@@ -95,42 +93,24 @@ class _Bits(bytearray):
             self._conveyor.switch(REJECT_COIL, on=bool(data[0]))
 
 
-class Plc(conveyor.Plc):
-    """The server, and the relay before it."""
+class Plc(RelayedPlc):
+    """The server."""
 
-    async def serve(self) -> None:
-        """Until cancelled."""
-        lock, behind, server = threading.Lock(), free_port(), Server(log=False)
+    head = 4
+    spoilers = _SPOILERS
+
+    def rest(self, head: bytes) -> int:
+        """Return the number of bytes after the head of a message."""
+        return int.from_bytes(head[2:], "big") - len(head)
+
+    def listen(self, port: int) -> None:
+        """Start the server on threads."""
+        lock, server = threading.Lock(), Server(log=False)
         server.register_area(SrvArea.DB, 1, _Registers(self.conveyor, lock))
         server.register_area(SrvArea.DB, 2, bytearray(10))
         for area in (SrvArea.MK, SrvArea.PE):
             server.register_area(area, 0, _Bits(self.conveyor, lock))
-        server.start_to("127.0.0.1", behind)
-
-        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            inner, outer = await asyncio.open_connection("127.0.0.1", behind)
-            await asyncio.gather(
-                self._pass(reader, outer, answers=False), self._pass(inner, writer, answers=True)
-            )
-
-        async with await asyncio.start_server(relay, "127.0.0.1", self.port) as listener:
-            await listener.serve_forever()
-
-    async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
-    ) -> None:
-        """Pass messages on, answers late and spoiled where that is asked for."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readexactly(4)
-                data = head + await reader.readexactly(int.from_bytes(head[2:], "big") - 4)
-                if answers and self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                self.asked += not answers
-                spoiler = _SPOILERS.get(self.mode) if answers else None
-                writer.write(data if spoiler is None else spoiler(data))
-                await writer.drain()
-        writer.close()
+        server.start_to("127.0.0.1", port)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ def test_every_section_of_line_toml_is_one(block: Block) -> None:
         content["output"] = [{"kind": "modbus", "host": "192.168.10.5", "registers": 200}]
     if "judged" in shown.get("trigger", {}):
         content["output"] = [{"kind": "s7", "host": "192.168.10.5", "db": 100}]
+    if "judged_tag" in shown.get("trigger", {}):
+        content["output"] = [{"kind": "ethernet-ip", "host": "192.168.10.5", "tag": "AstEdge"}]
     if any("delay_counts" in output.get("gate", {}) for output in shown.get("output", [])):
         content["trigger"] = {"kind": "modbus", "host": "a", "counter_register": 1, "encoder_register": 2}
     LineConfig.model_validate(content)

@@ -91,7 +91,7 @@ def test_every_section_of_line_toml_is_documented() -> None:
     text = line_toml.page()
     assert all(f"{{ #{name} }}" in text for name in LineConfig.model_fields)
     assert "| `deadline_ms` | number > 0" in text
-    for kind in ("modbus", "s7", "gpio", "mqtt", "webhook", "opcua"):
+    for kind in ("modbus", "s7", "ethernet-ip", "gpio", "mqtt", "webhook", "opcua"):
         assert f"{{ #output-{kind} }}" in text
 
 
@@ -104,6 +104,6 @@ def test_every_command_is_documented() -> None:
 
 def test_the_register_map_has_the_block_and_the_reasons() -> None:
     text = registers.page()
-    assert "| `heartbeat` | +16 | DBW32 | one more every `heartbeat_ms`" in text
-    assert "| `station` | +20 +21 | DBD40 |" in text
+    assert "| `heartbeat` | +16 | DBW32 | [9] | one more every `heartbeat_ms`" in text
+    assert "| `station` | +20 +21 | DBD40 | [13] |" in text
     assert "| 99 | any other reason |" in text

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ast_edge.line.outputs.ethernet_ip import EthernetIpOutput, EthernetIpOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
 from ast_edge.line.outputs.plc import PlcOutput
 from ast_edge.line.outputs.s7 import S7Output, S7OutputOptions
+from ast_edge.line.triggers.ethernet_ip import EthernetIpTrigger, EthernetIpTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.triggers.polled import PolledTrigger
 from ast_edge.line.triggers.s7 import S7Trigger, S7TriggerOptions
@@ -36,6 +38,8 @@ class Kind:
     sensor: Options
     judged: Options
     rubbish: tuple[str, ...]
+    many: int = 3000  # results that its server takes in some seconds
+    per_s: float = 80.0  # parts that it keeps up with
 
     def plc(self, folder: Path, port: int | None = None) -> KnownPlc:
         """A PLC of this kind that does not run yet."""
@@ -94,4 +98,23 @@ S7 = Kind(
     judged={"judged": f"DB1.DBD{2 * (BLOCK + 12)}"},
     rubbish=(*_SPOILT, "denied", "protected", "optimised", "refused"),
 )
-KINDS = {kind.name: kind for kind in (MODBUS, S7)}
+ETHERNET_IP = Kind(
+    name="ethernet-ip",
+    server="line.ethernet_ip_server",
+    output=lambda options, encoder: EthernetIpOutput(
+        EthernetIpOutputOptions.model_validate(options), encoder
+    ),
+    trigger=lambda options: EthernetIpTrigger(EthernetIpTriggerOptions.model_validate(options)),
+    block={"tag": "AstEdge"},
+    bit={"reject_tag": "Reject"},
+    counter={"counter_tag": "Count"},
+    counter16={"counter_tag": "Count16", "counter_bits": 16},
+    encoder={"encoder_tag": "Encoder"},
+    encoder16={"encoder_tag": "Encoder16", "encoder_bits": 16},
+    sensor={"sensor_tag": "Sensor"},
+    judged={"judged_tag": "AstEdge[7]"},
+    rubbish=(*_SPOILT, "denied", "missing", "wrong_sequence", "wrong_service"),
+    many=300,
+    per_s=8.0,
+)
+KINDS = {kind.name: kind for kind in (MODBUS, S7, ETHERNET_IP)}

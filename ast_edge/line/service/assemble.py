@@ -11,6 +11,7 @@ from ast_edge.cameras.supervised import Supervised
 from ast_edge.line.events import Report
 from ast_edge.line.gate.belt import EncoderSource
 from ast_edge.line.outputs.base import Output
+from ast_edge.line.outputs.ethernet_ip import EthernetIpOutput, EthernetIpOutputOptions
 from ast_edge.line.outputs.gated import GatedOutput
 from ast_edge.line.outputs.gpio import GpioOutput, GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
@@ -22,6 +23,7 @@ from ast_edge.line.service.config import AnyOutput, AnyTrigger, LineConfig
 from ast_edge.line.station.recipes import Recipes, open_recipe
 from ast_edge.line.station.setup import Triggering
 from ast_edge.line.triggers.base import TriggerSource
+from ast_edge.line.triggers.ethernet_ip import EthernetIpTrigger, EthernetIpTriggerOptions
 from ast_edge.line.triggers.gpio import GpioTrigger, GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTrigger, ModbusTriggerOptions
 from ast_edge.line.triggers.mqtt import MqttTrigger, MqttTriggerOptions
@@ -67,6 +69,8 @@ def trigger_source(options: AnyTrigger) -> TriggerSource | None:
         return ModbusTrigger(options)
     if isinstance(options, S7TriggerOptions):
         return S7Trigger(options)
+    if isinstance(options, EthernetIpTriggerOptions):
+        return EthernetIpTrigger(options)
     if isinstance(options, MqttTriggerOptions):
         return MqttTrigger(options)
     return GpioTrigger(options) if isinstance(options, GpioTriggerOptions) else None
@@ -83,6 +87,8 @@ def output(options: AnyOutput, encoder: EncoderSource | None) -> Output:
         return ModbusOutput(options, encoder)
     if isinstance(options, S7OutputOptions):
         return S7Output(options, encoder)
+    if isinstance(options, EthernetIpOutputOptions):
+        return EthernetIpOutput(options, encoder)
     if isinstance(options, GpioOutputOptions):
         return GpioOutput(options, encoder)
     if isinstance(options, MqttOutputOptions):

@@ -17,6 +17,7 @@ from ast_edge.line.audit.log import AuditOptions
 from ast_edge.line.config.options import Milliseconds, Name, Options, Seconds
 from ast_edge.line.config.toml_file import read_toml
 from ast_edge.line.gate.gate import GateOptions
+from ast_edge.line.outputs.ethernet_ip import EthernetIpOutputOptions
 from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.mqtt import MqttOutputOptions
@@ -25,6 +26,7 @@ from ast_edge.line.outputs.plc import PlcOutputOptions
 from ast_edge.line.outputs.s7 import S7OutputOptions
 from ast_edge.line.outputs.webhook import WebhookOptions
 from ast_edge.line.station.timing import Timing
+from ast_edge.line.triggers.ethernet_ip import EthernetIpTriggerOptions
 from ast_edge.line.triggers.freshness import NEEDS_AGE, USUAL_GAP_MS, GapMs
 from ast_edge.line.triggers.gpio import GpioTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
@@ -170,6 +172,7 @@ AnyTrigger = Annotated[
     | TimerTriggerOptions
     | ModbusTriggerOptions
     | S7TriggerOptions
+    | EthernetIpTriggerOptions
     | MqttTriggerOptions
     | GpioTriggerOptions,
     Field(discriminator="kind"),
@@ -177,6 +180,7 @@ AnyTrigger = Annotated[
 AnyOutput = Annotated[
     ModbusOutputOptions
     | S7OutputOptions
+    | EthernetIpOutputOptions
     | GpioOutputOptions
     | MqttOutputOptions
     | WebhookOptions

@@ -27,6 +27,7 @@ EXAMPLES = sorted(
 )
 
 
+PLCS = ("modbus", "s7", "ethernet-ip")
 FOLDER = resources.files("ast_edge.line.examples")
 EXAMPLES = sorted(entry.name for entry in FOLDER.iterdir() if entry.name.endswith(".toml"))
 
@@ -53,11 +54,11 @@ def test_a_key_everywhere_it_occurs() -> None:
         f'[trigger] with kind = "{kind}"\n'
         "poll_ms: number ≥ 1 ≤ 1000, default 5\n"
         "`poll_ms`: the interval between polls."
-        for kind in ("modbus", "s7")
+        for kind in PLCS
     )
     assert explain(LineConfig, "trigger.poll_ms") == text
     titles = [line for line in explain(LineConfig, "room").splitlines() if line.startswith("[")]
-    assert titles == [f'[output] with kind = "{kind}"' for kind in ("modbus", "s7", "gpio", "mqtt", "opcua")]
+    assert titles == [f'[output] with kind = "{kind}"' for kind in (*PLCS, "gpio", "mqtt", "opcua")]
 
 
 def test_a_section_and_one_inside_another() -> None:
@@ -66,7 +67,7 @@ def test_a_section_and_one_inside_another() -> None:
     assert [line.partition(":")[0] for line in lines[-7:]] == list(TimingSection.model_fields)
     assert "deadline_ms: number > 0 ≤ 60000, default 200" in lines
     assert explain(LineConfig, "output.gate").splitlines()[0] == "[output.gate]"
-    assert explain(LineConfig, "trigger").count("[trigger] with kind = ") == 8
+    assert explain(LineConfig, "trigger").count("[trigger] with kind = ") == 9
 
 
 def test_a_key_that_there_is_not() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from ast_edge.line.service.check import Finding, check
 from ast_edge.line.service.config import read_config
 from benchmarks.line.plc import COUNTER, Plc
-from tests.line.plcs import S7
+from tests.line.plcs import ETHERNET_IP, S7, Kind
 
 
 @pytest.fixture
@@ -84,17 +85,20 @@ def test_an_output_that_nothing_claims_is_reported(plc: Plc, tiny_rgb: Path, key
     assert ("would not be noticed" in found.found) == bool(words)
 
 
+def toml(options: Mapping[str, object]) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
+
+
 @pytest.mark.parametrize(
-    ("db", "said"),
-    [
-        ("", "a second station on its reject_bit would not be noticed: give db, too"),
-        ("db = 1\nstart = 200", ""),
-    ],
+    ("kind", "key", "bit"), [(S7, "db", "reject_bit"), (ETHERNET_IP, "tag", "reject_tag")]
 )
-def test_a_plc_of_siemens_is_checked(tmp_path: Path, tiny_rgb: Path, db: str, said: str) -> None:
-    with S7.plc(tmp_path) as plc:
+@pytest.mark.parametrize("claimed", [False, True])
+def test_plcs_without_modbus_are_checked(
+    tmp_path: Path, tiny_rgb: Path, kind: Kind, key: str, bit: str, *, claimed: bool
+) -> None:
+    with kind.plc(tmp_path) as plc:
         file = tmp_path / "line.toml"
-        there = f'kind = "s7"\nhost = "127.0.0.1"\nport = {plc.port}\ntimeout_ms = 2000\n'
+        there = toml({"kind": kind.name, "host": "127.0.0.1", "port": plc.port, "timeout_ms": 2000})
         file.write_text(
             f"""
 [camera]
@@ -103,14 +107,13 @@ uri = "synthetic://?size=64&trigger=software"
 first = "first"
 models = {{ first = "{tiny_rgb}" }}
 [trigger]
-{there}counter = "DB1.DBD0"
+{there}{toml(kind.counter)}
 max_gap_ms = 4000
 [timing]
 deadline_ms = 5000
 settle_ms = 20
 [[output]]
-{there}reject_bit = "M0.0"
-{db}
+{there}{toml(kind.bit)}{toml(kind.block) if claimed else ""}
 """
         )
         trigger, output = [
@@ -119,4 +122,5 @@ settle_ms = 20
     assert trigger.ok
     assert output.ok
     assert re.search(r"answers in [0-9.]+ ms", trigger.found)
-    assert output.found == ("connected" + (f"; {said}" if said else ""))
+    unclaimed = f"; a second station on its {bit} would not be noticed: give {key}, too"
+    assert output.found == "connected" + ("" if claimed else unclaimed)

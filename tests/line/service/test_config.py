@@ -10,10 +10,12 @@ import pytest
 from ast_edge.backends import Engine
 from ast_edge.errors import LineError
 from ast_edge.line.examples import Example, read_example
+from ast_edge.line.outputs.ethernet_ip import EthernetIpOutputOptions
 from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.s7 import S7OutputOptions
 from ast_edge.line.service.config import LineConfig, read_config
+from ast_edge.line.triggers.ethernet_ip import EthernetIpTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.s7 import S7TriggerOptions
 
@@ -131,7 +133,9 @@ def test_a_plc_of_siemens_has_one_map_too(tmp_path: Path) -> None:
     assert read(tmp_path, f"{plc}{output}100\n")
 
 
-@pytest.mark.parametrize("name", [name for name in get_args(Example) if name not in {"service", "s7-db"}])
+@pytest.mark.parametrize(
+    "name", [name for name in get_args(Example) if name not in {"service", "s7-db", "ethernet-ip-tags"}]
+)
 def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
     config = read(tmp_path, read_example(name))
     assert config.archive is not None
@@ -143,6 +147,10 @@ def test_the_examples_are_whole(tmp_path: Path, name: Example) -> None:
     if name == "s7":
         assert isinstance(config.trigger, S7TriggerOptions)
         assert config.trigger.judged_place == cast("S7OutputOptions", config.output[0]).judged_place
+    if name == "ethernet-ip":
+        assert isinstance(config.trigger, EthernetIpTriggerOptions)
+        output = cast("EthernetIpOutputOptions", config.output[0])
+        assert config.trigger.judged_place == output.judged_place
     if name == "csi-gpio":
         assert isinstance(config.output[0], GpioOutputOptions)
 
