@@ -48,7 +48,7 @@ def train(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Backbone weights (safetensors); `seeded` for random ones. Default: download with timm.",
+            help="Backbone weights (safetensors); `seeded`: random [nano: a package; others: timm's].",
         ),
     ] = None,
     image_size: Annotated[

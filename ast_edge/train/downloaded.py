@@ -69,7 +69,8 @@ def _download(backbone: str, hub_id: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as exc:
         raise WeightsError(
             f"backbone {backbone}: its pretrained weights cannot be downloaded from this machine "
-            f"({type(exc).__name__}); give them with --weights FILE (safetensors, timm's tensor names)."
+            f"({type(exc).__name__}); give them with --weights FILE (safetensors, timm's tensor names), or "
+            "take --preset nano, whose weights are in an installed package."
         ) from exc
     finally:
         constants.HF_HUB_OFFLINE = offline
