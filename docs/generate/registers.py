@@ -12,7 +12,7 @@ from ast_edge.line.triggers import ethernet_ip as ethernet_ip_trigger
 from ast_edge.line.triggers import modbus as modbus_trigger
 from ast_edge.line.triggers import polled
 from ast_edge.line.triggers import s7 as s7_trigger
-from docs.generate.markdown import code, docstring, table
+from docs.generate.markdown import docstring, table
 
 COLUMNS = ("field", "Modbus registers", "S7, `start` = 0", "EtherNet/IP", "meaning")
 OUTPUTS: dict[str, ModuleType] = {"Modbus TCP": modbus, "Siemens S7": s7, "EtherNet/IP": ethernet_ip}
@@ -49,7 +49,7 @@ def page() -> str:
 def _row(field: Field) -> tuple[str, ...]:
     registers = " ".join(f"+{at}" for at in range(field.at, field.end))
     address = str(Place("DB", 1, 2 * field.at, 2 * field.words)).partition(".")[2]
-    return code(field.name), registers, address, f"[{FIELDS.index(field)}]", field.meaning
+    return field.name, registers, address, f"[{FIELDS.index(field)}]", field.meaning
 
 
 def _protocols(modules: dict[str, ModuleType]) -> list[str]:

@@ -104,6 +104,6 @@ def test_every_command_is_documented() -> None:
 
 def test_the_register_map_has_the_block_and_the_reasons() -> None:
     text = registers.page()
-    assert "| `heartbeat` | +16 | DBW32 | [9] | one more every `heartbeat_ms`" in text
-    assert "| `station` | +20 +21 | DBD40 | [13] |" in text
+    assert "| heartbeat | +16 | DBW32 | [9] | one more every `heartbeat_ms`" in text
+    assert "| station | +20 +21 | DBD40 | [13] |" in text
     assert "| 99 | any other reason |" in text

@@ -173,8 +173,10 @@ def test_a_coil_alone_is_kept_alive_without_registers(plc: KnownPlc) -> None:
 def test_a_pulse_begins_and_ends_although_thousands_of_results_wait(plc: KnownPlc) -> None:
     with output_to(plc, room=10_000, gate={"pulse_ms": 60, "late_ms": 2000}) as (output, _):
         wait_for(lambda: output.status.connected)
-        for number in range(1, plc.kind.many + 1):
-            put(output, "pass", first=number)
+        # Made first: they must come faster than the PLC takes them.
+        passes = [part_result(number, "pass") for number in range(1, plc.kind.many + 1)]
+        for result in passes:
+            output.put(result)
         put(output, "reject", first=plc.kind.many + 1)
         wait_for(lambda: output.status.delivered == plc.kind.many + 1, 60)
     ((on, off),) = plc.pulses()
@@ -298,6 +300,38 @@ def test_counters_go_on_over_a_station_that_was_killed(plc: KnownPlc) -> None:
     assert (ahead.passed, ahead.rejected, ahead.faults, ahead.judged) == (1, 1, 0, 502)
     assert (last.passed, last.rejected, last.faults, last.judged) == (2, 1, 1, 504)
     assert [found.sequence for found in plc.results()] == [1, 2, 3, 4]
+
+
+def test_counters_and_sequence_wrap_at_32_bits(plc: KnownPlc) -> None:
+    plc.set(BLOCK + 6, [0xFFFF] * 10)
+    with output_to(plc) as (output, _):
+        put(output, "pass", "pass", "reject", ids=0)
+        delivered(output, 3)
+    last = plc.results()[-1]
+    assert (last.passed, last.rejected, last.faults) == (1, 0, (1 << 32) - 1)
+    assert (last.judged, last.sequence) == (3, 2)
+
+
+def test_the_life_counter_wraps_at_16_bits(plc: KnownPlc) -> None:
+    plc.set(BLOCK + 20, [0, 0, 0xFFFD])
+    with output_to(plc, heartbeat_ms=20) as (output, _):
+        wait_for(lambda: 2 <= plc.get(BLOCK + 22, 1)[0] < 0xFFFD)
+    lives = [event["values"][6] for event in plc.events("registers") if event["address"] == BLOCK + 16]
+    assert lives[:5] == [0xFFFE, 0xFFFF, 0, 1, 2]
+    assert "written by" not in output.status.last_error
+
+
+def test_a_plc_that_was_replaced_gets_the_whole_counters(plc: KnownPlc) -> None:
+    with output_to(plc) as (output, _):
+        put(output, "reject", "pass", ids=40)
+        delivered(output, 2)
+        plc.kill()
+        wait_for(lambda: not output.status.connected)
+        plc.start(forget=True)
+        put(output, "pass", first=3, ids=40)
+        delivered(output, 3)
+    (last,) = plc.results()
+    assert (last.passed, last.rejected, last.judged, last.sequence) == (2, 1, 43, 3)
 
 
 def test_a_pulse_that_the_plcs_death_cut_does_not_go_on_for_ever(plc: KnownPlc) -> None:
