@@ -49,11 +49,11 @@ def evaluate(
     ] = None,
     accept_escapes: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", help="Accept at most this share of escapes; see below."),
+        typer.Option(metavar="PERCENT", help="Largest share of escapes to accept."),
     ] = None,
     accept_false_rejects: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", help="Accept at most this share of false rejects; see below."),
+        typer.Option(metavar="PERCENT", help="Largest share of false rejects to accept."),
     ] = None,
     report: Annotated[
         Path | None,
