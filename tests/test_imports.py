@@ -32,6 +32,9 @@ NOT_ON_THE_DEVICE = (
     "matplotlib",
     "tifffile",
     "safetensors",
+    "pymodbus",
+    "snap7",
+    "pycomm3",
     "ast_edge.train",
     "ast_edge_export",
 )

@@ -118,7 +118,7 @@ def look_at_gpio(root: Path = ROOT) -> list[Finding]:
 def gpio_finding(chips: Sequence[Chip]) -> Finding:
     """Return the finding for the chips and the permissions on them."""
     if not chips:
-        fix = "Wire trigger and gate to a PLC or a remote I/O (modbus or mqtt in line.toml) instead."
+        fix = "Wire trigger and gate to a PLC or a remote I/O (modbus, s7, ethernet-ip or mqtt in line.toml)."
         return Finding("note", "GPIO", "no chips", fix)
     locked = [chip for chip in chips if not chip.usable]
     if not locked:

@@ -1,1 +1,1 @@
-"""Connections: GPIO, Modbus, MQTT, OPC UA, HTTP, TLS."""
+"""Connections: GPIO, Modbus, S7, EtherNet/IP, MQTT, OPC UA, HTTP, TLS."""

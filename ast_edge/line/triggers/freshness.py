@@ -4,7 +4,8 @@ A trigger is never a point in time: a polled counter moved at some time between 
 transit for an unknown time. Each kind of source bounds that interval, and a part outside the bound is missed,
 which is a fault: by then the camera may see an empty belt, or the next part.
 
-- Polls (`modbus`): at most `max_gap_ms` may pass between sending one request and the answer to the next.
+- Polls of a PLC (`modbus`, `s7`, `ethernet-ip`): at most `max_gap_ms` may pass between sending one request
+and the answer to the next.
 - Clocks (`timer`): a moment noticed more than `max_gap_ms` after it was due is missed.
 - Messages (`mqtt`, and `software` over HTTP): they carry `sent_ms`, the sender's clock, and may be up to
 `max_age_ms` old when the station handles them. Both clocks must be synchronised, by NTP or PTP.

@@ -13,6 +13,7 @@ import pytest
 
 from ast_edge.line.gate.belt import EncoderReading
 from ast_edge.line.outputs.plc import NO_SCORE, PlcOutput
+from ast_edge.line.status import Surroundings
 from ast_edge.verdict.scoring import Verdict
 from benchmarks.line.plc import BLOCK
 from tests.line.parts import StillStation, part_result
@@ -99,6 +100,34 @@ def test_the_heartbeat_beats_while_the_station_runs_and_its_state_is_written(plc
     assert stopping == {running[-1]}
     assert beats()[-1] == [running[-1], 0]
     assert not plc.events("coil")
+
+
+def test_camera_trigger_and_gaps_are_in_the_state_until_acknowledged(plc: KnownPlc) -> None:
+    station = StillStation()
+    well = station.now
+    output = plc.output(**plc.kind.block, heartbeat_ms=20)
+    output.start(station)
+
+    def is_in(state: int, condition: int, gaps: int) -> None:
+        wait_for(lambda: plc.get(BLOCK + 17, 3) == [state, condition, gaps])
+
+    is_in(2, 0, 0)
+    station.now = replace(well, camera="lost", surroundings=Surroundings(trigger="trigger plc is away"))
+    is_in(5, 1 | 2, 0)
+    (beat,) = plc.get(BLOCK + 16, 1)
+    time.sleep(0.2)
+    assert plc.get(BLOCK + 16, 1) == [beat]
+    station.now = replace(well, gaps=2)
+    is_in(6, 16, 2)
+    wait_for(lambda: plc.get(BLOCK + 16, 1) != [beat])
+    for _ in range(50):  # a heartbeat may be on its way
+        plc.set(BLOCK + 19, [0])
+        time.sleep(0.2)
+        if plc.get(BLOCK + 17, 3) == [2, 0, 0]:
+            break
+    is_in(2, 0, 0)
+    output.close(5)
+    assert plc.get(BLOCK + 17, 3) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
