@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ast_edge.errors import DataError, FrameError, UsageError, reason
-from ast_edge.files import write_bytes
+from ast_edge.files import printable, write_bytes
 from ast_edge.frames.reading import list_images, read_depth_beside, read_image, unread_pictures
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.progress import say
@@ -26,6 +27,7 @@ from ast_edge.wording import one_line
 
 Frame = NDArray[np.uint8]
 Depth = NDArray[np.float32]
+_NAMED = 6  # folders in a message
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,19 @@ def _pictures_in(folder: Path) -> list[Path]:
     if said := unread_pictures(folder):
         say(said)
     if not pictures:
-        hint = f"give {folder / 'rgb'}" if (folder / "rgb").is_dir() else "give a folder with pictures"
-        raise DataError(f"{folder}: there are no pictures directly in this folder; {hint}.")
+        raise DataError(f"{folder}: there are no pictures directly in this folder; {_where_else(folder)}.")
     return pictures
+
+
+def _where_else(folder: Path) -> str:
+    """Tell which folders to give instead of one without pictures."""
+    if (folder / "rgb").is_dir():
+        return f"give {folder / 'rgb'}"
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and list_images(path))
+    if not below:
+        return "give a folder with pictures"
+    more = f" and {len(below) - _NAMED} more" if len(below) > _NAMED else ""
+    return f"give {shlex.join(printable(path) for path in below[:_NAMED])}{more}"
 
 
 def plan_overlays(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:

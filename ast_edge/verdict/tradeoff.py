@@ -39,9 +39,9 @@ def tradeoff(scores: Sequence[float], confidence: float = 0.95) -> list[Choice]:
     for rate in RATES:
         made = conformal_threshold(values, values, false_reject_rate=rate, confidence=confidence)
         margin = made.value / usual if usual > 0 else math.inf
-        choices.append(
-            Choice(made.value, margin, made.expected_false_reject_rate, made.upper_false_reject_rate)
-        )
+        choice = Choice(made.value, margin, made.expected_false_reject_rate, made.upper_false_reject_rate)
+        if choice not in choices:  # with few parts several rates have the same threshold
+            choices.append(choice)
         if made.good_parts < made.good_parts_needed:
             break
     return choices

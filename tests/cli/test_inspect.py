@@ -88,6 +88,21 @@ def test_folder_without_pictures_is_refused(cli: Cli, tiny_rgb: Path, tmp_path: 
     assert str(tmp_path / "scratch" / "rgb") in done.error
 
 
+def test_a_folder_of_kinds_is_refused_with_the_folders_to_give(
+    cli: Cli, tiny_rgb: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad parts"
+    for kind in ("dent", "scratch"):
+        write_picture(bad / kind / "000.png", grey())
+    (bad / "empty").mkdir()
+    done = cli("inspect", tiny_rgb, bad)
+    assert (done.code, done.out) == (1, "")
+    assert done.error.endswith(f"; give '{bad / 'dent'}' '{bad / 'scratch'}'.")
+    for number in range(9):
+        write_picture(bad / f"kind{number}" / "000.png", grey())
+    assert cli("inspect", tiny_rgb, bad).error.endswith(" and 5 more.")
+
+
 def test_what_cannot_be_judged_is_a_fault_and_the_rest_goes_on(
     cli: Cli, tiny_rgb: Path, tmp_path: Path, good: Path
 ) -> None:

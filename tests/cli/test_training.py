@@ -45,9 +45,9 @@ def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     assert "99 good parts are needed and there were 10" in out[2]
     # Ten parts: the largest of their scores is the only choice below 10 %.
     assert out[3].split() == ["false", "rejects", "at", "most", "threshold", "times", "the", "usual", "score"]
-    assert [line.split()[0] for line in out[4:6]] == ["9.09", "9.09"]
-    assert out[6].startswith(f"with more good parts: {2 * COUNTS.validation} parts ")
-    assert out[7] == f"next: ast-edge export {run} -o model.onnx"
+    assert out[4].split()[0] == "9.09"
+    assert out[5].startswith(f"with more good parts: {2 * COUNTS.validation} parts ")
+    assert out[6] == f"next: ast-edge export {run} -o model.onnx"
     # The last line of each stage; a slow machine prints others in between.
     said = dict(line.split(": ") for line in done.err.splitlines())
     assert (
