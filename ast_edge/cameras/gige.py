@@ -25,10 +25,9 @@ from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.device_clock import DeviceClock
+from ast_edge.cameras.genicam import SOFTWARE, Asking
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gige_setup import (
-    SOFTWARE,
-    Asking,
     Device,
     Settings,
     device_of,

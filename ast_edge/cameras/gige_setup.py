@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ast_edge.cameras.uri import CameraUri, finite, positive, whole
-from ast_edge.errors import CameraError, UsageError
+from ast_edge.cameras import genicam
+from ast_edge.cameras.genicam import TRIGGERS, Asking, colour_of
+from ast_edge.cameras.uri import CameraUri, whole
+from ast_edge.errors import CameraError
 from ast_edge.frames.pixel_formats import Colour
-
-# Names of the GenICam pixel format naming convention.
-COLOURS: dict[str, Colour] = {
-    "Mono8": "mono",
-    "BayerRG8": "bayer_rggb",
-    "BayerGR8": "bayer_grbg",
-    "BayerGB8": "bayer_gbrg",
-    "BayerBG8": "bayer_bggr",
-    "RGB8": "rgb",
-    "BGR8": "bgr",
-}
-SOFTWARE = "Software"
-_TRIGGERS = {"software": SOFTWARE, **{f"line{n}": f"Line{n}" for n in range(4)}}
-_OPTIONS = ("trigger", "exposure_us", "gain", "packet_size", "pixel_format", "rate", "buffers")
-_MOST_BUFFERS = 256
 
 
 class Device(NamedTuple):
@@ -71,81 +57,21 @@ def device_of(aravis: Any, uri: CameraUri) -> str:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the URI; None keeps the camera's value, or for packet_size takes the network's maximum."""
+class Settings(genicam.Settings):
+    """Settings of the URI; without `packet_size` it is the largest that the network delivers."""
 
-    trigger: str
-    exposure_us: float | None
-    gain: float | None
     packet_size: int | None
-    pixel_format: str | None
-    rate: float | None
-    buffers: int
 
     @classmethod
     def of(cls, uri: CameraUri) -> Settings:
         """Parse the settings. Raises UsageError for impossible values."""
-        uri.check_keys(*_OPTIONS)
-        settings = cls(
-            trigger=uri.option("trigger", _trigger, "off"),
-            exposure_us=uri.option("exposure_us", positive, None),
-            gain=uri.option("gain", finite, None),
-            packet_size=uri.option("packet_size", _packet_size, None),
-            pixel_format=uri.options.get("pixel_format"),
-            rate=uri.option("rate", positive, None),
-            buffers=uri.option("buffers", _buffers, 8),
-        )
-        if settings.rate is not None and settings.trigger != "off":
-            raise UsageError(
-                f"{uri.public}: rate= applies to a free-running camera and has no effect with "
-                f"trigger={settings.trigger}; leave one of them out."
-            )
-        return settings
-
-    @property
-    def software(self) -> bool:
-        """Whether frames are requested with `trigger()`."""
-        return self.trigger == "software"
-
-
-def _trigger(text: str) -> str:
-    if text != "off" and text not in _TRIGGERS:
-        raise ValueError(f"expected off or one of {', '.join(_TRIGGERS)}")
-    return text
+        uri.check_keys(*genicam.OPTIONS, "packet_size")
+        size = uri.option("packet_size", _packet_size, None)
+        return cls(**vars(genicam.Settings.parsed(uri)), packet_size=size)
 
 
 def _packet_size(text: str) -> int | None:
     return None if text == "auto" else whole(text)
-
-
-def _buffers(text: str) -> int:
-    if not 1 <= (count := whole(text)) <= _MOST_BUFFERS:
-        raise ValueError(f"expected 1 to {_MOST_BUFFERS}")
-    return count
-
-
-class Asking:
-    """Calls a camera; errors of Aravis become a CameraError that names the camera."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-
-    def __call__(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Run `ask`. `what` is the end of a sentence that begins with "the camera"."""
-        try:
-            return ask()
-        except Exception as exc:
-            words = getattr(exc, "message", None) or str(exc)
-            raise CameraError(f"{self.uri}: the camera {what}: {words}") from exc
-
-    def number(
-        self, name: str, value: float, put: Callable[[float], object], get: Callable[[], float]
-    ) -> None:
-        """Set a value and check that it was accepted, within a hundredth."""
-        self(f"refuses {name}={value:g}", lambda: put(value))
-        found = self(f"does not report {name}", get)
-        if not abs(found - value) <= 0.01 * max(abs(value), 1.0):
-            raise CameraError(f"{self.uri}: {name}={value:g} is not possible; the camera set {found:g}.")
 
 
 def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colour:
@@ -153,11 +79,7 @@ def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colo
     if (wanted := settings.pixel_format) is not None:
         asking(f"refuses pixel_format={wanted}", lambda: camera.set_pixel_format_from_string(wanted))
     found = asking("has no pixel format", camera.get_pixel_format_as_string)
-    if found not in COLOURS:
-        raise CameraError(
-            f"{asking.uri}: the pixel format {found} is not among {', '.join(COLOURS)}; set one "
-            "with pixel_format=."
-        )
+    colour = colour_of(asking.uri, found)
     set_trigger(camera, settings, asking)
     if settings.exposure_us is not None:
         _automatic_off(aravis, camera, "exposure_time", asking)
@@ -165,7 +87,7 @@ def set_up(aravis: Any, camera: Any, settings: Settings, asking: Asking) -> Colo
     if settings.gain is not None:
         _automatic_off(aravis, camera, "gain", asking)
         asking.number("gain", settings.gain, camera.set_gain, camera.get_gain)
-    return COLOURS[found]
+    return colour
 
 
 def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
@@ -175,7 +97,7 @@ def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
     if (trigger := settings.trigger) == "off":
         asking("refuses trigger=off", camera.clear_triggers)
         return
-    source = _TRIGGERS[trigger]
+    source = TRIGGERS[trigger]
     asking(f"refuses trigger={trigger}", lambda: camera.set_trigger(source))
     if (took := asking("does not report its trigger", camera.get_trigger_source)) != source:
         raise CameraError(f"{asking.uri}: trigger={trigger} is refused; the camera set {took}.")

@@ -22,6 +22,7 @@ _KINDS = {
     "rtsp": "rtsp:rtsp_camera",
     "csi": "gstreamer:csi_camera",
     "realsense": "realsense:RealSenseCamera",
+    "pylon": "pylon:PylonCamera",
 }
 _VIDEO_DEVICES = Path("/sys/class/video4linux")
 
@@ -54,8 +55,14 @@ class FoundCamera:
 
 
 def list_cameras() -> list[FoundCamera]:
-    """List Video4Linux, GigE Vision and RealSense cameras that answer, and the CSI port of a Jetson."""
-    return [*_video_devices(), *_gige_cameras(), *_csi_cameras(), *_realsense_cameras()]
+    """List the cameras that answer, each under the URI that opens it, and the CSI port of a Jetson."""
+    return [
+        *_video_devices(),
+        *_gige_cameras(),
+        *_csi_cameras(),
+        *_by_serial("pylon"),
+        *_by_serial("realsense"),
+    ]
 
 
 def _video_devices() -> list[FoundCamera]:
@@ -90,10 +97,10 @@ def _csi_cameras() -> list[FoundCamera]:
     return [FoundCamera("csi://0", "CSI, by nvarguscamerasrc")] if there else []
 
 
-def _realsense_cameras() -> list[FoundCamera]:
-    from ast_edge.cameras.realsense import list_devices  # noqa: PLC0415 (only where cameras are listed)
-
+def _by_serial(kind: str) -> list[FoundCamera]:
+    """The cameras that the library of `kind` finds, none where it is not installed."""
+    module = importlib.import_module(f"ast_edge.cameras.{kind}")
     try:
-        return [FoundCamera(f"realsense://{serial}", name) for serial, name in list_devices()]
+        return [FoundCamera(f"{kind}://{serial}", name) for serial, name in module.list_devices()]
     except CameraError:
         return []

@@ -10,6 +10,7 @@ map onto the picture by the camera's own calibration.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import time
@@ -199,10 +200,9 @@ class RealSenseCamera(Camera):
 
     @override
     def close(self) -> None:
-        with self._reading:
-            if not self._closed:
-                self._closed = True
-                self._pipeline.stop()
+        self._closed = True  # first, so that `read` does not take the lock again
+        with self._reading, contextlib.suppress(RuntimeError):  # of a pipeline that was stopped
+            self._pipeline.stop()
 
 
 def list_devices() -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ Example = Literal[
     "folder",
     "gige-modbus",
     "csi-gpio",
+    "pylon",
     "realsense",
     "s7",
     "s7-db",

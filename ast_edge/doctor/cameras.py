@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ast_edge.cameras import realsense
+from ast_edge.cameras import pylon, realsense
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.doctor.finding import Finding
 from ast_edge.doctor.software import version_of
@@ -49,11 +49,20 @@ def look_at_aravis() -> list[Finding]:
 
 def look_at_realsense() -> list[Finding]:
     """Check the SDK of RealSense depth cameras."""
+    return [_library("RealSense", "pyrealsense2", realsense.library)]
+
+
+def look_at_pylon() -> list[Finding]:
+    """Check pypylon, which Basler cameras need."""
+    return [_library("pylon", "pypylon", pylon.library)]
+
+
+def _library(what: str, package: str, load_it: Callable[[str], object]) -> Finding:
     try:
-        realsense.library("realsense://")
+        load_it(what)
     except CameraError as exc:
-        return [Finding("note", "RealSense", "not usable by this Python", str(exc))]
-    return [Finding("ok", "RealSense", version_of("pyrealsense2") or "of unknown version")]
+        return Finding("note", what, "not usable by this Python", str(exc))
+    return Finding("ok", what, version_of(package) or "of unknown version")
 
 
 def _loaded(namespace: str, version: str, what: str) -> tuple[Any, Finding]:

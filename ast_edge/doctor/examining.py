@@ -48,6 +48,7 @@ PROBES = {
     "clocks": Probe(jetson.look_at_clocks),
     "GStreamer": Probe(cameras.look_at_gstreamer, 60.0),
     "Aravis": Probe(cameras.look_at_aravis, 30.0),
+    "pylon": Probe(cameras.look_at_pylon, 30.0),
     "RealSense": Probe(cameras.look_at_realsense, 30.0),
     "cameras": Probe(cameras.look_at_cameras, 30.0),
     "network buffer": Probe(machine.look_at_receive_buffer),

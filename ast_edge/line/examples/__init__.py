@@ -12,6 +12,7 @@ Example = Literal[
     "folder",
     "gige-modbus",
     "csi-gpio",
+    "pylon",
     "realsense",
     "s7",
     "s7-db",
