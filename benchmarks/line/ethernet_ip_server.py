@@ -49,6 +49,7 @@ _SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "denied": lambda data: _status(data, 0x0F),
     "missing": lambda data: _status(data, 0x05),
     "program": lambda data: _status(data, 0x10),
+    "scrambled": lambda data: data[:_SERVICE] + os.urandom(len(data[_SERVICE:])),
     "silent": lambda _: b"",
     "wrong_id": lambda data: _flipped(data, _CONTEXT),
     "wrong_sequence": lambda data: _flipped(data, 44) if data[0] == _CONNECTED else data,

@@ -48,6 +48,7 @@ _SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "protected": lambda data: _header_error(data, 0xD241),
     "optimised": lambda data: _item_error(data, 0x0A),
     "refused": lambda data: _item_error(data, 0x03),
+    "scrambled": lambda data: data[:13] + os.urandom(len(data) - 13),
     "silent": lambda _: b"",
     "wrong_id": lambda data: data[:_SEQUENCE] + bytes([data[_SEQUENCE] ^ 0xFF]) + data[_SEQUENCE + 1 :],
     "short": lambda data: data[:-1],

@@ -169,12 +169,11 @@ class EthernetIpLink:
 
     def _several(self, tags: Sequence[Tag], data: bytes) -> list[bytes]:
         """Return the data of each answer in a common one."""
-        count = int.from_bytes(data[:2], "little")
-        offsets = [int.from_bytes(data[at : at + 2], "little") for at in range(2, 2 + 2 * count, 2)]
-        parts = [data[begin:end] for begin, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
-        if count != len(tags) or any(len(part) < 4 or part[0] != _READ | _REPLY for part in parts):
-            raise self._error("invalid answer (to other requests)")
-        return [self._checked(tag.name, part[2:]) for tag, part in zip(tags, parts, strict=True)]
+        try:
+            parts = split_answers(data, len(tags))
+        except LineError as exc:
+            raise self._error(str(exc)) from exc
+        return [self._checked(tag.name, part) for tag, part in zip(tags, parts, strict=True)]
 
     def _values(self, tag: Tag, data: bytes) -> bytes:
         kind, values = int.from_bytes(data[:2], "little"), data[2:]
@@ -206,13 +205,25 @@ def check_answer(asked: bytes, got: bytes) -> None:
         return
     if got[12:20] != asked[12:20] or (any(asked[4:8]) and got[4:8] != asked[4:8]):
         raise LineError("it answered a different request (session or context)")
-    if asked[0] != _CONNECTED or len(got) < _HEADER + length or any(got[8:12]):
+    if asked[0] != _CONNECTED or len(got) < _HEADER + length:
         return
+    if any(got[8:12]):
+        raise LineError(f"it refused the request (status {got[8:12].hex()} of its session)")
     # The connection's answer repeats the sequence number and the service.
     if len(got) < _DATA or got[_SEQUENCE:_SERVICE] != asked[_SEQUENCE:_SERVICE]:
         raise LineError("it answered a different request (sequence number)")
     if got[_SERVICE] != asked[_SERVICE] | _REPLY:
         raise LineError("invalid answer (another service)")
+
+
+def split_answers(data: bytes, count: int) -> list[bytes]:
+    """Return the answers to so many reads in a common one, each from its status on. Raises LineError."""
+    offsets = [int.from_bytes(data[at : at + 2], "little") for at in range(2, 2 + 2 * count, 2)]
+    parts = [data[begin:end] for begin, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
+    found = int.from_bytes(data[:2], "little")
+    if found != count or any(len(part) < 4 or part[0] != _READ | _REPLY for part in parts):
+        raise LineError("invalid answer (to other requests)")
+    return [part[2:] for part in parts]
 
 
 class _Plug:

@@ -125,7 +125,7 @@ class S7Link:
         answer = self._ask(what, self._built().build_multi_read_request(items))
         try:
             found = self._protocol.extract_multi_read_data(answer, len(places))
-        except lib.errors as exc:
+        except Exception as exc:
             raise self._failure(what, exc) from exc
         if [len(data) for data in found] != [place.size for place in places]:
             raise self._error("invalid answer (data of another length)")
@@ -145,7 +145,7 @@ class S7Link:
         answer = self._ask(str(place), request)
         try:
             self._protocol.check_write_response(answer)
-        except lib.errors as exc:
+        except Exception as exc:
             raise self._failure(str(place), exc) from exc
 
     def _built(self) -> S7Protocol:

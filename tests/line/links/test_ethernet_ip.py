@@ -16,7 +16,13 @@ from pydantic import ValidationError
 
 from ast_edge.errors import LineError
 from ast_edge.line.links import ethernet_ip
-from ast_edge.line.links.ethernet_ip import EthernetIpLink, EthernetIpOptions, Tag, check_answer
+from ast_edge.line.links.ethernet_ip import (
+    EthernetIpLink,
+    EthernetIpOptions,
+    Tag,
+    check_answer,
+    split_answers,
+)
 from ast_edge.line.outputs.block import FIELDS
 from ast_edge.line.outputs.ethernet_ip import EthernetIpOutputOptions
 from ast_edge.line.triggers.ethernet_ip import EthernetIpTriggerOptions
@@ -64,7 +70,14 @@ def test_the_true_answer_is_taken_in_any_pieces() -> None:
 
 @pytest.mark.parametrize(
     ("at", "said"),
-    [(0, "command"), (4, "session"), (12, "context"), (44, "sequence number"), (46, "another service")],
+    [
+        (0, "command"),
+        (8, "refused the request"),
+        (4, "session"),
+        (12, "context"),
+        (44, "sequence number"),
+        (46, "another service"),
+    ],
 )
 def test_an_answer_to_something_else_is_refused(at: int, said: str) -> None:
     wrong = ANSWER[:at] + bytes([ANSWER[at] ^ 1]) + ANSWER[at + 1 :]
@@ -160,6 +173,31 @@ def test_what_a_refusal_says(plc: KnownPlc, mode: str, said: str) -> None:
         assert not link.is_open
         with pytest.raises(LineError):
             link.open()
+
+
+def test_an_answer_of_random_bytes_is_no_data(plc: KnownPlc) -> None:
+    """The frame is right, what is in it is not."""
+    refused = 0
+    for _ in range(20):
+        plc.spoil("ok")
+        with linked(plc.port) as link:
+            plc.spoil("scrambled")
+            try:
+                assert len(link.read([COUNT, Tag("Encoder", "DINT")])[0]) == 4
+            except LineError:
+                refused += 1
+                assert not link.is_open
+    assert refused > 15
+
+
+@given(st.binary(max_size=60), st.integers(1, 3))
+def test_several_answers_are_split_or_refused(data: bytes, count: int) -> None:
+    try:
+        found = split_answers(data, count)
+    except LineError:
+        return
+    assert len(found) == count
+    assert all(len(part) >= 2 for part in found)
 
 
 def test_a_controller_that_is_absent_or_closes() -> None:

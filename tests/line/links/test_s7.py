@@ -143,6 +143,20 @@ def test_a_refusal_says_what_to_set(plc: KnownPlc, mode: str, said: str) -> None
         assert not link.is_open
 
 
+def test_an_answer_of_random_bytes_is_no_data(plc: KnownPlc) -> None:
+    """The frame is right, what is in it is not; the library must not be left in pieces."""
+    refused = 0
+    for _ in range(60):
+        with linked_after(plc) as link:
+            plc.spoil("scrambled")
+            try:
+                assert len(link.read([REGISTER, parse("DB1.DBW244")])[0]) == 4
+            except LineError:
+                refused += 1
+                assert not link.is_open
+    assert refused > 50
+
+
 @contextmanager
 def linked_after(plc: KnownPlc) -> Iterator[S7Link]:
     """Connect while the PLC still answers well."""

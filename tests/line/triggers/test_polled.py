@@ -38,8 +38,9 @@ def plc(kind: Kind, tmp_path: Path) -> Iterator[KnownPlc]:
 def watching(
     plc: KnownPlc, source: Mapping[str, object] | None = None, /, **options: Any
 ) -> Iterator[tuple[PolledTrigger, Sink, list[Mapping[str, object]]]]:
-    """A trigger, by default on the PLC's counter; connected when the PLC runs."""
-    trigger = plc.trigger_source(**(plc.kind.counter if source is None else source), **options)
+    """A trigger, by default on the PLC's counter, that does not mind a busy machine's late polls."""
+    given = {**(plc.kind.counter if source is None else source), "max_gap_ms": 2000, **options}
+    trigger = plc.trigger_source(**given)
     sink, heard = Sink(plc.kind.name), list[Mapping[str, object]]()
     trigger.report = lambda kind, details: heard.append({"kind": kind, **details})
     trigger.start(sink)
@@ -170,7 +171,7 @@ def test_the_encoder_is_read_with_the_counter(plc: KnownPlc) -> None:
 
 def test_an_encoder_of_16_bits(plc: KnownPlc) -> None:
     plc.belt(0, counts=65_540)
-    with watching(plc, **plc.kind.encoder16, max_gap_ms=2000) as (trigger, sink, _):
+    with watching(plc, **plc.kind.encoder16) as (trigger, sink, _):
         connected(trigger)
         plc.trigger()
         wait_for(lambda: sink.triggers)
@@ -180,7 +181,7 @@ def test_an_encoder_of_16_bits(plc: KnownPlc) -> None:
 def test_a_bit_triggers_when_it_goes_on(plc: KnownPlc) -> None:
     plc.sensor(on=True)
     options = {**plc.kind.sensor, **plc.kind.encoder}
-    with watching(plc, options, poll_ms=1, max_gap_ms=2000) as (trigger, sink, heard):
+    with watching(plc, options, poll_ms=1) as (trigger, sink, heard):
         connected(trigger)
         for count in range(1, 4):
             plc.sensor(on=False)
@@ -195,7 +196,7 @@ def test_a_bit_triggers_when_it_goes_on(plc: KnownPlc) -> None:
 
 
 def test_a_bit_that_changed_while_disconnected_is_a_missed_part(plc: KnownPlc) -> None:
-    with watching(plc, plc.kind.sensor, timeout_ms=200, max_gap_ms=2000) as (trigger, sink, _):
+    with watching(plc, plc.kind.sensor, timeout_ms=200) as (trigger, sink, _):
         connected(trigger)
         plc.spoil("silent")
         wait_for(lambda: not trigger.status.connected)
@@ -211,28 +212,28 @@ def test_a_bit_that_changed_while_disconnected_is_a_missed_part(plc: KnownPlc) -
 
 def test_what_a_look_finds_after_a_long_gap_is_missed(plc: KnownPlc) -> None:
     """The PLC answers, so the connection lives; but it answers late, and the part may be gone."""
-    with watching(plc, timeout_ms=2000) as (trigger, sink, _):
+    with watching(plc, timeout_ms=2000, max_gap_ms=400) as (trigger, sink, _):
         connected(trigger)
         plc.trigger()
         counted(sink, 1)
-        plc.spoil("ok", delay_s=0.3)
+        plc.spoil("ok", delay_s=0.8)
         time.sleep(0.05)
         plc.trigger()
         counted(sink, 2)
         plc.spoil("ok")
-        time.sleep(0.7)
+        time.sleep(1.8)
         plc.trigger()
         counted(sink, 3)
         assert trigger.status.connected
     assert [kind for kind, _ in sink.given] == ["trigger", "missed", "trigger"]
     assert sink.ids() == [1, 2, 3]
-    assert "max_gap_ms is 100" in sink.reasons[0]
+    assert "max_gap_ms is 400" in sink.reasons[0]
 
 
 def test_a_bit_that_went_on_in_a_long_gap_is_missed(plc: KnownPlc) -> None:
-    with watching(plc, plc.kind.sensor, timeout_ms=2000) as (trigger, sink, _):
+    with watching(plc, plc.kind.sensor, timeout_ms=2000, max_gap_ms=400) as (trigger, sink, _):
         connected(trigger)
-        plc.spoil("ok", delay_s=0.3)
+        plc.spoil("ok", delay_s=0.8)
         time.sleep(0.05)
         plc.sensor(on=True)
         counted(sink, 1)
