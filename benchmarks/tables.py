@@ -270,7 +270,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "presets": preset_table,
     "stages": speed_tables.stage_table,
     "settings": speed_tables.settings_table,
-    "opening": speed_tables.opening_words,
+    "opening": speed_tables.opening_table,
     "startup": speed_tables.startup_table,
     "installed": speed_tables.installed_table,
     "training_time": training_time_table,

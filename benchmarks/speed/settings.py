@@ -3,8 +3,8 @@
     python -m benchmarks.speed.settings NAME=MODEL.onnx ... -o benchmarks/results/settings.json [--dry-run]
 
 The frame is 400x400 rgb, two threads. Each candidate differs from the shipped runtime in the one thing that
-its name says; they take turns of ten parts, so that what disturbs the machine disturbs all of them. `open_ms`
-is the least of several openings of the engine. `--dry-run` takes one turn and prints it.
+its name says; they take turns of ten parts, so that what disturbs the machine disturbs all of them.
+`--dry-run` takes one turn and prints it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,6 @@ from benchmarks.common.command import keep, named
 SCHEMA_VERSION = 1
 THREADS, FRAME = 2, "400x400"
 SPINNING_STOP = "session.force_spinning_stop"
-OPENINGS = 5
 Change = Callable[[Any], None]
 
 
@@ -151,7 +148,7 @@ def _measured(path: Path, *, dry_run: bool) -> dict[str, Any]:
         for name, each, blocks in zip(inspectors, times, medians, strict=True)
     }
     seen = watch.seen(1)
-    return {"settings": rows, "open_ms": _openings(model), "load": seen.load.model_dump()}
+    return {"settings": rows, "load": seen.load.model_dump()}
 
 
 def _figures(times: Times) -> dict[str, float | None]:
@@ -174,26 +171,6 @@ def _figures(times: Times) -> dict[str, float | None]:
 def _quartiles(ratios: NDArray[np.float64]) -> list[float | None]:
     """The median between the quartiles, which are None where too few turns support them."""
     return [percentile(ratios, 25), round(float(np.median(ratios)), 4), percentile(ratios, 75)]
-
-
-def _openings(model: ModelFile) -> dict[str, float]:
-    """Milliseconds to open the engine: as shipped, and from a file that was optimised and saved before."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "optimised.onnx"
-        Tuned(model, _attribute("optimized_model_filepath", str(saved))).close()
-        plain = [_opening(str(model.path), optimised=False) for _ in range(OPENINGS)]
-        prepared = [_opening(str(saved), optimised=True) for _ in range(OPENINGS)]
-    return {"shipped": round(min(plain), 1), "optimised before": round(min(prepared), 1)}
-
-
-def _opening(path: str, *, optimised: bool) -> float:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, THREADS
-    if optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    started = time.perf_counter()
-    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return (time.perf_counter() - started) * 1e3
 
 
 def _arguments() -> argparse.Namespace:

@@ -152,6 +152,16 @@ def test_line_page_cost(tmp_path: Path) -> None:
     assert not (tmp_path / "none.json").exists()
 
 
+def test_opening(rgb_model: Path, tmp_path: Path) -> None:
+    content = json.loads(dry_run("speed.opening", f"small={rgb_model}", "-o", tmp_path / "none.json"))
+    libraries = content["models"]["small"]["libraries"]
+    assert set(libraries) == {"onnxruntime", "openvino"}
+    for found in libraries.values():
+        assert found["shipped"]["processors_ms"] > 0
+        assert found["saved"]["processors_ms"] > 0
+        assert not found["score_differs"]
+
+
 def test_settings(rgb_model: Path, tmp_path: Path) -> None:
     content = json.loads(dry_run("speed.settings", f"small={rgb_model}", "-o", tmp_path / "none.json"))
     rows = content["models"]["small"]["settings"]
