@@ -141,17 +141,65 @@ def _timed(run: Callable[[], object], rounds: int) -> dict[str, float | None]:
 
 
 def _ceilings(*, dry_run: bool) -> dict[str, Any]:
-    """Bytes copied (read and written) and multiply-accumulates a second, the best of several rounds."""
-    count = 1 << (20 if dry_run else 30)
-    source = torch.zeros(count, dtype=torch.uint8, device=DEVICE)
-    target = torch.empty_like(source)
-    copying = _best_seconds(lambda: target.copy_(source))
+    """The fields of `roofline.traffic.GpuCeilings`, the best of several rounds.
+
+    A copy counts what is read and what is written.
+    """
     rates = {}
     size = 256 if dry_run else 8192
     for name, kind in (("fp32", torch.float32), ("fp16", torch.float16)):
         left, right = (torch.randn(size, size, device=DEVICE).to(kind) for _ in range(2))
         rates[name] = size**3 / _best_seconds(lambda a=left, b=right: a @ b)  # type: ignore[misc]
-    return {"bytes_per_s": 2 * count / copying, "macs_per_s": rates}
+    cache = _cache_bytes()
+    return {
+        "memory_bytes_per_s": _copy_rate(1 << (20 if dry_run else 30), 1),
+        "cache_bytes_per_s": _copy_rate(cache // 8, 1 if dry_run else 100),
+        "cache_bytes": cache,
+        "macs_per_s": rates,
+        "kernel_s": _kernel_seconds(16 if dry_run else 1000),
+    }
+
+
+def _cache_bytes() -> int:
+    """The L2 cache of the GPU; of a processor, a size that is usual."""
+    if DEVICE.type != "cuda":
+        return 1 << 20
+    return int(torch.cuda.get_device_properties(DEVICE).L2_cache_size)
+
+
+def _copy_rate(count: int, times: int) -> float:
+    """Bytes a second, read and written, of a copy that is made so many times in a row."""
+    source = torch.zeros(count, dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(source)
+
+    def copy() -> None:
+        for _ in range(times):
+            target.copy_(source)
+
+    return 2 * count * times / _best_seconds(_in_graph(copy))
+
+
+def _kernel_seconds(count: int) -> float:
+    """From one kernel to the next that waits for it, where there is next to nothing to do."""
+    value = torch.zeros(1, device=DEVICE)
+
+    def add() -> None:
+        for _ in range(count):
+            value.add_(1)
+
+    return _best_seconds(_in_graph(add)) / count
+
+
+def _in_graph(work: Callable[[], None]) -> Callable[[], object]:
+    """The work as a CUDA graph, as engines run: starting its kernels costs the processor nothing."""
+    if DEVICE.type != "cuda":
+        return work
+    work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def _best_seconds(work: Callable[[], object]) -> float:

@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from benchmarks.common.macs import LAYERS, macs
 
-_BYTES: dict[int, int] = {
+BYTES: dict[int, int] = {
     TensorProto.FLOAT: 4,
     TensorProto.FLOAT16: 2,
     TensorProto.INT8: 1,
@@ -26,7 +26,7 @@ _BYTES: dict[int, int] = {
     TensorProto.INT64: 8,
     TensorProto.DOUBLE: 8,
 }
-_NAMES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
+NAMES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
 # They rename memory or are executed when a graph is loaded; Q/DQ pairs are part of the layers around them.
 _FREE = {
     *("Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape"),
@@ -87,19 +87,26 @@ def layers_of(path: Path) -> list[Layer]:
 
 def network_of(path: Path) -> Network:
     """All that costs something in an ONNX file; a free batch dimension is taken as one."""
+    return read_graph(path).network()
+
+
+def read_graph(path: Path) -> Graph:
+    """The graph of an ONNX file with the shapes and types of its tensors, for a batch of one."""
     model = onnx.load(path)
     for value in (*model.graph.input, *model.graph.output):
         dim = value.type.tensor_type.shape.dim
         if dim and not dim[0].dim_value:
             dim[0].dim_value = 1
-    return _Graph(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)).network()
+    return Graph(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True))
 
 
-class _Graph:
+class Graph:
     """Shapes, types, makers and readers of a graph's tensors."""
 
     def __init__(self, model: ModelProto) -> None:
-        self.graph = graph = model.graph
+        graph = model.graph
+        self.nodes = list(graph.node)
+        self.results = {value.name for value in graph.output}
         values = {
             value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)
         }
@@ -118,8 +125,9 @@ class _Graph:
                 self.readers[name].append(node)
 
     def network(self) -> Network:
+        """Its layers, and what an engine at its best fuses into them."""
         layers, elements = [], []
-        for node in self.graph.node:
+        for node in self.nodes:
             if node.op_type in LAYERS:
                 layers.append(self._layer(node))
             elif node.op_type not in _FREE and not self.constant.issuperset(filter(None, node.input)):
@@ -131,7 +139,7 @@ class _Graph:
         stored = [*(self._stored(name) for name in inputs), self._written(node.output[0])]
         return Layer(
             name=node.name,
-            precision=_NAMES.get(stored[0], "fp32"),
+            precision=NAMES.get(stored[0], "fp32"),
             macs=macs(node, self.shapes),
             bytes=self._traffic((*inputs, node.output[0]), stored),
             kind=self._kind(node),
@@ -140,13 +148,13 @@ class _Graph:
     def _element(self, node: NodeProto) -> Layer:
         names = [name for name in (*node.input, *node.output) if name]
         kinds = [self.kinds.get(name, TensorProto.FLOAT) for name in names]
-        precision = _NAMES.get(kinds[-1], "fp32")
+        precision = NAMES.get(kinds[-1], "fp32")
         return Layer(node.name, precision, 0, self._traffic(names, kinds), "element")
 
     def _traffic(self, names: Iterable[str], kinds: Iterable[int]) -> int:
         # A scalar's shape is empty, and one that inference does not know is left out: it counts as one value.
         sizes = [int(np.prod(self.shapes.get(name, ()), dtype=np.int64)) for name in names]
-        return sum(size * _BYTES.get(kind, 4) for size, kind in zip(sizes, kinds, strict=True))
+        return sum(size * BYTES.get(kind, 4) for size, kind in zip(sizes, kinds, strict=True))
 
     def _stored(self, name: str) -> int:
         """The type a tensor has in memory: behind a dequantisation it is that of the integers."""

@@ -43,6 +43,16 @@ def test_the_dry_run_walks_through_every_stage(kernel_library: Path, tmp_path: P
     assert set(result["roofline"]) == {f"{row['model']}.{row['precision']}" for row in result["engines"]}
     assert all(target["met"] is None for target in result["targets"])  # nothing of the paper's size ran
     assert "passed" in result["tests"]
+    for found in result["roofline"].values():
+        assert found["kernels"] > 0
+        assert sum(found["bound_by_ms"].values()) == pytest.approx(found["traffic_ms"], rel=1e-3)
+        assert {"teacher", "student"} <= set(found["by_part_ms"])
+    assert all(row["total_ms"]["min"] > 0 for row in result["rtx"])
+    by_provider = {row["provider"]: row for row in result["providers"]}
+    assert set(by_provider) == {"cuda", "tensorrt", "nvtensorrtrtx", "cpu"}
+    assert by_provider["cpu"]["proven"]["vectors"] > 0
+    assert by_provider["cpu"]["total_ms"]["min"] > 0
+    assert "has no CUDAExecutionProvider" in by_provider["cuda"]["left_out"]
 
 
 def test_a_failing_stage_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
@@ -59,9 +69,10 @@ def test_a_failing_stage_is_reported_and_the_others_go_on(tmp_path: Path) -> Non
     )
     assert done.returncode == 1
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert result["ceilings"]["bytes_per_s"] > 0
+    ceilings = result["ceilings"]
+    assert all(ceilings[name] > 0 for name in ("memory_bytes_per_s", "cache_bytes_per_s", "kernel_s"))
     assert {problem.partition(":")[0] for problem in result["problems"]} == {
-        *("models", "tests", "engines", "latency", "peers")
+        *("models", "tests", "engines", "latency", "rtx", "providers", "peers")
     }
 
 
@@ -78,9 +89,9 @@ def test_targets_are_judged_by_their_limits() -> None:
         {"model": "paper_rgb", "variant": "CUDA graph", "failed": "no"},
         {"model": "nano_rgb", "variant": "eager fp32", "p50_ms": 0.1},
     ]
-    floors = {"paper_rgb.fp16": {"floor_ms": 0.25}}
+    floors = {"paper_rgb.fp16": {"traffic_ms": 1.0}}
     found = day.targets(latency(2.0, 2.2, 1.8, 0.2), peers, floors)
-    assert [row["found"] for row in found] == [2.0, 1.1, 10.0, 1.5, 7.2, 0.2]
+    assert [row["found"] for row in found] == [2.0, 1.1, 10.0, 1.5, 1.8, 0.2]
     assert [row["met"] for row in found] == [True, True, True, True, True, False]
     slow = day.targets(latency(4.1, 8.2, 4.0, 0.05), peers, floors)
     assert [row["met"] for row in slow] == [False, False, False, False, False, True]
