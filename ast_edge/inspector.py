@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from ast_edge.backends import BackendName, Engine, open_backend
 from ast_edge.backends.base import Backend, FrameBackend, PartOutputs
+from ast_edge.cuda import sources
 from ast_edge.errors import BackendError
-from ast_edge.frames.levels import GreyLevels, grey_levels, why_unfit
+from ast_edge.frames.levels import GreyLevels, why_unfit
 from ast_edge.frames.part import Part
 from ast_edge.frames.pixel_formats import Colour
+from ast_edge.frames.prepared import PreparedPart, prepare
 from ast_edge.frames.resize import prepare_resize
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import ModelSpec
@@ -29,6 +31,8 @@ from ast_edge.verdict.scoring import Verdict, judge
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from ast_edge.cuda.host import HostPreparer
 
 NO_PART = "no part found in the depth map"
 _CLOSE_S = 2.0
@@ -73,6 +77,8 @@ class Inspector:
         self._closed = False
         self._lock = threading.Lock()
         self._worker: ThreadPoolExecutor | None = None
+        self._preparer: HostPreparer | None = None  # without it, NumPy prepares the frames
+        self._frames_by = "the engine"
         self._places = threading.BoundedSemaphore(
             backend.in_flight if isinstance(backend, FrameBackend) else IN_FLIGHT
         )
@@ -151,6 +157,11 @@ class Inspector:
         return self._backend.name
 
     @property
+    def frames_by(self) -> str:
+        """What prepares frames and depth maps: compiled kernels, NumPy and why not those, or the engine."""
+        return self._frames_by
+
+    @property
     def engine_choice(self) -> str | None:
         """Why this engine, in words, where it was left to a measurement; None where that was never made."""
         return self._backend.choice
@@ -171,12 +182,29 @@ class Inspector:
     def _prepare(self) -> None:
         """Prepare what depends only on the frame's size, if known, so that the first part does not wait."""
         spec, crop, trained = self.spec.preprocessing, self.spec.preprocessing.crop, self.spec.trained
-        if isinstance(self._backend, FrameBackend) or self.spec.mode == "depth":
+        if isinstance(self._backend, FrameBackend):
+            return
+        found = sources.NOT_COMPILED
+        if sources.LIBRARY.exists():
+            from ast_edge.cuda.host import HostPreparer, host_kernels  # noqa: PLC0415 (only where it is used)
+
+            kernels = host_kernels()
+            if not isinstance(kernels, str):
+                self._preparer, self._frames_by = HostPreparer(kernels, spec), "compiled kernels"
+                return
+            found = kernels
+        self._frames_by = f"NumPy; compiled kernels: {found}"
+        if self.spec.mode == "depth":
             return
         if crop is not None:
             prepare_resize(crop.height, crop.width, spec.image_size)
         elif trained is not None and trained.width.low == trained.width.high:
             prepare_resize(int(trained.height.high), int(trained.width.high), spec.image_size)
+
+    def _prepare_part(self, part: Part) -> PreparedPart:
+        if self._preparer is not None:
+            return self._preparer.prepare(part)
+        return prepare(part, self.spec.preprocessing)
 
     def _start(self, part: Part) -> Future[Inspection]:
         if not isinstance(self._backend, FrameBackend):
@@ -202,15 +230,14 @@ class Inspector:
     def _inspect_locked(self, part: Part, called: int) -> Inspection:
         self._check_open()
         started = perf_counter_ns()
-        inputs = part.inputs(self.spec.preprocessing)
-        levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
-        seen = "foreground" not in inputs or bool(inputs["foreground"].any())
+        found = self._prepare_part(part)
+        levels, seen = found.levels, found.part_seen
         prepared = perf_counter_ns()
         waited, took = (started - called) / 1e6, (prepared - started) / 1e6
         stages = {"hand_off": waited, "preprocess": took, "engine": 0.0}
         if unfit := self._why_unfit(part, levels, part_seen=seen):
             return self._unjudged(unfit, {**stages, **NOT_SCORED}, levels)
-        outputs = self._backend.run(self._batched(inputs))
+        outputs = self._backend.run(self._batched(found.inputs))
         stages["engine"] = (perf_counter_ns() - prepared) / 1e6
         # A copy: the engine may own the memory, and a map is kept longer than until the next part.
         anomaly_map = outputs.anomaly_map[0].copy()

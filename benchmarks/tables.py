@@ -271,6 +271,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "stages": speed_tables.stage_table,
     "settings": speed_tables.settings_table,
     "opening": speed_tables.opening_table,
+    "preparation": speed_tables.preparation_table,
     "startup": speed_tables.startup_table,
     "installed": speed_tables.installed_table,
     "training_time": training_time_table,

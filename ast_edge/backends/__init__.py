@@ -6,14 +6,13 @@ from pathlib import Path
 
 from ast_edge.backends.base import Backend
 from ast_edge.backends.choice import BackendName, Engine
-from ast_edge.backends.fastest import kept_here, why_not_chosen
 from ast_edge.backends.first_proof import prove_first
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.openvino import OpenVinoBackend
 from ast_edge.cuda.device import missing_for_tensorrt
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.model.engine_file import AnyModel, EngineFile, read_any
-from ast_edge.model.onnx_file import ModelFile
+from ast_edge.model.onnx_file import ModelFile, choice_path
 from ast_edge.trt import flavours
 
 __all__ = ["BackendName", "Engine", "open_backend"]
@@ -61,7 +60,10 @@ def open_backend(
 
 
 def _model_on(asked: Engine, model: ModelFile, threads: int | None) -> Backend:
-    if asked.backend in (None, "auto") and asked.provider is None:
+    left_open = asked.backend in (None, "auto") and asked.provider is None
+    if left_open and (asked.backend == "auto" or choice_path(model.path).exists()):
+        from ast_edge.backends.fastest import kept_here, why_not_chosen  # noqa: PLC0415 (rarely needed)
+
         kept = kept_here(model)
         if kept.choice is not None:
             opened = _model_on(Engine(kept.choice.chosen), model, threads)

@@ -21,8 +21,8 @@ from ast_edge.backends.settling import settled
 from ast_edge.errors import BackendError, ParityError
 from ast_edge.machine.processor import this_processor
 from ast_edge.model.arrays import Array
-from ast_edge.model.engine_choice import Choice, CpuEngine, Kept, Timed, choice_path, kept_choice
-from ast_edge.model.onnx_file import ModelFile
+from ast_edge.model.engine_choice import Choice, CpuEngine, Kept, Timed, kept_choice
+from ast_edge.model.onnx_file import ModelFile, choice_path
 from ast_edge.model.references import load_references
 
 _OPENERS: dict[CpuEngine, type[OnnxRuntimeBackend] | type[OpenVinoBackend]] = {

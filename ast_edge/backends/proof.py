@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ast_edge.backends.base import Backend
-from ast_edge.model.engine_info import Proven
 from ast_edge.model.manifest import ModelSpec
 from ast_edge.model.references import References
 from ast_edge.verdict.margin import SCORE_TOLERANCE as SCORE_TOLERANCE  # noqa: PLC0414 - callers of prove
 from ast_edge.verdict.scoring import judge
+
+if TYPE_CHECKING:
+    from ast_edge.model.engine_info import Proven
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Parity:
     @property
     def proven(self) -> Proven:
         """The record of a proof that is ok."""
+        from ast_edge.model.engine_info import Proven  # noqa: PLC0415 (its models cost at every import)
+
         return Proven(
             vectors=self.count,
             max_relative_score_error=self.max_relative_score_error,

@@ -12,8 +12,9 @@ from ast_edge.backends.fastest import kept_here, measure
 from ast_edge.cli.reporting import table
 from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
-from ast_edge.model.engine_choice import Choice, choice_path, write_choice
+from ast_edge.model.engine_choice import Choice, write_choice
 from ast_edge.model.engine_file import EngineFile, read_any
+from ast_edge.model.onnx_file import choice_path
 
 
 def choose_engine(path: Path) -> None:

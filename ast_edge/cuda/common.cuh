@@ -41,6 +41,25 @@ __device__ void pick(const unsigned* from, int by, int& pixel) {
     pixel = static_cast<int>(from[by]);
 }
 
+// Whether a block has one thread, which knows everything about it.
+#ifdef AST_EDGE_ONE_THREAD
+#define AST_EDGE_ALONE 1
+#else
+#define AST_EDGE_ALONE 0
+#endif
+
+// Calls `body` with row and column of every cell, all threads together. One thread goes row by row: dividing would take
+// it longer than what there is to compute.
+template <typename Body>
+__device__ void for_cells(int rows, int columns, Body body) {
+#if AST_EDGE_ALONE
+    for (int row = 0; row < rows; ++row)
+        for (int column = 0; column < columns; ++column) body(row, column);
+#else
+    for (int i = threadIdx.x; i < rows * columns; i += blockDim.x) body(i / columns, i % columns);
+#endif
+}
+
 // Leaves the sum of lanes[0..LANES) in lanes[0], always added in the same order; call with all threads.
 __device__ void sum_lanes(double* lanes) {
     for (int step = LANES / 2; step > 0; step /= 2) {

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from ast_edge.cuda.nvrtc import compile_cubin, find_nvrtc
-from ast_edge.cuda.plan import SOURCE, SOURCES
+from ast_edge.cuda.sources import SOURCE, SOURCES, digest_of
 from ast_edge.errors import BackendError
 from ast_edge.files import cache_root, write_bytes
 
@@ -20,8 +19,7 @@ _SECONDS = 300
 
 def source_sha256() -> str:
     """Digest of the kernels' source and of how it is compiled."""
-    source = b"".join(path.read_bytes() for path in SOURCES)
-    return hashlib.sha256(source + " ".join(_OPTIONS).encode()).hexdigest()
+    return digest_of(SOURCES, _OPTIONS)
 
 
 def find_nvcc() -> Path | None:

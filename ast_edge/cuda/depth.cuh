@@ -36,32 +36,35 @@ extern "C" __global__ void ast_edge_depth_fill(const void* data, int is_double, 
     double* from = reinterpret_cast<double*>(shared);
     double* to = from + area;
     int faults = 0;
-    for (int i = threadIdx.x; i < area; i += blockDim.x) {
-        const int x = left + i % side, y = top + i / side;
+    bool gaps = !AST_EDGE_ALONE;  // several threads would have to tell each other
+    for_cells(side, side, [&](int row, int column) {
+        const int x = left + column, y = top + row;
         const bool inside = x >= 0 && x < width && y >= 0 && y < height;  // outside counts as not measured
-        from[i] = inside ? metres(data, is_double, static_cast<long long>(crop_y + y) * pitch + crop_x + x) : 0.0;
-        if (inside) faults |= faults_of(from[i], max_depth_m);
-    }
+        double& z = from[row * side + column];
+        z = inside ? metres(data, is_double, static_cast<long long>(crop_y + y) * pitch + crop_x + x) : 0.0;
+        if (inside) faults |= faults_of(z, max_depth_m);
+        gaps |= inside && z == 0;
+    });
     if (faults) atomicOr(status, faults);
-    for (int pass = 1; pass <= passes; ++pass) {
+    for (int pass = 1; gaps && pass <= passes; ++pass) {
         __syncthreads();
         const int inner = side - 2 * pass;
-        for (int i = threadIdx.x; i < inner * inner; i += blockDim.x) {
-            const int column = pass + i % inner, row = pass + i / inner, at = row * side + column;
+        for_cells(inner, inner, [&](int inner_row, int inner_column) {
+            const int row = pass + inner_row, column = pass + inner_column, at = row * side + column;
             const int x = left + column, y = top + row;
             const bool gap = from[at] == 0 && x >= 0 && x < width && y >= 0 && y < height;
             to[at] = gap ? mean_around(from + at, side) : from[at];
-        }
+        });
         double* swapped = from;
         from = to;
         to = swapped;
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < tile * tile; i += blockDim.x) {
-        const int x = left + passes + i % tile, y = top + passes + i / tile;
+    for_cells(tile, tile, [&](int row, int column) {
+        const int x = left + passes + column, y = top + passes + row;
         if (x < width && y < height)
-            filled[static_cast<long long>(y) * width + x] = from[(passes + i / tile) * side + passes + i % tile];
-    }
+            filled[static_cast<long long>(y) * width + x] = from[(passes + row) * side + passes + column];
+    });
 }
 
 // Mean of the measured pixels of the 2x2 corner that starts at `z`; 0 when none was measured.

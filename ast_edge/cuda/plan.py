@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,6 @@ from ast_edge.frames.pixel_formats import COLOURS, Colour
 from ast_edge.frames.preprocess import check_crop
 from ast_edge.frames.resize import FIXED_POINT_BITS, filter_table, fixed_point_table
 from ast_edge.model.manifest import Crop, Preprocessing
-
-SOURCE = Path(__file__).with_name("preprocess.cu")
-# All sources of a GPU's machine code; cpp_bridge/cmake/library.cmake takes them in the same order.
-SOURCES = (SOURCE, *map(SOURCE.with_name, ("common.cuh", "depth.cuh", "image.cuh", "pixels.cuh")))
 
 NO_PART = 16  # bit of `status` that is no error; the same in common.cuh
 _ERRORS = {

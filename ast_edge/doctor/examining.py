@@ -42,6 +42,7 @@ PROBES = {
     "TensorRT for RTX": Probe(software.look_at_rtx, 30.0),
     "OpenVINO": Probe(software.look_at_openvino),
     "best engine": Probe(software.look_at_fit, 30.0),
+    "frames": Probe(software.look_at_frames),
     "OpenCV": Probe(software.look_at_opencv, 60.0),
     "Jetson": Probe(jetson.look_at_jetpack),
     "power mode": Probe(jetson.look_at_power_mode),

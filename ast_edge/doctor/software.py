@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ast_edge import __version__
+from ast_edge.cuda import host, sources
 from ast_edge.cuda.device import Device, driver_problem, find_device, missing_for_tensorrt
 from ast_edge.doctor.finding import Finding, size
 from ast_edge.errors import LineError
@@ -118,6 +119,18 @@ def look_at_openvino() -> list[Finding]:
         fix = f"Often faster than ONNX Runtime on Intel; install it with {install_hint('openvino')}."
         return [Finding("note", "OpenVINO", "not installed", fix)]
     return [Finding("ok", "OpenVINO", version)]
+
+
+def look_at_frames() -> list[Finding]:
+    """What prepares frames for an engine on the processor: compiled kernels, or NumPy."""
+    kernels = host.host_kernels()
+    if not isinstance(kernels, str):
+        return [Finding("ok", "frames", f"prepared by compiled kernels ({kernels.path.name})")]
+    fix = "Compile the kernels with `python -m ast_edge.cuda.host_build` (it needs g++)."
+    missing = not sources.LIBRARY.exists()
+    return [
+        Finding("note" if missing else "warning", "frames", f"prepared by NumPy; kernels: {kernels}", fix)
+    ]
 
 
 def look_at_fit() -> list[Finding]:

@@ -93,7 +93,7 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width, channels = image.shape
     if channels in _PILLOWS and all(same_bits(n, size, _resample_rows) for n in (height, width)):
         return _resized_by_pillow(image, size)
-    return _resize_by_numpy(image, size)
+    return resize_by_numpy(image, size)
 
 
 def prepare_resize(height: int, width: int, size: int) -> None:
@@ -106,7 +106,8 @@ def prepare_resize(height: int, width: int, size: int) -> None:
             same_bits(length, size, _resample_rows)
 
 
-def _resize_by_numpy(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def resize_by_numpy(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Do as `resize_image`, never by Pillow."""
     height, width, _ = image.shape
     if width != size:
         image = _resample_rows(image.transpose(1, 0, 2), size).transpose(1, 0, 2)

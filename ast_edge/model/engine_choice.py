@@ -23,7 +23,7 @@ from ast_edge.machine.processor import Processor
 from ast_edge.machine.record import Strict
 from ast_edge.model.engine_info import Proven
 from ast_edge.model.manifest import Positive, Sha256
-from ast_edge.model.onnx_file import ModelFile
+from ast_edge.model.onnx_file import ModelFile, choice_path
 from ast_edge.model.seal import sealed
 from ast_edge.model.sealed_file import read_sealed
 
@@ -80,11 +80,6 @@ class Kept(NamedTuple):
 
     choice: Choice | None
     void: str | None
-
-
-def choice_path(model: Path) -> Path:
-    """`model.onnx.choice.json`."""
-    return model.with_name(model.name + ".choice.json")
 
 
 def kept_choice(model: ModelFile, processor: Processor, libraries: Mapping[CpuEngine, str]) -> Kept:

@@ -73,6 +73,11 @@ class ModelFile:
         return len(self.content)
 
 
+def choice_path(model: Path) -> Path:
+    """`model.onnx.choice.json`, which says what runs the model fastest: `ast_edge.model.engine_choice`."""
+    return model.with_name(model.name + ".choice.json")
+
+
 def read_model_file(path: Path) -> ModelFile:
     """Check `path` from cheap to expensive and return its content.
 

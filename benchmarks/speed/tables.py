@@ -74,6 +74,24 @@ def opening_table() -> str:
     return table((*head, "saved, MB", "other score"), rows)
 
 
+def preparation_table() -> str:
+    """Everything outside the engine, with frames prepared by NumPy and by the compiled kernels.
+
+    On two threads the engine takes the share of its time on one that `roofline.json` has.
+    """
+    content = json.loads((RESULTS / "preparation.json").read_text(encoding="utf-8"))
+    roofline = json.loads((RESULTS / "roofline.json").read_text(encoding="utf-8"))
+    on = {entry["threads"]: entry["models"] for entry in roofline["cpu"]}
+    rows = []
+    for row in content["rows"]:
+        one, two = (on[threads][row["network"]]["min_ms"] for threads in (1, 2))
+        engine, times = row["engine_ms"], row["outside_engine_ms"].values()
+        shares = (f"{time / (engine * two / one):.2f}" for time in times)
+        rows.append((row["model"], row["frame"], *map(_ms, times), _ms(engine), *shares))
+    head = ("model", "frame", "outside the engine, ms: NumPy", "compiled kernels", "engine, one thread, ms")
+    return table((*head, "share of the engine on two threads: NumPy", "compiled kernels"), rows)
+
+
 def startup_table() -> str:
     """Startup, memory and size, with the budgets that tests keep."""
     content = json.loads((RESULTS / "startup.json").read_text(encoding="utf-8"))

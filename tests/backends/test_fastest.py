@@ -23,9 +23,9 @@ from ast_edge.line.station.recipes import describe, open_recipe
 from ast_edge.machine.processor import this_processor
 from ast_edge.model import engine_choice
 from ast_edge.model.arrays import Array
-from ast_edge.model.engine_choice import Choice, choice_path, write_choice
+from ast_edge.model.engine_choice import Choice, write_choice
 from ast_edge.model.manifest import Mode
-from ast_edge.model.onnx_file import ModelFile, read_model_file, rewrite_manifest
+from ast_edge.model.onnx_file import ModelFile, choice_path, read_model_file, rewrite_manifest
 from tests.cli.conftest import write_part
 from tests.tiny import part, write_tiny_model
 

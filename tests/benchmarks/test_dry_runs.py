@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -150,6 +151,15 @@ def test_line_page_cost(tmp_path: Path) -> None:
     assert content["pages_0"]["parts"] > 0
     assert content["pages_10"]["parts"] > 0
     assert not (tmp_path / "none.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_preparation(rgb_model: Path, tmp_path: Path) -> None:
+    content = json.loads(dry_run("speed.preparation", f"small={rgb_model}", "-o", tmp_path / "none.json"))
+    assert {row["frame"] for row in content["rows"]} == {"400x400:rgb", "1280x1024:bayer_rggb"}
+    for row in content["rows"]:
+        assert all(time > 0 for time in row["outside_engine_ms"].values())
+        assert row["engine_ms"] > 0
 
 
 def test_opening(rgb_model: Path, tmp_path: Path) -> None:

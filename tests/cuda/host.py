@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_edge.cuda.plan import SOURCE, Launch, Plan
+from ast_edge.cuda.plan import Launch, Plan
+from ast_edge.cuda.sources import SOURCE
 
 Bytes = NDArray[np.uint8]
 

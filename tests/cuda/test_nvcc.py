@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_edge.cuda.plan import SOURCE
+from ast_edge.cuda.sources import SOURCE
 
 pytestmark = pytest.mark.slow
 

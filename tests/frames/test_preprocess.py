@@ -17,9 +17,9 @@ from ast_edge.frames.pixel_formats import Colour
 from ast_edge.frames.preprocess import check_frame, image_input
 from ast_edge.frames.resize import (
     _resample_rows,
-    _resize_by_numpy,
     filter_table,
     fixed_point_table,
+    resize_by_numpy,
     resize_image,
     same_bits,
 )
@@ -89,10 +89,10 @@ def test_impossible_sizes_are_refused(n_in: int, n_out: int) -> None:
 @given(height=SIZES, width=SIZES, size=SIZES, seed=SEEDS)
 def test_resize_equals_pillow_bit_for_bit(height: int, width: int, size: int, seed: int) -> None:
     image = pixels(seed, height, width, 3)
-    resized = _resize_by_numpy(image, size)
+    resized = resize_by_numpy(image, size)
     np.testing.assert_array_equal(resize_image(image, size), resized)
     np.testing.assert_array_equal(
-        resize_image(image[..., :1], size)[..., 0], _resize_by_numpy(image[..., :1], size)[..., 0]
+        resize_image(image[..., :1], size)[..., 0], resize_by_numpy(image[..., :1], size)[..., 0]
     )
     assert resized.dtype == np.uint8
     assert resized.flags.c_contiguous
@@ -107,7 +107,7 @@ def test_resize_equals_pillow_at_camera_sizes(
     height: int, width: int, size: int, levels: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(0).choice(np.array(levels, np.uint8), (height, width, 3))
-    np.testing.assert_array_equal(_resize_by_numpy(image, size), by_pillow(image, size))
+    np.testing.assert_array_equal(resize_by_numpy(image, size), by_pillow(image, size))
 
 
 def test_a_pillow_that_rounds_a_weight_otherwise_is_found_out() -> None:
