@@ -29,10 +29,10 @@ from typing_extensions import override
 from ast_edge.cameras import genicam
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.device_clock import DeviceClock
-from ast_edge.cameras.genicam import TRIGGERS, Asking, Settings
+from ast_edge.cameras.genicam import Asking, Settings
+from ast_edge.cameras.pylon_setup import Features
 from ast_edge.cameras.uri import CameraUri, whole
 from ast_edge.errors import CameraError, LostFrameError
-from ast_edge.frames.pixel_formats import Colour
 from ast_edge.wording import install_hint
 
 _FEATURE = "feature."
@@ -52,7 +52,6 @@ class PylonCamera(Camera):
         self._settings = settings = Settings.parsed(uri)
         self.uri = uri.public
         self._pylon = library(self.uri)
-        self._genicam = importlib.import_module("pypylon.genicam")
         self._asking = Asking(self.uri)
         self._count = Counter({"frames": 0, "incomplete": 0, "missing": 0})
         self._number = -1
@@ -62,13 +61,14 @@ class PylonCamera(Camera):
         self._using = threading.RLock()  # pylon must not be closed while it is called
         self._camera: Any = self._opened(uri.place)
         try:
-            self._tick_ns = self._tick()
+            known = Features(self._camera, importlib.import_module("pypylon.genicam"), self._asking)
+            self._features, self._tick_ns = known, known.tick_ns()
             for key, value in features.items():
-                self._set(key.removeprefix(_FEATURE), value)
+                known.set(key.removeprefix(_FEATURE), value)
             for name in ("width", "height"):
                 if (size := uri.option(name, whole, None)) is not None:
-                    self._set(name.capitalize(), str(size))
-            self._colour = self._set_up(settings)
+                    known.set(name.capitalize(), str(size))
+            self._colour = known.set_up(settings)
             self._warm_up()
         except BaseException:
             self.close()
@@ -91,37 +91,6 @@ class PylonCamera(Camera):
         self._asking("cannot be opened", camera.Open)
         return camera
 
-    def _set_up(self, settings: Settings) -> Colour:
-        """Set pixel format, exposure, gain and buffers; return the colour of the frames."""
-        if settings.pixel_format is not None:
-            self._set("PixelFormat", settings.pixel_format)
-        colour = genicam.colour_of(self.uri, str(self._node("PixelFormat").GetValue()))
-        self._set_number(
-            "exposure_us", settings.exposure_us, "ExposureTime", "ExposureTimeAbs", auto="ExposureAuto"
-        )
-        self._set_number("gain", settings.gain, "Gain", "GainRaw", auto="GainAuto")
-        self._camera.MaxNumBuffer.Value = settings.buffers
-        return colour
-
-    def _set_trigger(self, trigger: str) -> None:
-        """Set the trigger of a frame, or the rate of a free-running camera; others are switched off."""
-        selector = self._node("TriggerSelector")
-        for kind in selector.Symbolics if selector is not None else ():
-            if kind != "FrameStart" and self._writable("TriggerSelector"):
-                selector.SetValue(kind)
-                if self._writable("TriggerMode"):
-                    self._set("TriggerMode", "Off")
-        if selector is not None:
-            self._set("TriggerSelector", "FrameStart")
-        if trigger == "off":
-            self._set("TriggerMode", "Off")
-            if self._settings.rate is not None and self._writable("AcquisitionFrameRateEnable"):
-                self._set("AcquisitionFrameRateEnable", "true")
-            self._set_number("rate", self._settings.rate, "AcquisitionFrameRate", "AcquisitionFrameRateAbs")
-            return
-        self._set("TriggerSource", TRIGGERS[trigger])
-        self._set("TriggerMode", "On")
-
     def _warm_up(self) -> None:
         """Discard a few frames triggered by software, whatever triggers the camera later.
 
@@ -129,7 +98,7 @@ class PylonCamera(Camera):
         stamp. A free-running camera or one with an input stays uncalibrated if it takes no software trigger.
         """
         try:
-            self._set_trigger("software")
+            self._features.set_trigger("software")
             self._start()
             for _ in range(_ASKED_AT_OPENING):
                 self._ask_one()
@@ -141,7 +110,7 @@ class PylonCamera(Camera):
             return
         self._camera.StopGrabbing()
         self._last_id = None
-        self._set_trigger(self._settings.trigger)
+        self._features.set_trigger(self._settings.trigger, self._settings.rate)
         self._start()
 
     def _start(self) -> None:
@@ -163,52 +132,6 @@ class PylonCamera(Camera):
                 except ValueError as exc:
                     raise CameraError(f"{self.uri}: {exc}.") from exc
             self._last_id = int(result.BlockID)
-
-    # ---- features ------------------------------------------------------------------------------------------
-
-    def _node(self, name: str) -> Any:
-        """Return a feature by its GenICam name; None if the camera has none of that name."""
-        node = self._camera.GetNodeMap().GetNode(name)
-        return node if node.IsValid() else None
-
-    def _writable(self, name: str) -> bool:
-        node = self._node(name)
-        return node is not None and bool(self._genicam.IsWritable(node))
-
-    def _set(self, name: str, value: str) -> None:
-        """Set a feature from text, and check that it was accepted. A command is executed."""
-        node = self._node(name)
-        if node is None:
-            raise CameraError(f"{self.uri}: the camera has no feature {name}.")
-        if isinstance(node, self._genicam.ICommand):
-            self._asking(f"refuses {name}", node.Execute)
-            return
-        self._asking(f"refuses {name}={value}", lambda: node.FromString(value))
-        found = self._asking(f"does not report {name}", node.ToString)
-        if not _same(found, value):
-            raise CameraError(f"{self.uri}: {name}={value} is not possible; the camera set {found}.")
-
-    def _set_number(self, option: str, value: float | None, *names: str, auto: str = "") -> None:
-        """Set a number under the first of `names` that the camera has, its automatic mode `auto` off."""
-        if value is None:
-            return
-        if auto and self._writable(auto):
-            self._set(auto, "Off")
-        name = next((name for name in names if self._node(name) is not None), names[0])
-        node = self._node(name)
-        if node is None:
-            raise CameraError(f"{self.uri}: {option}={value:g} is not possible; the camera has no {name}.")
-        whole_only = isinstance(node, self._genicam.IInteger)
-        self._asking.number(
-            option, value, lambda given: node.SetValue(round(given) if whole_only else given), node.GetValue
-        )
-
-    def _tick(self) -> float:
-        """Nanoseconds of a tick of the camera's clock: USB3 Vision counts nanoseconds, GigE Vision says."""
-        frequency = self._node("GevTimestampTickFrequency")
-        if frequency is None or not self._genicam.IsReadable(frequency):
-            return 1.0
-        return 1e9 / max(int(frequency.GetValue()), 1)
 
     # ---- frames --------------------------------------------------------------------------------------------
 
@@ -328,11 +251,3 @@ def library(uri: str) -> ModuleType:
             f"{uri}: needs pypylon, which is not installed or does not load ({exc}); "
             f"run: {install_hint('pylon')}."
         ) from exc
-
-
-def _same(found: str, value: str) -> bool:
-    """Whether a feature has the value given: numbers within a hundredth, truth values in any spelling."""
-    with contextlib.suppress(ValueError):
-        return abs(float(found) - float(value)) <= 0.01 * max(abs(float(value)), 1.0)
-    words = {found.casefold(), value.casefold()}
-    return len(words) == 1 or words in ({"1", "true"}, {"0", "false"})

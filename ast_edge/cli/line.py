@@ -7,27 +7,15 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
+from ast_edge.line.examples import Example
 
 _LAST_WORDS_S = 1.0
-Example = Literal[
-    "demo",
-    "folder",
-    "gige-modbus",
-    "csi-gpio",
-    "pylon",
-    "realsense",
-    "s7",
-    "s7-db",
-    "ethernet-ip",
-    "ethernet-ip-tags",
-    "service",
-]
 
 
 def register(app: typer.Typer) -> None:

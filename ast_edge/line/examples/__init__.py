@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import resources
 from typing import Literal
 
-from ast_edge.line.examples import ethernet_ip_tags, s7_db
-
 Example = Literal[
     "demo",
     "folder",
@@ -24,9 +22,10 @@ Example = Literal[
 
 def read_example(name: Example) -> str:
     """The text of an example."""
-    if name == "s7-db":
-        return s7_db.source()
-    if name == "ethernet-ip-tags":
-        return ethernet_ip_tags.source()
+    if name in ("s7-db", "ethernet-ip-tags"):
+        # The command line reads the names above; what these import would delay its help.
+        from ast_edge.line.examples import ethernet_ip_tags, s7_db  # noqa: PLC0415
+
+        return s7_db.source() if name == "s7-db" else ethernet_ip_tags.source()
     file = "ast-edge.service" if name == "service" else f"{name}.toml"
     return resources.files(__name__).joinpath(file).read_text(encoding="utf-8")
