@@ -34,7 +34,7 @@ from benchmarks.common import machine
 from benchmarks.common.command import keep, named
 
 SCHEMA_VERSION = 1
-PARTS, DRY_PARTS = 300, 5
+PARTS, DRY_PARTS = 100, 5
 FRAMES = ("400x400:rgb", "1280x1024:bayer_rggb")
 MODELS = (("nano", "rgb"), ("nano", "rgbd"))
 NUMPY, COMPILED = "NumPy", "compiled kernels"
