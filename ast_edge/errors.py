@@ -61,6 +61,10 @@ class LostFrameError(CameraError):
         self.number = number
 
 
+class NotTriggeredError(CameraError):
+    """A camera did not get a request for a frame: none will come of it, and another may be requested."""
+
+
 class LineError(AstEdgeError):
     """A station's configuration is refused, or one of its parts failed."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ast_edge.cameras.uri import CameraUri, finite, positive, whole
-from ast_edge.errors import CameraError, UsageError
+from ast_edge.errors import AstEdgeError, CameraError, UsageError
 from ast_edge.frames.pixel_formats import Colour
 
 # Names of the GenICam pixel format naming convention; the last two are those of its first version.
@@ -27,6 +27,7 @@ SOFTWARE = "Software"
 TRIGGERS = {"software": SOFTWARE, **{f"line{n}": f"Line{n}" for n in range(4)}}
 OPTIONS = ("trigger", "exposure_us", "gain", "pixel_format", "rate", "buffers")
 _MOST_BUFFERS = 256
+_FRAME_IDS = 1 << 16
 # Where in the source of the GenICam reference implementation an error was found.
 _THROWN = re.compile(r"\s*:? \w+Exception thrown.*", re.DOTALL)
 
@@ -78,6 +79,17 @@ def _buffers(text: str) -> int:
     return count
 
 
+def frames_between(last: int, now: int) -> int:
+    """Frames lost between two by the camera's own count of them.
+
+    GigE Vision counts in 16 bits from 1, unless it has extended ids: 65535 is followed by 1.
+    """
+    gap = now - last - 1
+    if gap < 0 and last < _FRAME_IDS:
+        gap += _FRAME_IDS - 1
+    return gap if 0 <= gap < _FRAME_IDS // 2 else 0
+
+
 def colour_of(uri: str, pixel_format: str) -> Colour:
     """Return the colour of a pixel format. Raises CameraError for one that is not read."""
     if pixel_format not in COLOURS:
@@ -98,6 +110,8 @@ class Asking:
         """Run `ask`. `what` is the end of a sentence that begins with "the camera"."""
         try:
             return ask()
+        except AstEdgeError:
+            raise
         except Exception as exc:
             words = _THROWN.sub("", getattr(exc, "message", None) or str(exc)).rstrip(". ")
             raise CameraError(f"{self.uri}: the camera {what}: {words}.") from exc

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.device_clock import DeviceClock
-from ast_edge.cameras.genicam import SOFTWARE, Asking
+from ast_edge.cameras.genicam import SOFTWARE, Asking, frames_between
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gige_setup import (
     Device,
@@ -46,7 +46,6 @@ _POLL_S = 0.05
 _WARM_UP_S = 2.0
 _ASKED_AT_OPENING = 3
 _RECEIVE_BYTES = 32 << 20
-_FRAME_IDS = 1 << 16  # GigE Vision 1.x counts blocks in 16 bits from 1; 0 is skipped
 _STREAM_COUNTS = ("n_resent_packets", "n_missing_packets", "n_underruns")
 
 
@@ -285,7 +284,4 @@ class GigeCamera(Camera):
         last, self._last_id = self._last_id, frame_id
         if last is None or frame_id == 0:
             return 0
-        gap = frame_id - last - 1
-        if gap < 0 and last < _FRAME_IDS:
-            gap += _FRAME_IDS - 1  # 65535 is followed by 1
-        return gap if 0 <= gap < _FRAME_IDS // 2 else 0
+        return frames_between(last, frame_id)

@@ -32,7 +32,7 @@ from ast_edge.cameras.device_clock import DeviceClock
 from ast_edge.cameras.genicam import Asking, Settings
 from ast_edge.cameras.pylon_setup import Features
 from ast_edge.cameras.uri import CameraUri, whole
-from ast_edge.errors import CameraError, LostFrameError
+from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError
 from ast_edge.wording import install_hint
 
 _FEATURE = "feature."
@@ -68,7 +68,7 @@ class PylonCamera(Camera):
             for name in ("width", "height"):
                 if (size := uri.option(name, whole, None)) is not None:
                     known.set(name.capitalize(), str(size))
-            self._colour = known.set_up(settings)
+            self._colour = self._asking("cannot be set up", lambda: known.set_up(settings))
             self._warm_up()
         except BaseException:
             self.close()
@@ -79,7 +79,8 @@ class PylonCamera(Camera):
     def _opened(self, serial: str) -> Any:
         pylon = self._pylon
         factory = pylon.TlFactory.GetInstance()
-        found = {info.GetSerialNumber(): info for info in factory.EnumerateDevices()}
+        devices = self._asking("cannot be searched for", factory.EnumerateDevices)
+        found = {info.GetSerialNumber(): info for info in devices}
         if not found or (serial and serial not in found):
             seen = ", ".join(found) or "none"
             raise CameraError(
@@ -98,7 +99,7 @@ class PylonCamera(Camera):
         stamp. A free-running camera or one with an input stays uncalibrated if it takes no software trigger.
         """
         try:
-            self._features.set_trigger("software")
+            self._asking("cannot be set up", lambda: self._features.set_trigger("software"))
             self._start()
             for _ in range(_ASKED_AT_OPENING):
                 self._ask_one()
@@ -110,7 +111,8 @@ class PylonCamera(Camera):
             return
         self._camera.StopGrabbing()
         self._last_id = None
-        self._features.set_trigger(self._settings.trigger, self._settings.rate)
+        wanted = self._settings.trigger, self._settings.rate
+        self._asking("cannot be set up", lambda: self._features.set_trigger(*wanted))
         self._start()
 
     def _start(self) -> None:
@@ -163,7 +165,7 @@ class PylonCamera(Camera):
         if self._asking("does not say whether it waits for triggers", camera.CanWaitForFrameTriggerReady):
             ready = self._asking("fails", lambda: camera.WaitForFrameTriggerReady(_READY_MS, handling))
             if not ready:
-                raise CameraError(f"{self.uri}: the camera takes no trigger within {_READY_MS} ms.")
+                raise NotTriggeredError(f"{self.uri}: the camera takes no trigger within {_READY_MS} ms.")
         self._asking("did not accept the software trigger", camera.ExecuteSoftwareTrigger)
 
     def _retrieved(self, timeout_s: float) -> Any:
@@ -208,7 +210,7 @@ class PylonCamera(Camera):
         last, self._last_id = self._last_id, frame_id
         if last is None or _NO_ID in (last, frame_id):
             return 0
-        return max(frame_id - last - 1, 0)
+        return genicam.frames_between(last, frame_id)
 
     @property
     @override

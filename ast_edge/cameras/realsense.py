@@ -3,9 +3,10 @@
 realsense://SERIAL?width=848&height=480&fps=30&skew_ms=10    the first camera found without a serial number
 realsense:///recording.db3?loop=1&skew_ms=10                 what the SDK recorded, at the recorded speed
 
-Colour and depth come from two sensors. A pair whose exposures are more than `skew_ms` apart, half a frame
-period by default, is discarded and counted as `unpaired`: it would show two parts. The SDK projects the depth
-map onto the picture by the camera's own calibration.
+Colour and depth come from two sensors. A pair whose stamps are more than `skew_ms` apart, half a frame
+period by default, is discarded and counted as `unpaired`: it would show two parts. Where the SDK has no
+stamps of the camera (`system_time`), they are times of arrival. The SDK projects the depth map onto the
+picture by the camera's own calibration.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
-from ast_edge.cameras.device_clock import DeviceClock
 from ast_edge.cameras.uri import CameraUri, positive, whole, yes_or_no
 from ast_edge.errors import CameraError
 from ast_edge.wording import install_hint
@@ -59,9 +59,9 @@ class RealSenseCamera(Camera):
         self._count = Counter({"frames": 0, "unpaired": 0})
         self._first: int | None = None
         self._last = -1
-        self._clock = DeviceClock()
         self._closed = False
         self._reading = threading.Lock()  # the SDK must not be stopped while it is waited for
+        skew_ms = uri.option("skew_ms", positive, None)
         self._pipeline = self._rs.pipeline()
         try:
             profile = self._pipeline.start(self._wanted(uri))
@@ -69,13 +69,18 @@ class RealSenseCamera(Camera):
             raise CameraError(f"{self.uri}: {_words(exc)}") from exc
         try:
             fps = self._checked(profile)
+            self._playback = profile.get_device().as_playback() if self._recorded else None
+            if not self._recorded:
+                self._keep_rate(profile)
+            self._align = self._rs.align(self._rs.stream.color)
+        except RuntimeError as exc:
+            self._pipeline.stop()
+            raise CameraError(f"{self.uri}: {_words(exc)}") from exc
         except BaseException:
             self._pipeline.stop()
             raise
-        self._playback = profile.get_device().as_playback() if self._recorded else None
         self._period_ns = int(1e9 / fps)
-        self._skew_ns = int(1e6 * uri.option("skew_ms", positive, 500 / fps))
-        self._align = self._rs.align(self._rs.stream.color)
+        self._skew_ns = int(1e6 * (500 / fps if skew_ms is None else skew_ms))
 
     def _wanted(self, uri: CameraUri) -> Any:
         config = self._rs.config()
@@ -84,13 +89,25 @@ class RealSenseCamera(Camera):
                 raise CameraError(f"{self.uri}: there is no file {uri.place}.")
             config.enable_device_from_file(uri.place, uri.option("loop", yes_or_no, False))  # noqa: FBT003
             return config
-        if uri.place:
-            config.enable_device(uri.place)
         size = uri.option("width", whole, 848), uri.option("height", whole, 480)
         fps = uri.option("fps", whole, 30)
+        found = [serial for serial, _ in list_devices()]
+        if not found or (uri.place and uri.place not in found):
+            raise CameraError(
+                f"{self.uri}: no camera with this serial number answers (cameras found: "
+                f"{', '.join(found) or 'none'}); check the cable (USB 3), and the udev rules of librealsense."
+            )
+        config.enable_device(uri.place or found[0])
         config.enable_stream(self._rs.stream.depth, *size, self._rs.format.z16, fps)
         config.enable_stream(self._rs.stream.color, *size, self._rs.format.rgb8, fps)
         return config
+
+    def _keep_rate(self, profile: Any) -> None:
+        """Let no automatic exposure exceed a frame period, on which the bounds of the exposure rest."""
+        option = self._rs.option.auto_exposure_priority
+        for sensor in profile.get_device().query_sensors():
+            if sensor.supports(option):
+                sensor.set_option(option, 0)
 
     def _checked(self, profile: Any) -> float:
         """Return the frame rate. Raises CameraError without colour or depth, or a format that is not read."""
@@ -166,23 +183,20 @@ class RealSenseCamera(Camera):
     def _exposed(self, pair: _Pair, host_ns: int) -> tuple[int | None, int | None]:
         """Return when the exposure can have begun, from and to, on the host's clock; None if unknown.
 
-        A stamp of the SDK's global time is the camera's own, mapped to the host's wall clock. It is taken
-        within the exposure or at its readout, each of at most a frame period.
+        Only a stamp of the SDK's global time says it, the camera's own mapped to the host's wall clock: it is
+        taken within the exposure or at its readout, each of at most a frame period. The other sensor's
+        exposure is up to the skew apart, before or after.
         """
         if self._recorded:
             return host_ns, host_ns
-        if pair.clock == "hardware_clock":
-            try:
-                return self._clock.exposed(pair.stamp_ns, host_ns)
-            except ValueError as exc:
-                raise CameraError(f"{self.uri}: {exc}.") from exc
-        stamp_ns = pair.stamp_ns - time.time_ns() + time.monotonic_ns()
-        if not -_MAPPED_NS <= host_ns - stamp_ns <= _OLDEST_NS:
+        if pair.clock != "global_time":
             return None, None
-        if pair.clock == "system_time":  # of arrival: how long it was on its way is unknown
-            return None, min(stamp_ns, host_ns)
-        apart_ns = 2 * self._period_ns + self._skew_ns + _MAPPED_NS
-        return stamp_ns - apart_ns, min(stamp_ns + self._skew_ns + _MAPPED_NS, host_ns)
+        before_ns, wall_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        earliest_ns = pair.stamp_ns - wall_ns + before_ns - 2 * self._period_ns - self._skew_ns - _MAPPED_NS
+        latest_ns = pair.stamp_ns - wall_ns + after_ns + self._skew_ns + _MAPPED_NS
+        if not 0 <= host_ns - earliest_ns <= _OLDEST_NS:
+            return None, None
+        return earliest_ns, min(latest_ns, host_ns)
 
     def _at_end(self) -> bool:
         stopped = self._rs.playback_status.stopped
@@ -229,8 +243,6 @@ def library(uri: str) -> ModuleType:
 
 def _words(exc: RuntimeError) -> str:
     text = " ".join(str(exc).split()).rstrip(".")
-    if "No device connected" in text:
-        text += "; check the cable (USB 3), and the udev rules of librealsense"
-    elif "Couldn't resolve requests" in text:
+    if "Couldn't resolve requests" in text:
         text += ": choose width, height and fps that the camera has for both rgb8 and z16"
     return f"the RealSense SDK says: {text}."

@@ -16,7 +16,7 @@ from typing_extensions import override
 from ast_edge.backoff import Backoff
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.link import Link
-from ast_edge.errors import CameraError, LostFrameError, sentence
+from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError, sentence
 
 Policy = Literal["latest", "every"]
 _WATCH_S = 0.05
@@ -116,8 +116,13 @@ class Supervised(Camera):
             self._asked_at, number = now, self._next_number
             if self._owed_since is None:
                 self._owed_since = now
-        # A camera that raises may still have received the trigger: its frame is waited for.
-        camera.trigger()
+        try:
+            camera.trigger()
+        except NotTriggeredError:
+            with self._news:
+                self._owed_since = self._asked_at = None
+            raise
+        # A camera that raises anything else may still have received the trigger: its frame is waited for.
         with self._news:
             if link is not self._link:
                 raise CameraError(f"{self.uri}: the camera was opened again while a frame was requested.")

@@ -44,6 +44,8 @@ def side_by_side_text(first: str, evaluation: Evaluation, compared: SideBySide) 
         lines.append(
             f"{'AUROC apart':<15}{difference.value:+.4f}, 95 % confidence {low:+.4f} to {high:+.4f} (DeLong)"
         )
+    else:
+        lines.append(f"{'AUROC apart':<15}not determined: too few parts, or all of them in one order")
     return "\n".join([*lines, compared.text])
 
 

@@ -90,6 +90,7 @@ class Threshold(_Strict):
 
     `value` is above the score of one of the parts by `margin`, 0 in manifests of format 2, so that every
     engine within the parity tolerance gives this part the same verdict (see `ast_edge.verdict.margin`).
+    One that was set `by_hand` follows no rule: its bounds hold if it was not chosen by these parts.
     """
 
     value: float
@@ -102,6 +103,7 @@ class Threshold(_Strict):
     good_parts: Positive
     good_parts_needed: Positive
     method: CalibrationMethod = "split"
+    by_hand: bool = False
 
 
 # The quantiles of good parts that a calibration stores.

@@ -62,15 +62,19 @@ class Criterion(BaseModel):
     at_most: float
     limit: float
     met: bool
+    faults: int = 0  # further parts, which could not be judged and show nothing
 
     @property
     def text(self) -> str:
         """The criterion in a sentence without its end."""
+        share = share_text(self.count, self.parts) if self.parts else "0 of 0"
         told = (
-            f"{self.rate}: {share_text(self.count, self.parts)}, with {percent(CONFIDENCE)} confidence not "
-            f"more than {_rounded_up(self.at_most)}, limit {100 * self.limit:g} %: "
+            f"{self.rate}: {share}, with {percent(CONFIDENCE)} confidence not more than "
+            f"{_rounded_up(self.at_most)}, limit {100 * self.limit:g} %: "
             f"{'met' if self.met else 'not met'}"
         )
+        if self.faults:
+            told += f" ({self.faults} faults do not count: those parts were not judged)"
         needed = parts_to_show(self.limit)
         if self.met or self.parts >= needed:
             return told
@@ -102,12 +106,14 @@ class Acceptance(BaseModel):
 def acceptance(evaluation: Evaluation, limits: Limits) -> Acceptance | None:
     """Compare the error rates of an evaluation with `limits`; None without any.
 
-    A part that is a fault counts as rejected, as everywhere.
+    A good part that is a fault counts as rejected, as everywhere. A defective one shows nothing: a folder of
+    unreadable pictures must not prove that defects are found.
     """
     criteria = []
     if limits.escapes is not None:
-        counts = evaluation.escapes, evaluation.defective_parts
-        criteria.append(_criterion("escapes", *counts, limits.escapes))
+        faults = sum(part.verdict == "fault" and part.defect != GOOD for part in evaluation.parts)
+        counts = evaluation.escapes, evaluation.defective_parts - faults
+        criteria.append(_criterion("escapes", *counts, limits.escapes, faults))
     if limits.false_rejects is not None:
         counts = evaluation.false_rejects, evaluation.good_parts
         criteria.append(_criterion("false rejects", *counts, limits.false_rejects))
@@ -117,7 +123,9 @@ def acceptance(evaluation: Evaluation, limits: Limits) -> Acceptance | None:
 
 
 def _criterion(
-    rate: Literal["escapes", "false rejects"], count: int, parts: int, percent: float
+    rate: Literal["escapes", "false rejects"], count: int, parts: int, percent: float, faults: int = 0
 ) -> Criterion:
-    bound, limit = rate_at_most(count, parts), percent / 100
-    return Criterion(rate=rate, count=count, parts=parts, at_most=bound, limit=limit, met=bound <= limit)
+    bound, limit = rate_at_most(count, parts) if parts else 1.0, percent / 100
+    return Criterion(
+        rate=rate, count=count, parts=parts, at_most=bound, limit=limit, met=bound <= limit, faults=faults
+    )

@@ -135,8 +135,6 @@ class TrainConfig(_Strict):
     teacher: TeacherConfig
     student: StudentConfig
     memories: tuple[MemoryConfig, ...] = ()  # fused with teacher and student; none in the paper
-    # Share of the distance of the part as a whole in the fused map; 0, as in the paper: none.
-    appearance: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     aggregation: Aggregation
     smoothing: NonNegative = 0.0  # of the map, standard deviation in map pixels; none in the paper
     mask: MaskWeights = "binary"  # paper, "Teacher"; the published code keeps fractions
@@ -184,8 +182,6 @@ class TrainConfig(_Strict):
     def _memories_fit(self) -> TrainConfig:
         if self.memories and self.mode == "depth":
             raise ValueError("memories need pictures, which mode depth does not have; give no memories")
-        if self.appearance and not self.memories:
-            raise ValueError("appearance is fused with memories, and there are none; give both or neither")
         if len({memory.backbone for memory in self.memories} - {None}) > 1:
             raise ValueError("memories may use at most one backbone besides the network's own")
         for memory in self.memories:
@@ -242,8 +238,6 @@ LITE0 = BackboneConfig(
 # EfficientNet's few channels are strongly correlated: its memory is whitened. ResNet's is not.
 BALANCED_MEMORIES = (MemoryConfig(stages=(2, 3)),)
 NANO_MEMORIES = (MemoryConfig(stages=(2, 3), components=96),)
-# The few channels of EfficientNet-Lite0 describe a whole part too poorly for it to be worth a share.
-BALANCED_APPEARANCE = 0.25
 
 
 def preset(name: PresetName, mode: Mode) -> TrainConfig:
@@ -277,7 +271,6 @@ def preset(name: PresetName, mode: Mode) -> TrainConfig:
         teacher=TeacherConfig(hidden=24 if small else 64, clamp=1.9, epochs=32 if small else 16),
         student=StudentConfig(width=64, blocks=2, epochs=16 if small else 12, hard_share=0.05),
         memories=() if mode == "depth" else NANO_MEMORIES if small else BALANCED_MEMORIES,
-        appearance=0.0 if small or mode == "depth" else BALANCED_APPEARANCE,
         aggregation="max",
         smoothing=0.7,
         standardise="channel",

@@ -67,12 +67,18 @@ def auroc_interval(defective: Flags, scores: Scores) -> Interval | None:
 
 
 def auroc_difference(defective: Flags, first: Scores, second: Scores) -> Difference | None:
-    """Return the AUROC of `first` less that of `second`, both scores of the same parts; None as above."""
+    """Return the AUROC of `first` less that of `second`, both scores of the same parts; None as above.
+
+    None, too, where DeLong's variance is 0, as for two models that separate all parts: that says nothing
+    about other parts.
+    """
     if _too_few(defective):
         return None
     (bad, good), (other_bad, other_good) = (_placements(defective, scores) for scores in (first, second))
     value = float(bad.mean() - other_bad.mean())
     variance = _variance(bad - other_bad, good - other_good)
+    if variance == 0:
+        return None
     return Difference(value, _within(value, math.sqrt(variance), -1.0))
 
 

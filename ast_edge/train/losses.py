@@ -67,16 +67,11 @@ def log_map(distances: Tensor, mask: Tensor | None, sigma: float, size: int) -> 
     `mask` [N,1,s,s] may be on a finer grid: a place counts if any of its mask pixels belongs to the part.
     """
     grid = distances.shape[-1]
-    mask = reduced(mask, grid)
     if mask is not None:
+        mask = F.max_pool2d(mask, mask.shape[-1] // grid)
         distances = distances * mask[:, 0]
     log = smooth_within(distances, mask, sigma).clamp(min=FLOOR).log()
     return log if grid == size else enlarged(log[:, None], size // grid).squeeze(1)
-
-
-def reduced(mask: Tensor | None, size: int) -> Tensor | None:
-    """Reduce a mask [N,1,s,s] to a grid of `size` places, each of which has its largest weight."""
-    return None if mask is None else F.max_pool2d(mask, mask.shape[-1] // size)
 
 
 def enlarged(maps: Tensor, factor: int) -> Tensor:

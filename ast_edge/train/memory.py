@@ -75,8 +75,8 @@ class PatchMemory(nn.Module):
 class Memories(nn.Module):
     """All memories of a network, the further backbone that some of them see through, and the fusion.
 
-    `other` is that backbone, needed when the configuration names one. `weights` and `offset` are those of
-    `ast_edge.verdict.fusion`: of the student's distance, of each memory's, and of the appearance, if any.
+    `other` is that backbone, needed when the configuration names one. `weights` [K+1] and `offset` are those
+    of `ast_edge.verdict.fusion`, the student's distance first.
     """
 
     weights: Tensor
@@ -98,8 +98,7 @@ class Memories(nn.Module):
             for memory, seen in zip(config.memories, stages, strict=True)
         )
         _check_grids(config, [max(stage.shape[-1] for stage in seen) for seen in stages])
-        distances = 1 + len(self.each) + bool(config.appearance)
-        self.register_buffer("weights", torch.full((distances,), 1 / distances))
+        self.register_buffer("weights", torch.full((len(self.each) + 1,), 1 / (len(self.each) + 1)))
         self.register_buffer("offset", torch.zeros(()))
 
     def levels(self, own: Trunk, image: Tensor) -> dict[View, list[Tensor]]:
@@ -123,7 +122,7 @@ class Memories(nn.Module):
         return [memory(seen) for memory, seen in zip(self.each, self.stages(levels), strict=True)]
 
     def fused(self, logs: Sequence[Tensor]) -> Tensor:
-        """The anomaly map [N,h,h] of log-distances; the torch copy of `verdict.fusion.fused`."""
+        """The anomaly map [N,h,h] of log-distances [N,h,h]; the torch copy of `verdict.fusion.fused`."""
         weighted = [weight * log for weight, log in zip(self.weights, logs, strict=True)]
         return torch.exp(sum(weighted[1:], weighted[0]) - self.offset)
 

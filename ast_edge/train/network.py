@@ -13,14 +13,12 @@ from ast_edge.backends.base import Backend, Outputs
 from ast_edge.frames.depth import UNSHUFFLE
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Aggregation, input_specs, output_specs
-from ast_edge.train.appearance import Appearance
 from ast_edge.train.backbone import Trunk, pooled
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.losses import aggregate, distance, log_map, reduced, smooth
+from ast_edge.train.losses import aggregate, distance, log_map, smooth
 from ast_edge.train.memory import OWN, Memories
 from ast_edge.train.student import Student
 from ast_edge.train.teacher import Teacher
-from ast_edge.verdict.fusion import FLOOR
 
 DEPTH_CHANNELS = UNSHUFFLE * UNSHUFFLE
 
@@ -78,7 +76,6 @@ class JudgingNetwork(nn.Module):
     trunk: Trunk | None
     standardise: Standardise
     memories: Memories | None
-    appearance: Appearance | None
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map standardised features to z of teacher and student, each [N,C,h,h]."""
@@ -102,20 +99,14 @@ class JudgingNetwork(nn.Module):
     ) -> list[Tensor]:
         """Return the logarithm of each smoothed distance, the student's and then each memory's: [N,h,h] each.
 
-        With a foreground only the part's places contribute, and values are meaningful only there. That of
-        the appearance, if the network has one, comes last: [N,1,1].
+        With a foreground only the part's places contribute, and values are meaningful only there.
         """
         # Mode depth has no memories, so there is a picture.
         assert self.memories is not None and self.trunk is not None and image is not None  # noqa: S101, PT018
         levels = self.memories.levels(self.trunk, image)
-        own = pooled(levels[OWN]).float()
-        features = self.standardise(with_depth(own, depth))
+        features = self.standardise(with_depth(pooled(levels[OWN]).float(), depth))
         distances = [distance(*self.latents(features), None), *self.memories(levels)]
-        logs = [log_map(each, foreground, self.smoothing, self.memories.map_size) for each in distances]
-        if self.appearance is not None:
-            whole = self.appearance(own, reduced(foreground, own.shape[-1]))
-            logs.append(whole.clamp(min=FLOOR).log()[:, None, None])
-        return logs
+        return [log_map(each, foreground, self.smoothing, self.memories.map_size) for each in distances]
 
 
 class AstNetwork(JudgingNetwork):
@@ -133,9 +124,6 @@ class AstNetwork(JudgingNetwork):
             self.teacher = Teacher(channels, config.grid, config.teacher)
             self.student = Student(channels, config.grid, config.student)
         self.memories = None if trunk is None or not config.memories else Memories(config, trunk, other)
-        # Of the backbone's channels alone: depth is relative to the part's own mean.
-        own = channels - (0 if config.mode == "rgb" else DEPTH_CHANNELS)
-        self.appearance = Appearance(own) if config.appearance else None
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return z of teacher and student."""

@@ -63,9 +63,7 @@ def configured(given: dict[str, Any]) -> TrainConfig:
             {"neighbourhood": neighbourhood} | _backbone(rest.pop("backbone"))
         )
         changes["backbone"] = backbone.model_dump()
-        memories = _memories(config, backbone)
-        changes["memories"] = [memory.model_dump() for memory in memories]
-        changes["appearance"] = config.appearance if memories else 0.0
+        changes["memories"] = [memory.model_dump() for memory in _memories(config, backbone)]
     if "epochs" in rest:
         epochs = rest.pop("epochs")
         numbers = _numbers(epochs, f"--epochs {epochs}", 1, 2)

@@ -1,21 +1,19 @@
-"""What a run does beside training: patches and appearance from its parts, the fusion from those held out."""
+"""What a run does for its memories: patches from the parts to train on, the fusion from those held out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ast_edge.progress import stage
-from ast_edge.train.appearance import mean_features
-from ast_edge.train.backbone import pooled
 from ast_edge.train.config import TrainConfig
 from ast_edge.train.data import Sample
 from ast_edge.train.features import input_batches
 from ast_edge.train.log import logger
-from ast_edge.train.losses import reduced
-from ast_edge.train.memory import OWN, POOL, PatchMemory, drawn, joined
+from ast_edge.train.memory import POOL, Memories, PatchMemory, drawn, joined
 from ast_edge.train.network import AstNetwork
 from ast_edge.verdict.fusion import fitted
 
@@ -28,21 +26,15 @@ def remember(
     device: torch.device,
     workers: int = 0,
 ) -> None:
-    """Fill the memories of `network`, and its appearance, from `samples`, good parts to train on."""
-    memories, trunk = network.memories, network.trunk
-    assert memories is not None and trunk is not None  # noqa: S101, PT018  # the caller has looked
+    """Fill the memories of `network` from `samples`, good parts to train on."""
+    memories = network.memories
+    assert memories is not None  # noqa: S101  # the caller has looked
     generators = [torch.Generator().manual_seed(1000 * config.seed + at) for at in range(len(memories.each))]
     pools: list[list[Tensor]] = [[] for _ in generators]
-    means: list[Tensor] = []
     count = -(-POOL // len(samples))
     with stage("collecting patches", len(samples)) as shown:
         for inputs in _batches(samples, config, device, workers):
-            with torch.inference_mode():
-                levels = memories.levels(trunk, inputs["image"])
-                seen = [joined(stages) for stages in memories.stages(levels)]
-                own = pooled(levels[OWN]).float()
-                means.append(mean_features(own, reduced(inputs.get("foreground"), own.shape[-1])).cpu())
-            for pool, generator, places in zip(pools, generators, seen, strict=True):
+            for pool, generator, places in zip(pools, generators, _places(network, inputs), strict=True):
                 inside = _inside(inputs.get("foreground"), places.shape[-1])
                 pool += [
                     drawn(of_part, None if inside is None else inside[at], count, generator).cpu()
@@ -53,8 +45,6 @@ def remember(
         for at, (memory, pool) in enumerate(zip(memories.each, pools, strict=True)):
             _learn(memory, torch.cat(pool)[:POOL], config.seed + at)
             shown.advance()
-    if network.appearance is not None:
-        network.appearance.learn(torch.cat(means))
 
 
 def fit_fusion(
@@ -73,20 +63,16 @@ def fit_fusion(
     memories = network.memories
     assert memories is not None  # noqa: S101  # the caller has looked
     found: list[list[Tensor]] = [[] for _ in range(len(memories.each) + 1)]
-    whole: list[Tensor] = []
     network.eval()
     with stage("weighing distances", len(holdout)) as shown:
         for inputs in _batches(holdout, config, device, workers):
             inside = _inside(inputs.get("foreground"), config.map_size)
             with torch.inference_mode():
                 logs = network.log_distances(**inputs)
-            if network.appearance is not None:
-                whole.append(logs.pop().flatten().cpu())
             for values, log in zip(found, logs, strict=True):
                 values.append((log.flatten() if inside is None else log[inside]).cpu())
             shown.advance(len(inputs["image"]))
-    places = [torch.cat(values).numpy() for values in found]
-    fusion = fitted(places, torch.cat(whole).numpy() if whole else None, config.appearance)
+    fusion = fitted([torch.cat(values).numpy() for values in found])
     memories.weights.copy_(torch.tensor(fusion.weights))
     memories.offset.fill_(fusion.offset)
     logger.info("weights of the distances: %s", ", ".join(f"{weight:.3g}" for weight in fusion.weights))
@@ -99,10 +85,20 @@ def _batches(
         yield {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
+def _places(network: AstNetwork, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """What each memory sees of a batch: [N,C,h,h]."""
+    memories, trunk = network.memories, network.trunk
+    assert isinstance(memories, Memories) and trunk is not None  # noqa: S101, PT018
+    with torch.inference_mode():
+        levels = memories.levels(trunk, inputs["image"])
+        return [joined(stages) for stages in memories.stages(levels)]
+
+
 def _inside(foreground: Tensor | None, size: int) -> Tensor | None:
     """Where the part is, bool [N,size,size]."""
-    mask = reduced(foreground, size)
-    return None if mask is None else mask[:, 0] > 0
+    if foreground is None:
+        return None
+    return F.max_pool2d(foreground, foreground.shape[-1] // size)[:, 0] > 0
 
 
 def _learn(memory: object, pool: Tensor, seed: int) -> None:

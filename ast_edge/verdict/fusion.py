@@ -11,9 +11,6 @@ with m_k and s_k the mean and the standard deviation of log d_k over all places 
 trained on. So it orders places as the sum of the standardised logarithms does; it is positive and about 1
 where a good part is as usual; and since the weights add up to 1, its relative error is no larger than that of
 the worst distance, which is why the tolerances of engines hold for it too.
-
-A distance of the part as a whole may come last. It is the same for all places and has few values to take a
-spread from, one a part, so its weight is given, and the others share the rest.
 """
 
 from __future__ import annotations
@@ -37,22 +34,15 @@ class Fusion:
 
 
 def fused(distances: Sequence[NDArray[np.float32]], fusion: Fusion) -> NDArray[np.float64]:
-    """The anomaly map of distances of one shape [N,h,w]; that of the whole part, if any, is [N,1,1]."""
+    """The anomaly map of distances of one shape [N,h,w]."""
     logs = [np.log(np.maximum(distance, FLOOR, dtype=np.float64)) for distance in distances]
     total = sum(weight * log for weight, log in zip(fusion.weights, logs, strict=True))
     return np.asarray(np.exp(total - fusion.offset), np.float64)
 
 
-def fitted(
-    logs: Sequence[NDArray[np.floating]], whole: NDArray[np.floating] | None = None, share: float = 0.0
-) -> Fusion:
-    """Weights and offset from the logarithms of K distances at places of good parts, each of shape [P].
-
-    `whole` [N] is the logarithm of the distance of whole parts, and `share` its weight.
-    """
+def fitted(logs: Sequence[NDArray[np.floating]]) -> Fusion:
+    """Weights and offset from the logarithms of K distances at places of good parts, each of shape [P]."""
     means = [float(np.mean(log, dtype=np.float64)) for log in logs]
     inverse = [1 / max(float(np.std(log, dtype=np.float64)), LEAST_SPREAD) for log in logs]
-    weights = tuple((1 - share) * value / sum(inverse) for value in inverse)
-    if whole is not None:
-        means, weights = [*means, float(np.mean(whole, dtype=np.float64))], (*weights, share)
+    weights = tuple(value / sum(inverse) for value in inverse)
     return Fusion(weights, sum(weight * mean for weight, mean in zip(weights, means, strict=True)))

@@ -108,6 +108,7 @@ def threshold_by_hand(old: Threshold, scores: Sequence[float], value: float) -> 
             "expected_false_reject_rate": promised.expected,
             "upper_false_reject_rate": promised.upper,
             "good_parts_needed": max(1, promised.needed),
+            "by_hand": True,
         }
     )
 
@@ -120,8 +121,13 @@ def statement(threshold: Threshold) -> str:
         if threshold.method == "split"
         else ", each judged by a network that has not seen it"
     )
+    origin = (
+        f"Set by hand. By {parts} good parts{unseen}, if it was not chosen by them,"
+        if threshold.by_hand
+        else f"Set from {parts} good parts{unseen}:"
+    )
     text = (
-        f"Set from {parts} good parts{unseen}: of new good parts about "
+        f"{origin} of new good parts about "
         f"{percent(threshold.expected_false_reject_rate)} will be rejected, and with "
         f"{percent(threshold.confidence)} confidence not more than "
         f"{percent(threshold.upper_false_reject_rate)}."

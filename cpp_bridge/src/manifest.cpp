@@ -55,6 +55,7 @@ Threshold read_threshold(Reader reader) {
          {"target_false_reject_rate", "expected_false_reject_rate", "upper_false_reject_rate", "confidence"})
         reader.number(name, 0, 1);
     if (reader.given("method")) reader.choice("method", {"split", "cross"});
+    if (reader.given("by_hand")) reader.boolean("by_hand");
     reader.done();
     return threshold;
 }

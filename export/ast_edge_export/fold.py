@@ -118,7 +118,6 @@ class FoldedNetwork(JudgingNetwork):
         self.trunk = network.trunk
         self.standardise = network.standardise
         self.memories = network.memories
-        self.appearance = network.appearance
         with torch.no_grad():
             self.teacher = fold_teacher(network.teacher)
             self.student = FoldedStudent(network.student)

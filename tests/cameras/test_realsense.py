@@ -122,8 +122,9 @@ def test_places_without_a_measurement_are_zero(tmp_path: Path) -> None:
 
 
 REFUSED: Sequence[tuple[str, type[Exception], str]] = (
-    ("realsense://", CameraError, "No device connected; check the cable"),
-    ("realsense://0815", CameraError, "realsense://0815: the RealSense SDK says: No device connected"),
+    ("realsense://", CameraError, r"\(cameras found: none\); check the cable"),
+    ("realsense://0815", CameraError, "^realsense://0815: no camera with this serial number answers"),
+    ("realsense:///nowhere.db3?skew_ms=0", UsageError, "skew_ms=0 is not possible"),
     ("realsense:///nowhere.db3", CameraError, "there is no file /nowhere.db3"),
     (
         "realsense://0815?loop=1",

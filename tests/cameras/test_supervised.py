@@ -11,7 +11,7 @@ import pytest
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
-from ast_edge.errors import CameraError, LostFrameError
+from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError
 from tests.waiting import wait_for
 
 
@@ -197,6 +197,27 @@ def test_a_frame_that_never_comes_is_not_waited_for_for_ever() -> None:
         wait_for(lambda: len(lives) == 2 and camera.state == "live")
         assert camera.trigger() == 0
         assert [life.triggers for life in lives] == [1, 1]
+
+
+def test_a_request_that_did_not_reach_the_camera_owes_no_frame() -> None:
+    class Busy(Scripted):
+        asked = 0
+
+        def trigger(self) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise NotTriggeredError("busy")
+            self._script.append(9)
+
+    watch = Watch(triggered=True, stall_s=0.3, lost_s=0.6)
+    with Supervised("scripted://", lambda: Busy([]), watch) as camera:
+        wait_for(lambda: camera.state == "live")
+        with pytest.raises(NotTriggeredError):
+            camera.trigger()
+        time.sleep(1.0)
+        assert (camera.state, camera.counters["errors"]) == ("live", 0)
+        camera.trigger()
+        assert next_frame(camera).number == 0
 
 
 def test_the_number_of_a_frame_is_known_when_it_is_asked_for() -> None:

@@ -121,4 +121,10 @@ def test_the_difference_of_two_models_knows_that_the_parts_are_the_same() -> Non
     resampled = area(first[bad], first[good]) - area(second[bad], second[good])
     expected = np.quantile(resampled, [0.025, 0.975])
     assert found.interval == pytest.approx(expected, abs=0.2 * (expected[1] - expected[0]))
-    assert auroc_difference(defective, first, first) == (0.0, (0.0, 0.0))
+
+
+def test_no_difference_is_claimed_where_delong_sees_no_variance() -> None:
+    defective = np.array([False, False, False, True, True, True])
+    ordered = np.arange(6.0)
+    assert auroc_difference(defective, ordered, ordered**2) is None
+    assert auroc_difference(defective, ordered, -ordered) is None

@@ -119,7 +119,7 @@ MEMORIES = (
 def config_with(*memories: MemoryConfig, **changes: object) -> TrainConfig:
     small: dict[str, object] = {"backbone": RESNET.model_dump(), "image_size": 64, "student.width": 8}
     kept = [memory.model_dump() for memory in memories or MEMORIES]
-    return changed(preset("balanced", "rgb"), small | {"memories": kept, "appearance": 0.0} | changes)
+    return changed(preset("balanced", "rgb"), small | {"memories": kept} | changes)
 
 
 def test_map_has_the_finest_grid_and_teacher_and_student_their_own() -> None:

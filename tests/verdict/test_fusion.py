@@ -55,15 +55,3 @@ def test_distances_that_do_not_vary_are_weighed_too() -> None:
     fusion = fitted([np.zeros(5), np.array([0.0, 1.0, 0.0, 1.0, 0.0])])
     assert all(math.isfinite(weight) for weight in fusion.weights)
     assert fusion.weights[0] > fusion.weights[1] > 0
-
-
-def test_the_whole_part_has_the_share_that_is_given_and_changes_no_order_within_a_part() -> None:
-    given, whole = distances(), np.exp(RNG.normal(0.5, 0.3, (4, 1, 1))).astype(np.float32)
-    logs = [np.log(each).ravel() for each in given]
-    plain, fusion = fitted(logs), fitted(logs, np.log(whole).ravel(), 0.25)
-    assert fusion.weights == pytest.approx((*(0.75 * weight for weight in plain.weights), 0.25))
-    assert sum(fusion.weights) == pytest.approx(1, rel=1e-12)
-    with_whole = fused([*given, whole], fusion)
-    assert np.log(with_whole).mean() == pytest.approx(0, abs=1e-6)
-    for part, alone in zip(with_whole, fused(given, plain), strict=True):
-        assert np.array_equal(np.argsort(part.ravel()), np.argsort(alone.ravel()))

@@ -122,6 +122,10 @@ def test_the_same_threshold_by_hand_has_the_same_bounds(scores: list[float], rat
     if between.size and between[0] <= old.value:
         return  # two scores closer than the engines' tolerance: the threshold is above both
     again = threshold_by_hand(old, values.tolist(), old.value)
+    assert statement(again).startswith(
+        f"Set by hand. By {old.good_parts} good parts that were not trained on, if"
+    )
+    assert statement(old).startswith(f"Set from {old.good_parts} good parts that were not trained on: of")
     assert again.expected_false_reject_rate == pytest.approx(old.expected_false_reject_rate)
     assert again.upper_false_reject_rate == pytest.approx(old.upper_false_reject_rate)
     assert again.value == old.value

@@ -26,11 +26,12 @@ from ast_edge.line.links.plc import PlcOptions, dial
 from ast_edge.wording import install_hint
 
 Kind = Literal["BOOL", "INT", "DINT"]
+_WORD, _INDEX = r"[A-Za-z_][A-Za-z0-9_]{0,39}", r"(\[[0-9]{1,6}\])?"
 TagName = Annotated[
     str,
     Field(
         max_length=200,
-        pattern=r"^(Program:[A-Za-z_]\w{0,39}\.)?[A-Za-z_]\w{0,39}(\[\d{1,6}\])?(\.[A-Za-z_]\w{0,39}(\[\d{1,6}\])?)*$",
+        pattern=rf"^(Program:{_WORD}\.)?{_WORD}{_INDEX}(\.{_WORD}{_INDEX})*$",
     ),
 ]
 _TYPES: dict[Kind, tuple[int, ...]] = {"BOOL": (0xC1,), "INT": (0xC3, 0xC7), "DINT": (0xC4, 0xC8, 0xD3)}

@@ -288,7 +288,9 @@ class LineConfig(Options):
         wanted = [
             output.judged_place
             for output in self.output
-            if isinstance(output, PlcOutputOptions) and output.kind == trigger.kind and output.reports
+            if isinstance(output, PlcOutputOptions)
+            and (output.kind, output.host, output.port) == (trigger.kind, trigger.host, trigger.port)
+            and output.reports
         ]
         if trigger.judged_place not in wanted:
             raise ValueError(

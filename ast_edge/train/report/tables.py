@@ -50,8 +50,11 @@ def rate_text(count: int, parts: int) -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
-    """Format an interval in percent; empty for None."""
-    return "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+    """Format an interval in percent, each end rounded outwards; empty for None."""
+    if interval is None:
+        return ""
+    low, high = math.floor(1000 * interval.low + 1e-9) / 10, math.ceil(1000 * interval.high - 1e-9) / 10
+    return f"{low:.1f} to {high:.1f} %"
 
 
 def kinds_of(parts: Sequence[PartFigures]) -> list[str]:

@@ -121,6 +121,9 @@ def test_a_gate_is_behind_the_deadline_and_the_plc_has_one_map(tmp_path: Path) -
     output = '[[output]]\nkind = "modbus"\nhost = "plc"\nregisters = '
     assert "nothing would write it" in refused(tmp_path, plc)
     assert "nothing would write it" in refused(tmp_path, f"{plc}{output}200\n")
+    elsewhere = output.replace('"plc"', '"another"')
+    assert "nothing would write it" in refused(tmp_path, f"{plc}{elsewhere}100\n")
+    assert "nothing would write it" in refused(tmp_path, f"{plc}{output}100\nport = 1502\n")
     assert read(tmp_path, f"{plc}{output}100\n")
 
 
