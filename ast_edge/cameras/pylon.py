@@ -7,7 +7,8 @@ Without a serial number the first camera found is opened. `trigger`: software, l
 input), or off (free-running at `rate` frames per second). `exposure_us` and `gain` (in the camera's unit,
 mostly dB) switch the automatic modes off; up to `buffers` frames may be in flight. `feature.NAME` sets any
 other feature by its GenICam name, in the order given, before all other settings. Settings that are not given
-stay as the camera has them, and every setting is read back.
+stay as the camera has them, and every setting is read back. pylon's own timers use SIGALRM: a program with a
+camera open must not use `signal.alarm` or `signal.setitimer` itself.
 """
 
 from __future__ import annotations

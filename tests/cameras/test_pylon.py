@@ -25,6 +25,9 @@ from tests.waiting import wait_for
 
 pytest.importorskip("pypylon", reason="pypylon is not installed")
 
+# pylon's timers use SIGALRM, which the usual method of the time limit would take for the limit.
+pytestmark = pytest.mark.timeout(300, method="thread")
+
 FIRST, SECOND = "0815-0000", "0815-0001"
 SMALL = "width=64&height=48"
 
@@ -171,7 +174,6 @@ def test_closing_ends_a_read_on_another_thread() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_line_from_trigger_to_verdict(tmp_path: Path, tiny_rgb: Path) -> None:
     """Two frames fail: those parts are faults, every other part is judged."""
     uri = f"pylon://{SECOND}?width=64&height=64&trigger=software&exposure_us=500&pixel_format=BGR8Packed"
