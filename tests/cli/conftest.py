@@ -39,8 +39,9 @@ Cli = Callable[..., Done]
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in this process."""
+    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "")  # --max-pixels sets it, and is not to last
 
     def run(*arguments: object) -> Done:
         capsys.readouterr()
