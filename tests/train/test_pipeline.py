@@ -60,7 +60,7 @@ def test_ctrl_c_says_one_line_and_can_be_resumed(
     words = f"ast-edge train {product} -o {tmp_path / 'stopped' / 'run'} --resume"
     assert last == f"ast-edge: error: interrupted; `{words}` continues the run."
     assert {line.split(":")[0] for line in talk} <= {
-        *("checking pictures", "parts", "extracting features", "training teacher"),
+        *("checking pictures", "parts", "extracting features", "training", "training teacher"),
     }
     log = (tmp_path / "stopped" / "run" / "train.log").read_text()
     assert log.splitlines()[-1].endswith("ERROR stopped: KeyboardInterrupt")
