@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ast_edge.cameras.device_clock import DeviceClock
 from ast_edge.cameras.uri import CameraUri, finite, positive, whole
 from ast_edge.errors import AstEdgeError, CameraError, UsageError
 from ast_edge.frames.pixel_formats import Colour
@@ -98,6 +99,30 @@ def colour_of(uri: str, pixel_format: str) -> Colour:
             "with pixel_format=."
         )
     return COLOURS[pixel_format]
+
+
+class Clock:
+    """The clock of a camera whose frames may have no stamp: a `DeviceClock` that raises CameraError."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._clock = uri, DeviceClock()
+
+    def learn(self, device_ns: int | None, asked_ns: int, host_ns: int) -> None:
+        """Learn from a frame that was requested at `asked_ns` and arrived at `host_ns`."""
+        if device_ns is not None:
+            try:
+                self._clock.learn(device_ns, asked_ns, host_ns)
+            except ValueError as exc:
+                raise CameraError(f"{self._uri}: {exc}.") from exc
+
+    def exposed(self, device_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
+        """Return when the exposure can have begun, from and to; None if unknown."""
+        if device_ns is None:
+            return None, None
+        try:
+            return self._clock.exposed(device_ns, host_ns)
+        except ValueError as exc:
+            raise CameraError(f"{self._uri}: {exc}.") from exc
 
 
 class Asking:

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
-from ast_edge.cameras.device_clock import DeviceClock
-from ast_edge.cameras.genicam import SOFTWARE, Asking, frames_between
+from ast_edge.cameras.genicam import SOFTWARE, Asking, Clock, frames_between
 from ast_edge.cameras.gi_bindings import load
 from ast_edge.cameras.gige_setup import (
     Device,
@@ -61,7 +60,7 @@ class GigeCamera(Camera):
         self._lock = threading.Lock()
         self._number = -1
         self._last_id: int | None = None
-        self._clock = DeviceClock()
+        self._clock = Clock(self.uri)
         self._count = {"frames": 0, "incomplete": 0, "missing": 0}
         self._stream_count = dict.fromkeys((name.removeprefix("n_") for name in _STREAM_COUNTS), 0)
         device = device_of(self._aravis, uri)
@@ -214,7 +213,7 @@ class GigeCamera(Camera):
             for _ in range(_ASKED_AT_OPENING):
                 self._ask_one()
         except Exception:  # noqa: BLE001 (GLib's, of a camera that cannot do this)
-            self._clock = DeviceClock()
+            self._clock = Clock(self.uri)
         with contextlib.suppress(Exception):  # usually it is running
             camera.stop_acquisition()
         while (buffer := self._stream.try_pop_buffer()) is not None:
@@ -230,12 +229,8 @@ class GigeCamera(Camera):
         buffer = self._stream.timeout_pop_buffer(int(_WARM_UP_S * 1e6))
         if buffer is None:
             raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s after a software trigger.")
-        host_ns, stamp_ns = time.monotonic_ns(), int(buffer.get_timestamp())
-        if stamp_ns:
-            try:
-                self._clock.learn(stamp_ns, asked_ns, host_ns)
-            except ValueError as exc:
-                raise CameraError(f"{self.uri}: {exc}.") from exc
+        host_ns = time.monotonic_ns()
+        self._clock.learn(int(buffer.get_timestamp()) or None, asked_ns, host_ns)
         self._last_id = int(buffer.get_frame_id())
         self._stream.push_buffer(buffer)
 
@@ -254,17 +249,8 @@ class GigeCamera(Camera):
         self._count["frames"] += 1
         pixels = self._pixels(buffer)
         device_ns = int(buffer.get_timestamp()) or None
-        exposed = self._exposed(device_ns, host_ns)
+        exposed = self._clock.exposed(device_ns, host_ns)
         return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri, None, *exposed)
-
-    def _exposed(self, device_ns: int | None, host_ns: int) -> tuple[int | None, int | None]:
-        """Return when the exposure began, from and to. Raises CameraError if that is uncertain."""
-        if device_ns is None:
-            return None, None
-        try:
-            return self._clock.exposed(device_ns, host_ns)
-        except ValueError as exc:
-            raise CameraError(f"{self.uri}: {exc}.") from exc
 
     def _pixels(self, buffer: Any) -> NDArray[np.uint8]:
         """Copy the picture, since the buffer is returned to the camera."""

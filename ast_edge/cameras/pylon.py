@@ -27,14 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ast_edge.cameras import genicam
+from ast_edge.cameras import genicam, sdk
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
-from ast_edge.cameras.device_clock import DeviceClock
-from ast_edge.cameras.genicam import Asking, Settings
+from ast_edge.cameras.genicam import Asking, Clock, Settings
 from ast_edge.cameras.pylon_setup import Features
 from ast_edge.cameras.uri import CameraUri, whole
 from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError
-from ast_edge.wording import install_hint
 
 _FEATURE = "feature."
 _POLL_S = 0.1  # the longest that pylon is waited for at once, so that `close` is not kept waiting
@@ -57,10 +55,10 @@ class PylonCamera(Camera):
         self._count = Counter({"frames": 0, "incomplete": 0, "missing": 0})
         self._number = -1
         self._last_id: int | None = None
-        self._clock = DeviceClock()
+        self._clock = Clock(self.uri)
         self._closed = False
         self._using = threading.RLock()  # pylon must not be closed while it is called
-        self._camera: Any = self._opened(uri.place)
+        self._camera: Any = self._opened(uri)
         try:
             known = Features(self._camera, importlib.import_module("pypylon.genicam"), self._asking)
             self._features, self._tick_ns = known, known.tick_ns()
@@ -77,18 +75,13 @@ class PylonCamera(Camera):
 
     # ---- opening -------------------------------------------------------------------------------------------
 
-    def _opened(self, serial: str) -> Any:
+    def _opened(self, uri: CameraUri) -> Any:
         pylon = self._pylon
         factory = pylon.TlFactory.GetInstance()
         devices = self._asking("cannot be searched for", factory.EnumerateDevices)
         found = {info.GetSerialNumber(): info for info in devices}
-        if not found or (serial and serial not in found):
-            seen = ", ".join(found) or "none"
-            raise CameraError(
-                f"{self.uri}: no camera with this serial number answers (cameras found: {seen}); check power "
-                "and cable, and for GigE that camera and network card are in one subnet."
-            )
-        info = found[serial] if serial else next(iter(found.values()))
+        check = "power and cable, and for GigE that camera and network card are in one subnet"
+        info = found[sdk.serial_of(uri, found, check)]
         camera = self._asking("cannot be opened", lambda: pylon.InstantCamera(factory.CreateDevice(info)))
         self._asking("cannot be opened", camera.Open)
         return camera
@@ -107,7 +100,7 @@ class PylonCamera(Camera):
         except CameraError:
             if self._settings.software:
                 raise
-            self._clock = DeviceClock()
+            self._clock = Clock(self.uri)
         if self._settings.software:
             return
         self._camera.StopGrabbing()
@@ -129,11 +122,7 @@ class PylonCamera(Camera):
             raise CameraError(f"{self.uri}: no frame within {_WARM_UP_S:g} s after a software trigger.")
         host_ns = time.monotonic_ns()
         with result:
-            if (stamp_ns := self._stamp_ns(result)) is not None:
-                try:
-                    self._clock.learn(stamp_ns, asked_ns, host_ns)
-                except ValueError as exc:
-                    raise CameraError(f"{self.uri}: {exc}.") from exc
+            self._clock.learn(self._stamp_ns(result), asked_ns, host_ns)
             self._last_id = int(result.BlockID)
 
     # ---- frames --------------------------------------------------------------------------------------------
@@ -193,12 +182,7 @@ class PylonCamera(Camera):
         self._count["frames"] += 1
         pixels: NDArray[np.uint8] = np.array(result.Array, np.uint8)
         device_ns = self._stamp_ns(result)
-        exposed: tuple[int | None, int | None] = (None, None)
-        if device_ns is not None:
-            try:
-                exposed = self._clock.exposed(device_ns, host_ns)
-            except ValueError as exc:
-                raise CameraError(f"{self.uri}: {exc}.") from exc
+        exposed = self._clock.exposed(device_ns, host_ns)
         return Frame(pixels, self._colour, self._number, device_ns, host_ns, self.uri, None, *exposed)
 
     def _stamp_ns(self, result: Any) -> int | None:
@@ -244,13 +228,7 @@ def list_devices() -> list[tuple[str, str]]:
 
 def library(uri: str) -> ModuleType:
     """The module `pypylon.pylon`. Raises CameraError if it is missing or does not load."""
-    try:
-        with warnings.catch_warnings():
-            # As an error, a warning about its types, which SWIG made, would crash the process.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return importlib.import_module("pypylon.pylon")
-    except ImportError as exc:
-        raise CameraError(
-            f"{uri}: needs pypylon, which is not installed or does not load ({exc}); "
-            f"run: {install_hint('pylon')}."
-        ) from exc
+    with warnings.catch_warnings():
+        # As an error, a warning about its types, which SWIG made, would crash the process.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return sdk.module("pypylon.pylon", "pypylon", uri, "pylon")

@@ -12,7 +12,6 @@ picture by the camera's own calibration.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 import time
 from collections import Counter
@@ -25,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from ast_edge.cameras import sdk
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.uri import CameraUri, positive, whole, yes_or_no
 from ast_edge.errors import CameraError
-from ast_edge.wording import install_hint
 
 _POLL_S = 0.1  # the longest that the SDK is waited for at once, so that `close` is not kept waiting
 _OLDEST_NS = 10_000_000_000  # an older stamp must be from another clock
@@ -92,12 +91,9 @@ class RealSenseCamera(Camera):
         size = uri.option("width", whole, 848), uri.option("height", whole, 480)
         fps = uri.option("fps", whole, 30)
         found = [serial for serial, _ in list_devices()]
-        if not found or (uri.place and uri.place not in found):
-            raise CameraError(
-                f"{self.uri}: no camera with this serial number answers (cameras found: "
-                f"{', '.join(found) or 'none'}); check the cable (USB 3), and the udev rules of librealsense."
-            )
-        config.enable_device(uri.place or found[0])
+        config.enable_device(
+            sdk.serial_of(uri, found, "the cable (USB 3), and the udev rules of librealsense")
+        )
         config.enable_stream(self._rs.stream.depth, *size, self._rs.format.z16, fps)
         config.enable_stream(self._rs.stream.color, *size, self._rs.format.rgb8, fps)
         return config
@@ -232,13 +228,7 @@ def list_devices() -> list[tuple[str, str]]:
 
 def library(uri: str) -> ModuleType:
     """The SDK's module. Raises CameraError if it is missing or does not load."""
-    try:
-        return importlib.import_module("pyrealsense2")
-    except ImportError as exc:
-        raise CameraError(
-            f"{uri}: needs pyrealsense2, which is not installed or does not load ({exc}); "
-            f"run: {install_hint('realsense')}."
-        ) from exc
+    return sdk.module("pyrealsense2", "pyrealsense2", uri, "realsense")
 
 
 def _words(exc: RuntimeError) -> str:

@@ -17,15 +17,13 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from ast_edge.errors import ModelError, reason
-from ast_edge.files import write_text
+from ast_edge.errors import ModelError
 from ast_edge.machine.processor import Processor
 from ast_edge.machine.record import Strict
 from ast_edge.model.engine_info import Proven
 from ast_edge.model.manifest import Positive, Sha256
 from ast_edge.model.onnx_file import ModelFile, choice_path
-from ast_edge.model.seal import sealed
-from ast_edge.model.sealed_file import read_sealed
+from ast_edge.model.sealed_file import read_sealed, write_sealed
 
 CpuEngine = Literal["onnxruntime", "openvino"]
 _MOST_MACHINES = 16
@@ -111,13 +109,14 @@ def write_choice(model: ModelFile, choice: Choice) -> None:
         if one.processor != choice.processor and one.network_sha256 == choice.network_sha256
     ]
     choices = Choices(choices=tuple([*others, choice][-_MOST_MACHINES:]))
-    try:
-        write_text(path, sealed(choices.model_dump(mode="json"), indent=1) + "\n")
-    except OSError as exc:
-        raise ModelError(
-            f"{path}: the engines were measured, but the choice cannot be written ({reason(exc)}); run "
+
+    def refused(why: str) -> ModelError:
+        return ModelError(
+            f"{path}: the engines were measured, but the choice cannot be written ({why}); run "
             f"`ast-edge verify {model.path} --backend auto` as a user who may write there."
-        ) from exc
+        )
+
+    write_sealed(path, choices, refused)
 
 
 def _versions(libraries: Mapping[CpuEngine, str]) -> str:

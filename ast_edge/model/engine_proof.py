@@ -15,13 +15,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ast_edge.errors import ModelError, reason
-from ast_edge.files import write_text
+from ast_edge.errors import ModelError
 from ast_edge.model.engine_file import EngineFile
 from ast_edge.model.engine_info import BuiltFor, Proven
 from ast_edge.model.manifest import Sha256
-from ast_edge.model.seal import sealed
-from ast_edge.model.sealed_file import read_sealed
+from ast_edge.model.sealed_file import read_sealed, write_sealed
 
 _MOST_MACHINES = 16
 
@@ -67,13 +65,14 @@ def write_proof(engine: EngineFile, proof: MachineProof) -> None:
     path = proof_path(engine.path)
     others = [one for one in _read(engine.path) if one.machine != proof.machine]
     proofs = Proofs(proofs=tuple([*others, proof][-_MOST_MACHINES:]))
-    try:
-        write_text(path, sealed(proofs.model_dump(mode="json"), indent=1) + "\n")
-    except OSError as exc:
-        raise ModelError(
-            f"{path}: the engine reproduces the model, but its proof cannot be written ({reason(exc)}); run "
+
+    def refused(why: str) -> ModelError:
+        return ModelError(
+            f"{path}: the engine reproduces the model, but its proof cannot be written ({why}); run "
             f"`ast-edge verify {engine.path}` once as a user who may write there."
-        ) from exc
+        )
+
+    write_sealed(path, proofs, refused)
 
 
 def _read(engine: Path) -> tuple[MachineProof, ...]:

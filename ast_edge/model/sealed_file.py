@@ -1,4 +1,4 @@
-"""Small sealed JSON files beside a model or an engine, read with every check."""
+"""Small sealed JSON files beside a model or an engine, written whole and read with every check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ast_edge.errors import ModelError, reason
-from ast_edge.model.seal import seal_holds
+from ast_edge.files import write_text
+from ast_edge.model.seal import seal_holds, sealed
 from ast_edge.wording import first_problem
 
 MAX_BYTES = 64 << 10
@@ -43,3 +44,11 @@ def read_sealed(path: Path, kind: type[_Record], refused: Callable[[str], ModelE
     except ValidationError as exc:
         key, said = first_problem(exc)
         raise refused(f"key '{key}': {said}") from exc
+
+
+def write_sealed(path: Path, record: BaseModel, refused: Callable[[str], ModelError]) -> None:
+    """Write a record so that `read_sealed` takes it; atomic. Raises what `refused` makes of the reason."""
+    try:
+        write_text(path, sealed(record.model_dump(mode="json"), indent=1) + "\n")
+    except OSError as exc:
+        raise refused(reason(exc)) from exc

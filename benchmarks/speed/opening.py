@@ -18,8 +18,7 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +32,11 @@ from ast_edge.model.arrays import Array
 from ast_edge.model.onnx_file import read_model_file
 from ast_edge.model.references import load_references
 from benchmarks.common import machine
-from benchmarks.common.command import keep, named
+from benchmarks.common.command import Untrained, keep, models_of, named
 
 SCHEMA_VERSION = 1
 THREADS, ROUNDS, DRY_ROUNDS = 2, 30, 2
-MODELS = (("nano", "rgb", False), ("nano", "rgbd", False), ("balanced", "rgb", True))
+MODELS = (Untrained("nano", "rgb"), Untrained("nano", "rgbd"), Untrained("balanced", "rgb", int8=True))
 OPENVINO: dict[str, object] = {
     "INFERENCE_PRECISION_HINT": "f32",
     "PERFORMANCE_HINT": "LATENCY",
@@ -67,7 +66,7 @@ class Saved:
 def main() -> int:
     options = _arguments()
     rounds = DRY_ROUNDS if options.dry_run else ROUNDS
-    with _models(options.models) as models:
+    with models_of(options.models, MODELS) as models:
         measured = {name: _measured(path, rounds) for name, path in models.items()}
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -186,25 +185,6 @@ def _openvino_saved(saved: Saved) -> Opening:
         return Outputs(*(request.get_tensor(name).data.copy() for name in ("score", "anomaly_map")))
 
     return opening
-
-
-@contextmanager
-def _models(given: list[tuple[str, Path]]) -> Iterator[dict[str, Path]]:
-    if given:
-        yield dict(given)
-        return
-    from ast_edge.train.config import preset  # noqa: PLC0415 (imports torch)
-    from benchmarks.common.untrained import write_model  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = {}
-        for name, mode, int8 in MODELS:
-            target = Path(folder) / f"{name}_{mode}.onnx"
-            write_model(target.stem, preset(cast("Any", name), cast("Any", mode)), Path(folder), int8=int8)
-            found[f"{name} {mode}"] = target
-            if int8 and (other := target.with_name(f"{target.stem}.int8.onnx")).exists():
-                found[f"{name} {mode} int8"] = other
-        yield found
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,10 +16,9 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ast_edge.backends.base import Outputs
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
@@ -31,12 +30,12 @@ from ast_edge.machine.watch import Watch
 from ast_edge.model.arrays import Array
 from ast_edge.model.onnx_file import ModelFile, read_model_file
 from benchmarks.common import machine
-from benchmarks.common.command import keep, named
+from benchmarks.common.command import Untrained, keep, models_of, named
 
 SCHEMA_VERSION = 1
 PARTS, DRY_PARTS = 100, 5
 FRAMES = ("400x400:rgb", "1280x1024:bayer_rggb")
-MODELS = (("nano", "rgb"), ("nano", "rgbd"))
+MODELS = (Untrained("nano", "rgb"), Untrained("nano", "rgbd"))
 NUMPY, COMPILED = "NumPy", "compiled kernels"
 
 
@@ -54,7 +53,7 @@ class Clocked(OnnxRuntimeBackend):
 
 def main() -> int:
     options = _arguments()
-    with tempfile.TemporaryDirectory() as folder, _models(options.models) as models:
+    with tempfile.TemporaryDirectory() as folder, models_of(options.models, MODELS) as models:
         library = host_build.build(Path(folder) / sources.LIBRARY.name)
         rows = [
             _measured(name, path, frame, library, DRY_PARTS if options.dry_run else PARTS)
@@ -115,20 +114,6 @@ def _inspected(inspector: Inspector, backend: Clocked, part: Part) -> tuple[floa
     if verdict == "fault":
         raise RuntimeError("the frame cannot be judged, so nothing was measured")
     return whole - backend.took_s, backend.took_s
-
-
-@contextmanager
-def _models(given: list[tuple[str, Path]]) -> Iterator[dict[str, Path]]:
-    if given:
-        yield dict(given)
-        return
-    from ast_edge.train.config import preset  # noqa: PLC0415 (imports torch)
-    from benchmarks.common.untrained import write_model  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name, mode in MODELS:
-            write_model(f"{name} {mode}", preset(cast("Any", name), cast("Any", mode)), Path(folder))
-        yield {f"{name} {mode}": Path(folder) / f"{name} {mode}.onnx" for name, mode in MODELS}
 
 
 def _arguments() -> argparse.Namespace:

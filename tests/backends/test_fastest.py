@@ -21,7 +21,7 @@ from ast_edge.inspector import Inspector
 from ast_edge.line.service.config import RecipesSection
 from ast_edge.line.station.recipes import describe, open_recipe
 from ast_edge.machine.processor import this_processor
-from ast_edge.model import engine_choice
+from ast_edge.model import sealed_file
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_choice import Choice, write_choice
 from ast_edge.model.manifest import Mode
@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written(
     def refuse(_target: Path, _text: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(engine_choice, "write_text", refuse)
+    monkeypatch.setattr(sealed_file, "write_text", refuse)
     assert main(["verify", str(model.path), "--backend", "auto"]) == 1
     assert "the choice cannot be written (Permission denied); run" in capsys.readouterr().err
 

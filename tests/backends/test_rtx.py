@@ -125,13 +125,13 @@ def test_a_proof_that_cannot_be_written_is_refused_until_verify_wrote_it(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ast_edge.model.engine_proof.write_text", refuse)
+        patch.setattr("ast_edge.model.sealed_file.write_text", refuse)
         with pytest.raises(ModelError, match=f"run `ast-edge verify {engine.path}` once as a user who may"):
             Inspector.open(engine.path)
     assert main(["verify", str(engine.path)]) == 0
     assert "reproduces the model" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr("ast_edge.model.engine_proof.write_text", refuse)
+        patch.setattr("ast_edge.model.sealed_file.write_text", refuse)
         Inspector.open(engine.path).close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Literal
 
 Example = Literal[
@@ -27,5 +26,7 @@ def read_example(name: Example) -> str:
         from ast_edge.line.examples import ethernet_ip_tags, s7_db  # noqa: PLC0415
 
         return s7_db.source() if name == "s7-db" else ethernet_ip_tags.source()
+    from importlib import resources  # noqa: PLC0415 (likewise)
+
     file = "ast-edge.service" if name == "service" else f"{name}.toml"
     return resources.files(__name__).joinpath(file).read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Port, host_port
-from ast_edge.line.links.plc import PlcOptions, dial
+from ast_edge.line.links.plc import PlcOptions, dial, receive
 from ast_edge.wording import install_hint
 
 Kind = Literal["BOOL", "INT", "DINT"]
@@ -249,17 +249,7 @@ class _Plug:
         """Return the answer to the request that was sent last. Raises LineError if it is none."""
         got = b""
         while len(got) < _HEADER or len(got) < _HEADER + int.from_bytes(got[2:4], "little"):
-            left_s = self._end - time.monotonic()
-            if left_s <= 0:
-                raise LineError("it did not answer in time")
-            self._plug.settimeout(left_s)
-            try:
-                data = self._plug.recv(_HEADER + _LONGEST)
-            except TimeoutError as exc:
-                raise LineError("it did not answer in time") from exc
-            if not data:
-                raise LineError("it closed the connection")
-            got += data
+            got += receive(self._plug, self._end, _HEADER + _LONGEST)
             check_answer(self._asked, got)
         return got
 

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from ast_edge.errors import LineError, sentence
 from ast_edge.line.config.options import Port, host_port
-from ast_edge.line.links.plc import PlcOptions, dial
+from ast_edge.line.links.plc import PlcOptions, dial, receive
 from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
@@ -181,16 +181,7 @@ def _library() -> tuple[Any, str]:
             return len(request)
 
         def recv(self, size: int | None) -> bytes:  # noqa: ARG002 (the library's signature)
-            left = self._end - time.monotonic()
-            if left <= 0:
-                raise LineError("it did not answer in time")
-            _socket(self).settimeout(left)
-            try:
-                data = _socket(self).recv(_HEADER + _LONGEST)
-            except TimeoutError as exc:
-                raise LineError("it did not answer in time") from exc
-            if not data:
-                raise LineError("it closed the connection")
+            data = receive(_socket(self), self._end, _HEADER + _LONGEST)
             self._got += data
             check_answer(self._asked, self._got)
             return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -51,3 +52,18 @@ def dial(where: str, host: str, port: int, timeout_s: float) -> socket.socket:
         ) from exc
     plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return plug
+
+
+def receive(plug: socket.socket, end: float, most: int) -> bytes:
+    """Return what arrives next, at most `most` bytes, until `end` of `time.monotonic`. Raises LineError."""
+    left_s = end - time.monotonic()
+    if left_s <= 0:
+        raise LineError("it did not answer in time")
+    plug.settimeout(left_s)
+    try:
+        data = plug.recv(most)
+    except TimeoutError as exc:
+        raise LineError("it did not answer in time") from exc
+    if not data:
+        raise LineError("it closed the connection")
+    return data
