@@ -1,7 +1,8 @@
 # Every target sets up what it needs: Python 3.10 or newer with venv is all that has to be there.
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= auto
+# Tests wait more than they compute.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(16, 2 * (os.cpu_count() or 1)))')
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 # The tests start hundreds of processes, each of which would compile the code again.
@@ -23,7 +24,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Everything but the tests marked slow, on all cores: a worker each, so that PyTorch needs no more threads.
+# Everything but the tests marked slow. Every core has a worker: PyTorch needs no threads.
 fast: export OMP_NUM_THREADS = 1
 fast: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" --hypothesis-profile fast --durations=5 $(COVERAGE)
@@ -32,9 +33,9 @@ fast: $(READY)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: fast
 
-# pytest comes last, so that its own summary ends the output.
+# pytest comes last, so that its own summary ends the output. A worker for each core: slow tests start many processes.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # Into build/docs. A broken link or a page outside the navigation is an error.
 docs: $(READY)

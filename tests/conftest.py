@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,39 @@ settings.register_profile("ast-edge", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=15)  # `make fast`
 settings.load_profile("ast-edge")
 
-# Fixtures that train or export a network, make B5 or compile the C++ library. Their tests are
-# slow, however short they are themselves; other slow tests carry the marker, alone or by module.
-SLOW_FIXTURES = {"runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model", "b5", "build"}
+# Fixtures that train or export a network, make B5, or compile the kernels or the C++ library. Their tests
+# are slow, however short they are themselves; other slow tests carry the marker, alone or by module.
+SLOW_FIXTURES = {
+    *("runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model", "b5"),
+    *("kernel_library", "kernels", "library", "build"),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests with slow fixtures; leave out those for a process with another driver."""
+    """Mark slow and grouped tests, put `alone` last, leave out those for a process with another driver."""
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+        # One worker takes a group: it builds the C++ library once, and no two wait to be alone.
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+        elif "build" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("build"))
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
     if os.environ.get("AST_EDGE_STANDIN") != "1":
         elsewhere = [item for item in items if item.get_closest_marker("driver")]
         items[:] = [item for item in items if item not in elsewhere]
         config.hook.pytest_deselected(items=elsewhere)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` waits until no other worker runs one, and keeps them waiting."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with Path(__file__).open("rb") as shared:
+        fcntl.flock(shared, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

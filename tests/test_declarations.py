@@ -100,6 +100,7 @@ def names(paths: Iterable[Path]) -> set[str]:
     return {normal(distribution(module)) for path in paths for module in imported(path)} - {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_imported_is_declared(place: str) -> None:
     """A package imported at run time is in the base dependencies or in an extra of that place."""
@@ -107,6 +108,7 @@ def test_what_is_imported_is_declared(place: str) -> None:
     assert needed - declared(*PLACES[place]) == set()
 
 
+@pytest.mark.slow
 def test_what_the_runtime_extras_declare_is_imported() -> None:
     every = names(files("ast_edge", "export")) | set(UNIMPORTED)
     assert (
@@ -114,6 +116,7 @@ def test_what_the_runtime_extras_declare_is_imported() -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_tests_and_benchmarks_import_is_declared() -> None:
     """By the extras of `make venv`; anomalib has an environment of its own."""
     own = [path for path in files("benchmarks") if path.name not in {"anomalib_models.py", "run_anomalib.py"}]

@@ -16,7 +16,7 @@ from benchmarks.speed import startup
 from tests.paths import ROOT
 from tests.test_imports import MAX_WHEEL_BYTES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

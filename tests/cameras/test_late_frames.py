@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from queue import Empty, Queue
 
 import numpy as np
+import pytest
 
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.supervised import Supervised, Watch
@@ -94,6 +95,7 @@ def test_a_late_frame_belongs_to_no_part() -> None:
     assert "has not arrived yet" in results[1].reason
 
 
+@pytest.mark.slow
 def test_a_late_frame_is_never_the_next_parts_however_their_times_meet() -> None:
     """Parts come as often as the camera is late: each frame arrives just when the next part is there."""
     delay_s, parts = 0.33, 9

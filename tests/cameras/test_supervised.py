@@ -281,6 +281,7 @@ def test_a_camera_that_gives_nothing_whole_is_not_live() -> None:
         assert camera.counters["incomplete"] > 5
 
 
+@pytest.mark.slow
 def test_a_library_that_never_returns_is_left_to_itself_and_another_life_begun() -> None:
     release = threading.Event()
     lives: list[Scripted] = []
@@ -312,6 +313,7 @@ def test_a_library_that_never_returns_is_left_to_itself_and_another_life_begun()
         assert camera.counters["frames"] == 2, "frames of the abandoned camera are discarded"
 
 
+@pytest.mark.slow
 def test_a_library_that_hangs_does_not_keep_the_station_from_stopping() -> None:
     release = threading.Event()
 
@@ -329,6 +331,7 @@ def test_a_library_that_hangs_does_not_keep_the_station_from_stopping() -> None:
     release.set()
 
 
+@pytest.mark.slow
 def test_threads_that_hang_are_bounded() -> None:
     release = threading.Event()
     lives: list[Scripted] = []

@@ -64,6 +64,7 @@ def test_the_newest_come_first(cli: Cli, archive: Path) -> None:
     assert cli("archive", "list", archive, "--limit", 2).err == "2 of 6 parts\n"
 
 
+@pytest.mark.slow
 def test_selection(cli: Cli, archive: Path) -> None:
     assert listed(cli, archive) == [6, 5, 4, 3, 2, 1]
     assert listed(cli, archive, "--verdict", "reject") == [6, 2]

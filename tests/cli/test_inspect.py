@@ -211,6 +211,7 @@ def test_models_that_are_refused(cli: Cli, tiny_rgb: Path, tmp_path: Path, good:
         assert str(model) in done.error
 
 
+@pytest.mark.slow
 def test_without_onnx_runtime_the_error_says_how_to_get_it(process: Cli, tiny_rgb: Path, good: Path) -> None:
     block = "import sys\nsys.modules['onnxruntime'] = None"
     done = process("inspect", tiny_rgb, good, before=block)
@@ -229,6 +230,7 @@ def test_opencv_is_needed_for_overlays_only(process: Cli, tiny_rgb: Path, tmp_pa
     assert 'pip install ".[cpu]"' in done.error
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses file names that are not UTF-8")
 def test_file_names_that_the_terminal_cannot_show(
     process: Cli, tiny_rgb: Path, tmp_path: Path, good: Path

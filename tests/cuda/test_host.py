@@ -189,6 +189,7 @@ def compiled_with(folder: Path, *changes: str) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_a_library_of_other_sources_or_with_other_bits_is_not_used(tmp_path: Path) -> None:
     old, new = (
         "sums[i] = 1 << (bits - 1)",
@@ -202,6 +203,7 @@ def test_a_library_of_other_sources_or_with_other_bits_is_not_used(tmp_path: Pat
     assert host.load(wrong) == f"{wrong} gives other bits than NumPy for rgb"
 
 
+@pytest.mark.slow
 def test_the_command_compiles_or_says_why_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ast_edge.cuda.host_build", "-o", str(tmp_path / "host_kernels.so")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)

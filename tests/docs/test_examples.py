@@ -79,6 +79,7 @@ def test_camera_loop(tiny_rgb: Path, pictures: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines()[-1] == "2 pass, 1 reject"
 
 
+@pytest.mark.slow
 def test_batch_over_archive(
     tiny_rgb: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

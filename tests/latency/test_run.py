@@ -89,6 +89,7 @@ def test_rubbish_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_every_mode_on_every_engine_here(
@@ -173,6 +174,7 @@ def test_two_models_of_one_name_are_told_apart_by_their_paths(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_turns_tell_that_a_model_is_as_fast_as_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +245,7 @@ def test_load_of_other_programs_is_a_warning(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_page_shows_every_figure_and_runs_nothing_of_a_name(
     found: tuple[Path, Result], tmp_path: Path
 ) -> None:

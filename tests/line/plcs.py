@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ast_edge.line.outputs.ethernet_ip import EthernetIpOutput, EthernetIpOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutput, ModbusOutputOptions
@@ -118,3 +120,13 @@ ETHERNET_IP = Kind(
     per_s=8.0,
 )
 KINDS = {kind.name: kind for kind in (MODBUS, S7, ETHERNET_IP)}
+
+
+def parameters(values: Callable[[Kind], Iterable[object]] | None = None) -> list[Any]:
+    """A parameter set for each kind, or for each value of each kind. All but Modbus are slow tests."""
+    found = []
+    for name, kind in KINDS.items():
+        marks = () if kind is MODBUS else pytest.mark.slow
+        sets = [(name,)] if values is None else [(name, value) for value in values(kind)]
+        found += [pytest.param(*each, marks=marks) for each in sets]
+    return found

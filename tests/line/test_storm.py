@@ -16,7 +16,7 @@ from benchmarks.common.command import module
 from tests.paths import ROOT
 from tests.waiting import program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_every_part_has_one_verdict_whatever_fails(tmp_path: Path, tiny_rgb: Path) -> None:

@@ -13,7 +13,7 @@ from benchmarks.line.scenarios import SCENARIOS
 from benchmarks.line.wrong_pictures import run
 from tests.waiting import program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 # Where a part that is disturbed cannot be judged by any picture of its own.
 HOPELESS = {

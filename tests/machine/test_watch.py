@@ -25,6 +25,7 @@ def watched(root: Path, parts: int = 10, seconds: float = 0.0, *, gpu: bool = Fa
     return watch.seen(parts, gpu=gpu)
 
 
+@pytest.mark.slow
 def test_another_programs_work_is_seen() -> None:
     """One busy process beside this idle one; the machine's own noise only adds to it."""
     quiet = watched(Path("/"), seconds=1.0)

@@ -84,6 +84,7 @@ def differ(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return any(not torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_the_time_is_told_before_and_costs_nothing_but_time(tmp_path: Path) -> None:
     config = config_for(**{"teacher.epochs": 60, "student.epochs": 60})
     network, parts = network_and_parts(config, train=64)

@@ -151,6 +151,7 @@ def contaminated(product: Path, tmp_path: Path) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_parts_that_may_be_defective_are_named_and_left_out(
     contaminated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_the_rule_of_three() -> None:
         assert rate_at_most(0, needed) <= limit < rate_at_most(0, needed - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("good", "bad", "apart"), [(60, 40, 1.0), (200, 150, 0.5), (80, 80, 1.8)])
 def test_delong_agrees_with_a_bootstrap(good: int, bad: int, apart: float) -> None:
     defective, scores = parts(good, bad, apart, seed=good)

@@ -152,6 +152,7 @@ def test_stopped_again_and_again(few: Path, tmp_path: Path, monkeypatch: pytest.
     assert_same_result(run.path, expected)
 
 
+@pytest.mark.slow
 def test_what_a_cut_off_write_left_is_cleared(product: Path, tmp_path: Path) -> None:
     run = Run(tiny_run(product, tmp_path / "run"))
     run.spec_file.unlink()
@@ -163,6 +164,7 @@ def test_what_a_cut_off_write_left_is_cleared(product: Path, tmp_path: Path) -> 
 # What decides a result
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_and_another_seed_another(product: Path, tmp_path: Path) -> None:
     first = tiny_run(product, tmp_path / "a")
     assert_same_result(tiny_run(product, tmp_path / "b"), first)
@@ -170,6 +172,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(product: Path, tmp_p
     assert calibration_scores(other) != calibration_scores(first)
 
 
+@pytest.mark.slow
 def test_the_cache_is_shared_by_runs_on_the_same_features(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +190,7 @@ def test_the_cache_is_shared_by_runs_on_the_same_features(
     ] * 2
 
 
+@pytest.mark.slow
 def test_validation_parts_are_never_trained_on(product: Path, tmp_path: Path) -> None:
     changed_data = Path(shutil.copytree(product, tmp_path / "changed"))
     for xyz in (changed_data / "train" / "good" / "xyz").iterdir():
@@ -217,6 +221,7 @@ def held_out_names(run: Path) -> list[str]:
     return [Path(row["part"]).name for row in rows]
 
 
+@pytest.mark.slow
 def test_a_seeded_hold_out_is_never_trained_on(tmp_path: Path) -> None:
     data = plain_folder(tmp_path / "good")
     first = rgb_on(data, tmp_path / "a", holdout=0.25)

@@ -65,6 +65,7 @@ def test_a_disk_that_is_full_at_the_start_and_at_the_end(tmp_path: Path) -> None
         assert [one.run for one in check_whole(disk / "archive")] == ["next"]
 
 
+@pytest.mark.slow
 def test_room_is_made_before_the_disk_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "12m") as disk:
         with archiving(disk / "archive", every_nth_pass=1, min_free_gb=0.006, overlay=False) as opened:

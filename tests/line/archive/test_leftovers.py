@@ -247,6 +247,7 @@ def test_an_empty_index_is_a_new_one(archive: Path) -> None:
     assert started_again(archive).heard.found()["adopted"] == 6
 
 
+@pytest.mark.slow
 def test_only_so_many_damaged_indices_are_kept(archive: Path) -> None:
     for number in range(11):
         garbage(archive / "index.sqlite")
@@ -254,6 +255,7 @@ def test_only_so_many_damaged_indices_are_kept(archive: Path) -> None:
     assert len(list(archive.glob("index.sqlite.aside-*"))) == 9
 
 
+@pytest.mark.slow
 def test_an_index_damaged_while_it_is_written_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     with archiving(folder, overlay=False) as opened:

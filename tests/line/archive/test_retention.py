@@ -217,6 +217,7 @@ def left_of_old(folder: Path, run: str) -> list[int]:
     return sorted(one.number for one in check_whole(folder) if one.files.json and one.run == "old")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("years", [-20, 30])
 def test_a_clock_that_jumps_between_runs_removes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: int

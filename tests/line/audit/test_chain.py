@@ -46,6 +46,7 @@ def test_any_change_of_a_byte_is_found(tmp_path_factory: pytest.TempPathFactory,
     assert bool(findings(folder, [bytes(data)])) != same
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.data())
 def test_lines_removed_moved_or_inserted_are_found(

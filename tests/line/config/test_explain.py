@@ -84,12 +84,19 @@ def test_introductions_leave_out_what_stands_with_the_keys() -> None:
     assert introduction(Section) == "A thing. It matters."
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_the_schema_takes_what_the_station_takes(name: str) -> None:
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
     found = json.loads(schema(LineConfig))
     jsonschema.Draft202012Validator.check_schema(found)
+    return jsonschema.Draft202012Validator(found)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_schema_takes_what_the_station_takes(
+    name: str, validator: jsonschema.Draft202012Validator
+) -> None:
     content = example(name)
-    jsonschema.validate(content, found, jsonschema.Draft202012Validator)
+    validator.validate(content)
     changes: tuple[dict[str, object], ...] = (
         {"spelt": {}},
         {"timing": {"deadline": 5}},
@@ -97,7 +104,7 @@ def test_the_schema_takes_what_the_station_takes(name: str) -> None:
     )
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**content, **change}, found, jsonschema.Draft202012Validator)
+            validator.validate({**content, **change})
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -153,6 +153,7 @@ def test_a_write_that_does_not_fit(plc: KnownPlc, tag: Tag, said: str) -> None:
     assert len(plc.events("registers")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "said"),
     [

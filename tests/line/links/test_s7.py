@@ -116,6 +116,7 @@ def test_what_is_not_there(plc: KnownPlc, address: str, said: str) -> None:
     assert ("Optimized block access" in text) == address.startswith("DB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "said"),
     [

@@ -79,6 +79,7 @@ def test_every_reason_has_its_own_number() -> None:
     assert reason_code("fault", "an unforeseen error") == 99
 
 
+@pytest.mark.slow
 def test_the_stations_own_words_are_known() -> None:
     """Faults of a real station, so that a sentence that changes is noticed."""
     with rig(deadline_ms=1000.0, max_waiting=1) as bench:

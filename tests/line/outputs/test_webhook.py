@@ -146,6 +146,7 @@ def test_a_part_that_the_server_cannot_read_lets_the_others_go_before_it(tmp_pat
     assert taken == [1, 3, 5, 6, 7]
 
 
+@pytest.mark.slow
 def test_what_is_too_old_is_given_up_and_said(tmp_path: Path) -> None:
     with web() as server:
         server.answer = lambda _: 401

@@ -21,7 +21,7 @@ from tests.line.web.client import web
 from tests.paths import ROOT
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TIMER = '[trigger]\nkind = "timer"\nper_s = 50\n[timing]\ndeadline_ms = 10000\ndrain_s = 2\n'
 # Beyond twice drain_s: a second for what hangs, one for the log, the interpreter's own end, a loaded machine.

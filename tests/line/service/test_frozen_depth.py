@@ -6,6 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from ast_edge.model.manifest import Mode
 from ast_edge.synthetic.dataset import PartCounts, write_product
 from benchmarks.line.plc import VERDICTS, Plc
@@ -16,6 +18,7 @@ from tests.waiting import wait_for
 PARTS = 80
 
 
+@pytest.mark.slow
 def test_no_part_is_judged_by_the_depth_of_the_one_before(
     tmp_path: Path, tiny_models: dict[Mode, Path]
 ) -> None:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Mapping
 
+import pytest
+
 from ast_edge.backends.base import Outputs
 from ast_edge.line.events import ignore
 from ast_edge.line.station.recipes import Recipes
@@ -60,6 +62,7 @@ def test_a_camera_that_hangs_over_its_trigger_makes_faults_and_is_not_asked_for_
     assert bench.verdicts == ["fault"] * 3 + ["pass"]
 
 
+@pytest.mark.slow
 def test_a_trigger_that_never_returns_is_left_to_itself_and_the_line_goes_on() -> None:
     """As often as threads may be risked; the queue before the camera stays short all the while."""
     release = threading.Event()

@@ -118,6 +118,7 @@ def test_two_changes_at_once_are_refused(
     recipes.close()
 
 
+@pytest.mark.slow
 def test_no_trigger_is_lost_while_recipes_change_under_load(two_models: dict[str, Path]) -> None:
     """Real models are opened in the background, again and again; every part has one verdict and a recipe."""
     recipes = Recipes(two_models, recipe("bench"), Reports())

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from ast_edge.line.triggers.counter import step
 from ast_edge.line.triggers.polled import PolledTrigger
 from benchmarks.line.plc import BLOCK
-from tests.line.plcs import KINDS, Kind, KnownPlc
+from tests.line.plcs import KINDS, Kind, KnownPlc, parameters
 from tests.line.sink import Sink, counted
 from tests.paths import ROOT
 from tests.waiting import wait_for
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=parameters())
 def kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param]
 
@@ -296,7 +296,7 @@ def test_a_plc_that_forgot_its_counter_makes_no_million_faults(plc: KnownPlc) ->
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [(name, mode) for name, kind in KINDS.items() for mode in kind.rubbish if mode != "wrong_device"],
+    parameters(lambda kind: [mode for mode in kind.rubbish if mode != "wrong_device"]),
     indirect=["kind"],
 )
 def test_rubbish_is_no_trigger_and_nothing_is_lost(plc: KnownPlc, mode: str) -> None:

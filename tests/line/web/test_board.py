@@ -67,6 +67,7 @@ def test_putting_a_part_takes_microseconds(board: Board) -> None:
     assert sorted(took)[100] < 0.001
 
 
+@pytest.mark.slow
 def test_a_picture_stands_with_its_own_verdict(board: Board) -> None:
     """On a fast line the pictures lag behind: what is shown is one part, whole."""
     board.as_dict()
