@@ -54,8 +54,8 @@ def test_pictures_come_by_name_and_end(pictures: Path) -> None:
 
 
 def test_a_loop_goes_on_and_a_rate_is_kept(pictures: Path) -> None:
+    started = time.monotonic()
     with open_camera(f"dir://{pictures}?loop=1&rate=20") as camera:
-        started = time.monotonic()
         assert [frame.number for frame in frames(camera, 7)] == list(range(7))
         assert time.monotonic() - started >= 6 / 20
     with open_camera(f"dir://{pictures}?rate=0.01") as camera:

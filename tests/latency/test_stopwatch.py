@@ -93,8 +93,8 @@ def test_callers_wait_for_each_other_and_the_wait_is_hand_off() -> None:
     with inspector(engine) as opened:
         times = measure(opened, PART, Limits(40, None), callers=4)
     assert engine.calls == len(times.total_ms) == 40
-    waited = sorted(stages["hand_off"] for stages in times.stages_ms)
-    assert waited[20] >= 15  # three others are served first
+    # Three others are served first. On a busy machine one may be served many times in a row: the mean knows.
+    assert sum(stages["hand_off"] for stages in times.stages_ms) / 40 >= 15
     assert times.seconds >= 0.4
     assert threading.active_count() < 8
 
