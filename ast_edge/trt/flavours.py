@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ast_edge.errors import BackendError, UsageError
-from ast_edge.trt.kept_kernels import keep, read_kept
+from ast_edge.machine.kept import KeptFiles
 from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+# Kernels that TensorRT for RTX compiled on a GPU: a file for each plan, GPU and version of the library.
+# NVIDIA advises against a runtime cache above 100 MB, which may take longer to read than it saves.
+KERNELS = KeptFiles("rtx", ".rtxcache", most_bytes=100_000_000, most_bytes_together=256 << 20)
 
 
 class Lack(NamedTuple):
@@ -158,7 +162,7 @@ class Contexts:
         serialized = self._cache.serialize()
         content = b"" if serialized is None else bytes(memoryview(serialized))
         if content and content != self._kept:
-            keep(self._key, content)
+            KERNELS.keep(self._key, content)
             self._kept = content
 
     def close(self) -> None:
@@ -170,7 +174,7 @@ class Contexts:
         cache = None if config is None else config.create_runtime_cache()
         if cache is None:
             raise BackendError(f"{in_use().title} did not make the runtime's settings; is there memory left?")
-        if self._key is not None and (kept := read_kept(self._key)) and cache.deserialize(kept):
+        if self._key is not None and (kept := KERNELS.read(self._key)) and cache.deserialize(kept):
             self._kept = kept  # refused after a change of the driver: kernels are compiled again
         # Compile all kernels before the first part, none between parts.
         strategy = library().DynamicShapesKernelSpecializationStrategy

@@ -11,7 +11,7 @@ from ast_edge.backends import open_backend
 from ast_edge.backends.base import Backend, Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
-from ast_edge.backends.openvino import OpenVinoBackend
+from ast_edge.backends.openvino import NETWORKS, OpenVinoBackend
 from ast_edge.errors import BackendError, FrameError, ModelError, UsageError
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Mode
@@ -199,6 +199,40 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(BackendError, match=r'pip install "\.\[cpu\]"'):
         OnnxRuntimeBackend(rgbd)
+
+
+def kept() -> list[Path]:
+    return list(NETWORKS.path("x").parent.glob("*"))
+
+
+def outputs(model: ModelFile, threads: int | None = None) -> Outputs:
+    with OpenVinoBackend(model, threads=threads) as backend:
+        return backend.run(tiny_inputs(SPEC, 1))
+
+
+def same(one: Outputs, other: Outputs) -> bool:
+    return all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["none", "a bit", "no network"])
+def test_openvino_compiles_a_network_once(
+    damage: str, rgbd: ModelFile, own_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = outputs(rgbd, threads=1)
+    (file,) = kept()
+    if damage == "a bit":
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "no network":
+        NETWORKS.keep(file.stem, b"no network")
+    if damage != "none":  # compiled again, and kept
+        assert same(outputs(rgbd, threads=1), first)
+    assert kept() == [file]
+    with monkeypatch.context() as patch:
+        patch.setattr("openvino.Core.compile_model", None)
+        assert same(outputs(rgbd, threads=1), first)
+    outputs(rgbd, threads=2)
+    assert len(kept()) == 2
 
 
 def test_without_openvino_the_error_says_what_to_install(

@@ -24,8 +24,8 @@ from ast_edge.model.engine_file import EngineFile
 from ast_edge.model.engine_info import Batch
 from ast_edge.model.engine_proof import proof_path
 from ast_edge.model.manifest import Mode
-from ast_edge.trt import flavours, kept_kernels
-from ast_edge.trt.kept_kernels import SUFFIX, keep, kept_path, read_kept
+from ast_edge.trt import flavours
+from ast_edge.trt.flavours import KERNELS
 from tests.standin import software_driver
 from tests.standin.install import standins
 from tests.standin.trt_behaviour import Behaviour
@@ -48,7 +48,7 @@ def built(folder: Path, mode: Mode = "rgb", **asked: object) -> EngineFile:
 
 
 def kept() -> list[Path]:
-    return sorted(kept_path("x").parent.glob(f"*{SUFFIX}"))
+    return sorted(KERNELS.path("x").parent.glob(f"*{KERNELS.suffix}"))
 
 
 @pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
@@ -182,27 +182,15 @@ def test_what_was_compiled_is_kept_for_the_next_start(machine: Behaviour, tmp_pa
     engine = built(tmp_path, batch=Batch(least=1, usual=2, most=4))  # a ranged batch has one context
     open_backend(engine.path)[1].close()
     (file,) = kept()
-    assert file.read_bytes() == b"compiled 1"
-    assert file.name.startswith(engine.info.plan.sha256[:24] + "-sm_89-1-7-1-116")
+    key = file.stem
+    assert KERNELS.read(key) == b"compiled 1"
+    assert key.startswith(engine.info.plan.sha256[:24] + "-sm_89-1-7-1-116")
     assert "deserialize" not in machine.calls
     open_backend(engine.path)[1].close()
     assert machine.calls[-1] == "deserialize"
-    file.write_bytes(b"of another driver")
+    KERNELS.keep(key, b"of another driver")
     open_backend(engine.path)[1].close()
-    assert file.read_bytes() == b"compiled 1"
-
-
-def test_what_is_kept_is_bounded(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_kernels, "MOST_BYTES", 10)
-    monkeypatch.setattr(kept_kernels, "MOST_BYTES_TOGETHER", 25)
-    keep("large", b"x" * 11)
-    assert kept() == []
-    for key in ("a", "b"):
-        keep(key, b"x" * 10)
-    assert read_kept("a") == b"x" * 10  # in use again: b goes first
-    keep("c", b"x" * 10)
-    assert [path.name for path in kept()] == [f"a{SUFFIX}", f"c{SUFFIX}"]
-    assert read_kept("b") == b""
+    assert KERNELS.read(key) == b"compiled 1"
 
 
 def test_without_leave_to_capture_there_is_no_graph(machine: Behaviour, tmp_path: Path) -> None:
