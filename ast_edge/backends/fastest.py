@@ -58,7 +58,7 @@ def kept_here(model: ModelFile) -> Kept:
 
 
 def why_not_chosen(model: ModelFile, void: str | None, *, asked: bool) -> str | None:
-    """Why ONNX Runtime takes the place of a choice; None where nobody `asked` and none was ever made."""
+    """Why ONNX Runtime is used instead of a choice; None if no choice was `asked` for or ever made."""
     if void is None and not asked:
         return None
     why = void or "the engines were not measured on this machine"

@@ -68,18 +68,18 @@ class Criterion(BaseModel):
     def text(self) -> str:
         """The criterion in a sentence without its end."""
         share = share_text(self.count, self.parts) if self.parts else "0 of 0"
-        told = (
+        found = (
             f"{self.rate}: {share}, with {percent(CONFIDENCE)} confidence not more than "
             f"{_rounded_up(self.at_most)}, limit {100 * self.limit:g} %: "
             f"{'met' if self.met else 'not met'}"
         )
         if self.faults:
-            told += f" ({self.faults} faults do not count: those parts were not judged)"
+            found += f" ({self.faults} faults do not count: those parts were not judged)"
         needed = parts_to_show(self.limit)
         if self.met or self.parts >= needed:
-            return told
+            return found
         kind = "defective" if self.rate == "escapes" else "good"
-        return f"{told}; it takes at least {needed} {kind} parts to show this limit, there are {self.parts}"
+        return f"{found}; it takes at least {needed} {kind} parts to show this limit, there are {self.parts}"
 
 
 def _rounded_up(rate: float) -> str:

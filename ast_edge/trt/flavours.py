@@ -173,7 +173,9 @@ class Contexts:
         config = self._engine.create_runtime_config()
         cache = None if config is None else config.create_runtime_cache()
         if cache is None:
-            raise BackendError(f"{in_use().title} did not make the runtime's settings; is there memory left?")
+            raise BackendError(
+                f"{in_use().title} did not make the runtime's settings; the GPU's memory may be full."
+            )
         if self._key is not None and (kept := KERNELS.read(self._key)) and cache.deserialize(kept):
             self._kept = kept  # refused after a change of the driver: kernels are compiled again
         # Compile all kernels before the first part, none between parts.

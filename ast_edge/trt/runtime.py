@@ -62,7 +62,7 @@ class Engine:
     def execution(self) -> Execution:
         """A new execution context."""
         context: trt.IExecutionContext = made(
-            self._making.make(), "an execution context (is there memory left?)", self._log
+            self._making.make(), "an execution context (the GPU's memory may be full)", self._log
         )
         execution = Execution(context, self._log)
         self._contexts.append(execution)

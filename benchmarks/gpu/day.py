@@ -70,7 +70,7 @@ class Round:
         return self.work / "models"
 
     def run(self, stage: str) -> None:
-        """Run a stage unless its file is there; a failure is kept in the file and stops nothing else."""
+        """Run a stage unless its file exists; a failure is kept in the file and stops nothing else."""
         target = self.work / f"{stage}.json"
         if target.exists() and "failed" not in json.loads(target.read_text(encoding="utf-8")):
             return

@@ -149,7 +149,7 @@ SCENARIOS: dict[str, Scenario] = {
         _free_camera_stalls,
     ),
     "stopped_http": Scenario(
-        "SIGSTOP while a part is told by HTTP",
+        "SIGSTOP while a part is announced by HTTP",
         Plan('kind = "software"\nmax_age_ms = 100', _PROMPT),
         _stopped,
     ),

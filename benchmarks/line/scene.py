@@ -20,7 +20,7 @@ EMPTY = 0
 _RECORD = struct.Struct("<QQqQ")  # sequence, number, moment, sequence again
 _BITS, _SUM_BITS = 32, 8
 _CELL = 8  # pixels
-SIDE = 512  # of a view, as of Aravis' fake camera
+SIDE = 512  # of a view, like that of Aravis' fake camera
 _DARK, _BRIGHT, _HALF = 48, 208, 128
 
 

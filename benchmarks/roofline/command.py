@@ -107,7 +107,7 @@ def _facts(network: Network) -> Result:
 def _cpu(
     threads: int, made: Sequence[Graph], networks: dict[str, Network], effort: Effort, rounds: int
 ) -> Result:
-    """Prediction and measurement of every FP32 graph; the ceilings' better one of before and after counts."""
+    """Predict and measure every FP32 graph; each ceiling is the better of two, measured before and after."""
     before = cpu(threads, effort)
     times = _times(threads, made, rounds)
     after = cpu(threads, effort)

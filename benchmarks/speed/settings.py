@@ -73,7 +73,7 @@ class NumpyResize(Inspector):
     """Resizes pictures with NumPy alone."""
 
     def inspect(self, *arguments: Any, **named: Any) -> Inspection:
-        """As `Inspector.inspect`."""
+        """Inspect with Pillow's resize switched off."""
         with _without_pillow():
             return super().inspect(*arguments, **named)
 

@@ -187,7 +187,7 @@ def test_missing_files_are_reported(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_nothing_in_an_archive_is_trusted(cli: Cli, tmp_path: Path) -> None:
-    """Somebody hands us an archive whose rows point elsewhere and whose texts are made for a terminal."""
+    """An archive whose rows point outside it and whose texts contain commands for a terminal."""
     folder = tmp_path / "archive"
     (tmp_path / "secret.png").write_text("secret")
     with archiving(folder) as opened:

@@ -105,8 +105,8 @@ def test_the_report_names_the_very_command(cli: Cli, product: Path, rgb_model: P
         ),
     ]
     assert cli(*words).code == 0
-    (told,) = re.findall(r"<code>(ast-edge evaluate .*?)</code>", page.read_text(encoding="utf-8"))
-    again = shlex.split(html.unescape(told))
+    (command,) = re.findall(r"<code>(ast-edge evaluate .*?)</code>", page.read_text(encoding="utf-8"))
+    again = shlex.split(html.unescape(command))
     assert sorted(again) == sorted(str(word) for word in ["ast-edge", *words, "--report"] if word != "--html")
     page.unlink()
     assert cli(*again[1:]).code == 0

@@ -95,7 +95,7 @@ class Listener:
 
 @contextmanager
 def listening(port: int, prepare: Callable[[Client], object] | None = None) -> Iterator[Listener]:
-    """Somebody who listens while the block runs."""
+    """A client that records messages while the block runs."""
     found = Listener(port, prepare)
     try:
         yield found

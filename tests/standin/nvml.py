@@ -14,7 +14,7 @@ class Card:
         pid, usedGpuMemory = os.getpid(), 300_000_000  # noqa: N815 (NVML's own name)
 
     class Other:
-        """Somebody else's."""
+        """Another program's."""
 
         pid, usedGpuMemory = 1, 5_000_000_000  # noqa: N815
 

@@ -144,8 +144,8 @@ def test_without_a_network_it_says_what_to_give_instead(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    told = r"test_resnet: .* cannot be downloaded .* --weights FILE.* --preset nano"
-    with pytest.raises(WeightsError, match=told):
+    sentence = r"test_resnet: .* cannot be downloaded .* --weights FILE.* --preset nano"
+    with pytest.raises(WeightsError, match=sentence):
         downloaded_state("test_resnet")
     assert huggingface_hub.constants.HF_HUB_OFFLINE
     assert not (tmp_path / "cache").exists()

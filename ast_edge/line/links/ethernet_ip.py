@@ -116,7 +116,7 @@ class EthernetIpLink:
         self._sequence = 0
 
     def close(self) -> None:
-        """Close the connection, if any; the controller is told."""
+        """Close the connection, if any, and the session in the controller."""
         plug, self._plug = self._plug, None
         driver, self._driver = self._driver, None
         if plug is not None:

@@ -11,7 +11,7 @@ previous poll was sent: at most `max_gap_ms` before the answer, or the part is m
 left. The encoder is read in the same poll.
 
 The station's own output reports to the PLC up to which part everything is judged: `judged` of its block, see
-`ast_edge.line.outputs.block`. Where the trigger is told its place, the parts between it and the counter are
+`ast_edge.line.outputs.block`. Where the trigger knows its place, the parts between it and the counter are
 faults at the start: those in progress when the station was killed, and those that arrived while it was down.
 So the PLC's count of parts equals its count of verdicts, whatever happened to the station. Parts that were
 judged and on their way to the gate at that time are not among them: the PLC must guard its gate by the

@@ -125,7 +125,7 @@ TrtPlan::TrtPlan(const std::string& plan, const BuildFacts& build, const std::ve
 }
 
 std::unique_ptr<Execution> TrtPlan::execution() {
-    auto context = made(engine_->createExecutionContext(), "an execution context (is there memory left?)", log_);
+    auto context = made(engine_->createExecutionContext(), "an execution context (the GPU's memory may be full)", log_);
     return std::make_unique<TrtExecution>(std::move(context), log_);
 }
 

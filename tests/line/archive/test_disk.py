@@ -83,7 +83,7 @@ def test_room_is_made_before_the_disk_is_full(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_to_remove(tmp_path: Path) -> None:
-    """Somebody else fills the disk: no pictures are taken any more, rows are."""
+    """Other files fill the disk: no pictures are taken any more, rows are."""
     with (
         small_disk(tmp_path / "disk", "4m") as disk,
         archiving(disk / "archive", min_free_gb=0.003) as opened,
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_taken_away(tmp_path: Path) -> None:
-    """Somebody removes or renames the archive while the line runs: it begins a new one."""
+    """The archive's folder is removed or renamed while the line runs: a new one is begun."""
     folder = tmp_path / "archive"
     with archiving(folder) as opened:
         opened.archive.put(part(1))

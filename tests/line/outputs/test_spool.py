@@ -33,7 +33,7 @@ def body(part_id: str) -> bytes:
 
 
 def drain(spool: Spool) -> list[str]:
-    """Everything that is there to send, in order."""
+    """Take everything out of the spool; return the parts in order."""
     found = []
     while (first := spool.first()) is not None:
         assert json.loads(first[1])["part_id"] == first[0].part_id

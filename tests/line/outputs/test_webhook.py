@@ -174,7 +174,7 @@ def test_a_server_that_comes_late_dies_and_comes_back(tmp_path: Path) -> None:
                 wait_for(lambda: output.status.queued == 0)
                 assert output.status.last_error == ""
             heard += server.numbers
-            # Nobody sees that an idle server went; the next part does.
+            # That an idle server is gone shows only with the next part.
         assert output.status.delivered == 60
     assert heard == list(range(1, 61))
     changes = [each for each in connected if each is not None]

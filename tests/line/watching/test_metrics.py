@@ -54,7 +54,7 @@ def value(series: Series, name: str, /, **labels: str) -> float:
 
 
 def still() -> Metrics:
-    """Nobody is asked."""
+    """Metrics without any source."""
     return Metrics(Watched(board=tuple))
 
 
