@@ -83,7 +83,16 @@ def reason(exc: BaseException) -> str:
     """`sentence` without the file, for messages that already name it."""
     if isinstance(exc, AstEdgeError):
         return str(exc)
-    text = " ".join(str(exc).split())
+    text = _one_line(exc)
     if isinstance(exc, OSError):
         return exc.strerror or text or type(exc).__name__
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def message(exc: BaseException) -> str:
+    """What an exception says, on one line, for messages that name its library; if nothing, its class."""
+    return _one_line(exc) or type(exc).__name__
+
+
+def _one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_edge.errors import DataError, reason, sentence
+from ast_edge.errors import DataError, message, reason, sentence
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ from ast_edge.errors import DataError, reason, sentence
 )
 def test_an_exception_is_one_line_of_words(exc: Exception, whole: str, without_file: str) -> None:
     assert (sentence(exc), reason(exc)) == (whole, without_file)
+
+
+@pytest.mark.parametrize(
+    ("exc", "said"), [(RuntimeError("one\n  two "), "one two"), (RuntimeError(" \n"), "RuntimeError")]
+)
+def test_what_a_library_says_is_one_line(exc: Exception, said: str) -> None:
+    assert message(exc) == said
 
 
 def test_the_words_of_a_real_error(tmp_path: Path) -> None:

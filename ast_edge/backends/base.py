@@ -147,11 +147,6 @@ def check_threads(threads: int | None) -> None:
         raise UsageError(f"threads: expected at least 1, found {threads}.")
 
 
-def one_line(exc: Exception) -> str:
-    """What a library's error says, on one line."""
-    return " ".join(str(exc).split()) or type(exc).__name__
-
-
 def _check_tensor(spec: TensorSpec, tensor: Array, batch: int, error: type[AstEdgeError], where: str) -> None:
     if not isinstance(tensor, np.ndarray):
         raise error(f"{where} '{spec.name}': expected a NumPy array, found {type(tensor).__name__}.")

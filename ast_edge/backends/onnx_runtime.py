@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
+from ast_edge.backends.base import Backend, Outputs, check_threads
 from ast_edge.backends.choice import Provider, named_with_cpu
-from ast_edge.errors import BackendError
+from ast_edge.errors import BackendError, message
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import TensorSpec
 from ast_edge.model.onnx_file import ModelFile
@@ -75,7 +75,7 @@ class OnnxRuntimeBackend(Backend):
         try:
             score, anomaly_map = self._session.run(["score", "anomaly_map"], dict(inputs))
         except Exception as exc:
-            raise BackendError(f"{self.name} failed while running the network: {one_line(exc)}") from exc
+            raise BackendError(f"{self.name} failed while running the network: {message(exc)}") from exc
         return Outputs(score, anomaly_map)
 
     def _close(self) -> None:
@@ -87,7 +87,7 @@ def _open_session(model: ModelFile, threads: int | None, provider: _Known | None
         import onnxruntime  # noqa: PLC0415 (the engine library is needed here and nowhere else)
     except ImportError as exc:
         raise BackendError(
-            f"ONNX Runtime is not usable on this machine ({one_line(exc)}); "
+            f"ONNX Runtime is not usable on this machine ({message(exc)}); "
             f"install it with: {install_hint('cpu')}"
         ) from exc
     options = onnxruntime.SessionOptions()
@@ -112,7 +112,7 @@ def _open_session(model: ModelFile, threads: int | None, provider: _Known | None
         return onnxruntime.InferenceSession(model.content, options, providers=providers)
     except Exception as exc:
         raise BackendError(
-            f"{model.path}: {one_line(exc)}; export the model again or upgrade onnxruntime."
+            f"{model.path}: {message(exc)}; export the model again or upgrade onnxruntime."
         ) from exc
 
 

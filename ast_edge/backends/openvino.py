@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ast_edge.backends.base import Backend, Outputs, check_threads, one_line
+from ast_edge.backends.base import Backend, Outputs, check_threads
 from ast_edge.backends.choice import named_with_cpu
-from ast_edge.errors import BackendError
+from ast_edge.errors import BackendError, message
 from ast_edge.machine.kept import KeptFiles
 from ast_edge.machine.processor import this_processor
 from ast_edge.model.arrays import Array
@@ -58,7 +58,7 @@ class OpenVinoBackend(Backend):
                 compiled = core.compile_model(network, device, _configuration(threads, device))
         except Exception as exc:
             raise BackendError(
-                f"{model.path}: {one_line(exc)}; export the model again or upgrade openvino."
+                f"{model.path}: {message(exc)}; export the model again or upgrade openvino."
             ) from exc
         if device != "CPU":
             on_cpu, total = _left_to_cpu(core, network, compiled, device)
@@ -79,7 +79,7 @@ class OpenVinoBackend(Backend):
             self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
             score, anomaly_map = (np.array(self._request.get_tensor(name).data) for name in _OUTPUTS)
         except Exception as exc:
-            raise BackendError(f"{self.name} failed while running the network: {one_line(exc)}") from exc
+            raise BackendError(f"{self.name} failed while running the network: {message(exc)}") from exc
         return Outputs(score, anomaly_map)
 
     def _close(self) -> None:
@@ -92,7 +92,7 @@ def _library() -> Any:
             import openvino  # noqa: PLC0415 (the engine library is needed here and nowhere else)
     except ImportError as exc:
         raise BackendError(
-            f"OpenVINO is not usable on this machine ({one_line(exc)}); install it with: "
+            f"OpenVINO is not usable on this machine ({message(exc)}); install it with: "
             f"{install_hint('openvino')}"
         ) from exc
     return openvino

@@ -32,7 +32,7 @@ from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.genicam import Asking, Clock, Settings
 from ast_edge.cameras.pylon_setup import Features
 from ast_edge.cameras.uri import CameraUri, whole
-from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError
+from ast_edge.errors import CameraError, LostFrameError, NotTriggeredError, message
 
 _FEATURE = "feature."
 _POLL_S = 0.1  # the longest that pylon is waited for at once, so that `close` is not kept waiting
@@ -222,7 +222,7 @@ def list_devices() -> list[tuple[str, str]]:
     try:
         found = pylon.TlFactory.GetInstance().EnumerateDevices()
     except Exception as exc:
-        raise CameraError(f"pylon://: {' '.join(str(exc).split())}") from exc
+        raise CameraError(f"pylon://: {message(exc)}") from exc
     return [(info.GetSerialNumber(), info.GetModelName()) for info in found]
 
 

@@ -27,7 +27,7 @@ from typing_extensions import override
 from ast_edge.cameras import sdk
 from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.uri import CameraUri, positive, whole, yes_or_no
-from ast_edge.errors import CameraError
+from ast_edge.errors import CameraError, message
 
 _POLL_S = 0.1  # the longest that the SDK is waited for at once, so that `close` is not kept waiting
 _OLDEST_NS = 10_000_000_000  # an older stamp must be from another clock
@@ -232,7 +232,7 @@ def library(uri: str) -> ModuleType:
 
 
 def _words(exc: RuntimeError) -> str:
-    text = " ".join(str(exc).split()).rstrip(".")
+    text = message(exc).rstrip(".")
     if "Couldn't resolve requests" in text:
         text += ": choose width, height and fps that the camera has for both rgb8 and z16"
     return f"the RealSense SDK says: {text}."

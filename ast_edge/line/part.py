@@ -51,9 +51,9 @@ class Trigger:
 @dataclass(frozen=True, kw_only=True)
 class PartRecord:
     """The stored and transmitted record of a judged part: used by index, JSON file, reader and outputs.
+
     Plain values: Unicode texts of bounded length, numbers that are finite or None. `time_s` is the trigger's
     `time.time()`.
-        None. `time_s` is the trigger's `time.time()`.
     """
 
     run: str
@@ -138,8 +138,8 @@ class PartResult:
 
     @property
     def part_id(self) -> str:
-        """Globally unique, and usable as a file name."""
-        return f"{self.run}-{self.number:07d}"
+        """That of the record."""
+        return self.record.part_id
 
     @cached_property
     def record(self) -> PartRecord:

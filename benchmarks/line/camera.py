@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import subprocess
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from ast_edge.files import claim
 from benchmarks.common.command import environment, module
 
 SERIAL = "LINE"
@@ -48,8 +48,7 @@ class FakeCamera:
     def start(self) -> None:
         """Start once no other one runs. Raises RuntimeError if it does not come up."""
         if self._lock is None:
-            self._lock = (Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = claim(Path(tempfile.gettempdir()) / "ast-edge-fake-camera.lock", wait=True)
         self._process = process = subprocess.Popen(
             [
                 *(*module("line.camera_server"), "--address", self.address, "--serial", SERIAL),

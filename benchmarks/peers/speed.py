@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ast_edge.errors import message
 from ast_edge.files import write_text
 from ast_edge.latency.figures import percentile
 from benchmarks.common import machine
@@ -143,7 +144,7 @@ def _entry(card: Card, folder: Path, runners: list[Runner]) -> dict[str, object]
         try:
             size = asdict(graph_facts.facts_of(folder / graph))
         except Exception as exc:  # noqa: BLE001  # an unreadable file is reported in the table too
-            reasons.setdefault("onnxruntime", f"its graph cannot be read: {' '.join(str(exc).split())[:200]}")
+            reasons.setdefault("onnxruntime", f"its graph cannot be read: {message(exc)[:200]}")
     content = asdict(card)
     for key in ("files", "reasons", "gmac", "parameters_m", "name"):
         del content[key]

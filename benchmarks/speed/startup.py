@@ -117,7 +117,6 @@ def first_verdict(model: Path, backend: str, runs: int) -> dict[str, float]:
         residents.append(resident)
     return {
         "min_s": round(min(walls), 3),
-        "p50_s": round(statistics.median(walls), 3),
         "cpu_s": round(min(cpus), 3),
         "resident_bytes": statistics.median_low(residents),
     }
