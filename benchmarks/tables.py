@@ -61,9 +61,11 @@ def preset_table() -> str:
     roofline = json.loads((RESULTS / "roofline.json").read_text("utf-8"))
     board = roofline["boards"][BOARD]
     (cpu,) = [entry for entry in roofline["cpu"] if entry["threads"] == 2]
+    untrained = json.loads((RESULTS / "peers.json").read_text("utf-8"))["networks"]
     rows = []
     for name in get_args(PresetName):
         found = _results(name, "rgb")
+        size = found[0]["size"] if found else untrained[f"{name}_rgb_eager"]
         aurocs = (
             [_over(_results(name, "rgb", data), "pytorch", "image_auroc") for data in DATA] if found else ()
         )
@@ -71,12 +73,14 @@ def preset_table() -> str:
             (
                 f"`{name}`",
                 f"{roofline['networks'][f'{name}_rgb_fp32']['gmac']:.2f}",
+                f"{size['parameters_m']:.1f}",
                 *(aurocs or ["not measured"] * len(DATA)),
                 f"{cpu['models'][f'{name}_rgb_fp32']['min_ms']:.1f}",
                 roofline_tables.span(board["prediction"][f"{name}_rgb_fp16"]),
             )
         )
-    head = ("preset", "GMAC", *(f"image AUROC, %: {words}" for words in DATA.values()), "ms, two CPU cores")
+    heads = (f"image AUROC, %: {words}" for words in DATA.values())
+    head = ("preset", "GMAC", "parameters, M", *heads, "ms, two CPU cores")
     return markdown_table((*head, f"ms, {board['name']}: predicted, not measured"), rows)
 
 

@@ -8,10 +8,14 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars in cells are escaped, line ends become spaces."""
+    """A Markdown table. Line ends become spaces; bars are escaped, except in code, where that would show."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    cleaned = ([" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows)
+    cleaned = ([_escaped(" ".join(cell.split())) for cell in row] for row in rows)
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cleaned)])
+
+
+def _escaped(cell: str) -> str:
+    return re.sub(r"(`[^`]*`)|\|", lambda found: found[1] or "\\|", cell)
 
 
 def code(text: object) -> str:

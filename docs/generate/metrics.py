@@ -11,6 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from ast_edge.line.watching.metrics import Metrics, Watched
+from ast_edge.machine.sensors import Reading
 from benchmarks.common.counterparts import free_port
 from docs.generate.markdown import code, table
 
@@ -53,11 +55,22 @@ def page() -> str:
     text = scrape()
     help_of = dict(re.findall(r"^# HELP (ast_edge_\S+) (.*)$", text, re.MULTILINE))
     types = dict(re.findall(r"^# TYPE (ast_edge_\S+) (\S+)$", text, re.MULTILINE))
-    rows = []
+    shown, rows = text + rare(), []
     for name, words in help_of.items():
         if not name.endswith("_created"):
-            rows.append((code(name), types[name], ", ".join(_labels(text, name)), words))
+            rows.append((code(name), types[name], ", ".join(_labels(shown, name)), words))
     return HEAD + table(("metric", "type", "labels", "meaning"), rows) + "\n"
+
+
+def rare() -> str:
+    """Metrics that a new station may have no value of: its drift, sensors, and a source that fails."""
+
+    def fails() -> dict[str, int]:
+        raise OSError
+
+    board = [Reading("temperature", "gpu", 50.0), Reading("power", "gpu", 10.0)]
+    watched = Watched(gauges=lambda: {"score": 1.0}, camera_counters=fails, board=lambda: board)
+    return Metrics(watched).render().decode()
 
 
 def scrape() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ast_edge.line.service.config import LineConfig
-from docs.generate import commands, line_toml, registers
+from docs.generate import commands, line_toml, metrics, registers
 from tests.line.web.browser import browser
 from tests.paths import ROOT
 
@@ -87,6 +87,13 @@ def test_the_metrics_are_those_of_a_station(site: Path) -> None:
     assert all(f"ast_edge_{name}" in text for name in ("parts_total", "ready", "balanced", "stage_seconds"))
 
 
+def test_metrics_that_a_new_station_lacks_have_their_labels() -> None:
+    text = metrics.rare()
+    labels = {"drift": "name", "scrape_errors_total": "source"}
+    labels |= dict.fromkeys(("board_temperature_celsius", "board_power_watts"), "sensor")
+    assert all(f"ast_edge_{name}{{{label}=" in text for name, label in labels.items())
+
+
 def test_every_section_of_line_toml_is_documented() -> None:
     text = line_toml.page()
     assert all(f"{{ #{name} }}" in text for name in LineConfig.model_fields)
@@ -100,6 +107,13 @@ def test_every_command_is_documented() -> None:
     for command in ("train", "build-engine", "archive list", "audit verify", "doctor"):
         assert f"\n## ast-edge {command}\n" in text
     assert "`--false-reject-rate" in text
+
+
+@pytest.mark.slow
+def test_choices_are_shown_without_escapes(site: Path) -> None:
+    page = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
+    assert "<code>--mode &lt;rgb|depth|rgbd&gt;</code>" in page
+    assert not re.findall(r"<code>[^<]*\\\|[^<]*</code>", page)
 
 
 def test_the_register_map_has_the_block_and_the_reasons() -> None:
