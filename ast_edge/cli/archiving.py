@@ -38,7 +38,7 @@ PictureOption = Annotated[
     bool, typer.Option("--with-picture", help="Only parts whose picture is in the archive.")
 ]
 LimitOption = Annotated[
-    int, typer.Option(min=1, max=100_000, help="Maximum number of parts; the newest are kept.")
+    int, typer.Option(metavar="N", min=1, max=100_000, help="Maximum number of parts; the newest are kept.")
 ]
 _NAMED = 5  # missing files named on the terminal
 _VERDICTS = ("pass", "reject", "fault")

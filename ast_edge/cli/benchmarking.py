@@ -47,14 +47,18 @@ def benchmark(
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of parts to measure; --against rounds it to blocks of ten."),
+        typer.Option(
+            metavar="N", min=1, help="Number of parts to measure; --against rounds it to blocks of ten."
+        ),
     ] = None,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to measure [10].")] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.1, help="Seconds to measure [10].")
+    ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=64, help="Parts in flight at a time, one per thread.")
+        int, typer.Option(metavar="N", min=1, max=64, help="Parts in flight at a time, one per thread.")
     ] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+        int | None, typer.Option(metavar="N", min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     json_file: Annotated[
         Path | None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ast_edge.train.data import Dataset
     from ast_edge.train.report.page import Candidate
 
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Device of PyTorch.")]
 Data = Annotated[
     Path,
     typer.Argument(
@@ -66,7 +66,7 @@ def evaluate(
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write every part's verdict and score.")
     ] = None,
     device: DeviceOption = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="Threads of the engine.")] = None,
     backend: BackendOption = None,
     max_pixels: MaxPixels = None,
 ) -> None:

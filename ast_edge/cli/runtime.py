@@ -86,7 +86,7 @@ def inspect(
         typer.Option(metavar="DIR", help="Write pictures with heat map, outline and score to this folder."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+        int | None, typer.Option(metavar="N", min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     backend: BackendOption = None,
     provider: ProviderOption = None,
@@ -130,10 +130,11 @@ def calibrate(
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float | None, typer.Option(help="Fraction of good parts that may be rejected [unchanged].")
+        float | None,
+        typer.Option(metavar="FRACTION", help="Fraction of good parts that may be rejected [unchanged]."),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Confidence of the reported bound [unchanged].")
+        float | None, typer.Option(metavar="FRACTION", help="Confidence of the reported bound [unchanged].")
     ] = None,
     operator: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who calibrates [the logged-in user].")
@@ -147,7 +148,7 @@ def calibrate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the threshold, write nothing.")] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the engine (default: one per core).")
+        int | None, typer.Option(metavar="N", min=1, help="Threads of the engine (default: one per core).")
     ] = None,
     backend: BackendOption = None,
     provider: ProviderOption = None,
@@ -265,7 +266,9 @@ def build_engine(
     ] = "1",
     workspace_mib: Annotated[
         int | None,
-        typer.Option(min=1, help="Memory for trying layers [half of what is free, at most 4096]."),
+        typer.Option(
+            metavar="MIB", min=1, help="Memory for trying layers [half of what is free, at most 4096]."
+        ),
     ] = None,
     timing_cache: Annotated[
         Path | None,
@@ -273,7 +276,12 @@ def build_engine(
     ] = None,
     optimization_level: Annotated[
         int | None,
-        typer.Option(min=0, max=5, help="0 builds fast, 5 searches longest [TensorRT's own]; 8.6 or newer."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=5,
+            help="0 builds fast, 5 searches longest [TensorRT's own]; 8.6 or newer.",
+        ),
     ] = None,
     version_compatible: Annotated[
         bool,

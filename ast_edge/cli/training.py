@@ -52,7 +52,7 @@ def train(
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the network's input in pixels.")
+        int | None, typer.Option(metavar="N", min=1, help="Side of the network's input in pixels.")
     ] = None,
     epochs: Annotated[
         str | None, typer.Option(metavar="N|T,S", help="Epochs of both networks, or of teacher and student.")
@@ -61,10 +61,12 @@ def train(
         Literal["authors", "dynamic"] | None,
         typer.Option(help="Padding of EfficientNet: as in the authors' code, or for the input size used."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Parts per training step [8].")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Parts per training step [8].")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate of Adam.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of all random numbers [0].")
+        int | None, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of all random numbers [0].")
     ] = None,
     aggregation: Annotated[
         str | None,
@@ -77,7 +79,8 @@ def train(
         Literal["none", "channel"] | None, typer.Option(help="Standardise the features.")
     ] = None,
     noise: Annotated[
-        float | None, typer.Option(min=0.0, help="Gaussian noise on the features while training.")
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Gaussian noise on the features while training."),
     ] = None,
     crop: Annotated[
         str | None,
@@ -87,15 +90,20 @@ def train(
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float | None, typer.Option(help="Fraction of good parts that may be rejected [0.01].")
+        float | None,
+        typer.Option(metavar="FRACTION", help="Fraction of good parts that may be rejected [0.01]."),
     ] = None,
     foreground_min_mm: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Minimum distance of foreground from the background in mm [7]."),
+        typer.Option(
+            metavar="MM", min=0.0, help="Minimum distance of foreground from the background in mm [7]."
+        ),
     ] = None,
     holdout: Annotated[
         float | None,
-        typer.Option(help="Fraction held out for the threshold if there is no validation split."),
+        typer.Option(
+            metavar="FRACTION", help="Fraction held out for the threshold if there is no validation split."
+        ),
     ] = None,
     calibration: Annotated[
         Literal["split", "cross"] | None,
@@ -109,7 +117,8 @@ def train(
         typer.Option("--exclude-outliers", help="With cross: leave out good parts that may be defective."),
     ] = False,
     smoothing: Annotated[
-        float | None, typer.Option(min=0.0, help="Standard deviation of the map's smoothing, in map pixels.")
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Standard deviation of the map's smoothing, in map pixels."),
     ] = None,
     setting: Annotated[
         list[str] | None,
@@ -119,7 +128,9 @@ def train(
     ] = None,
     mixed_precision: Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16.")] = False,
     device: DeviceOption = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Number of processes that read pictures.")] = 0,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Number of processes that read pictures.")
+    ] = 0,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip unusable pictures and record them.")
     ] = False,
@@ -202,7 +213,9 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="MODEL", help="Model file to write.")
     ] = Path("model.onnx"),
-    batch: Annotated[int | None, typer.Option(min=1, help="Batch size of the model [1].")] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Batch size of the model [1].")
+    ] = None,
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Leave the batch size free.")
     ] = False,
@@ -256,7 +269,9 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of all random numbers.")
+    ] = 0,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="Backbone weights (safetensors), or `seeded`.")
     ] = None,
