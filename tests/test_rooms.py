@@ -35,6 +35,7 @@ FLOORS = (
     *("ast_edge.line.priority", "ast_edge.line.events", "ast_edge.line.part", "ast_edge.line.status"),
     *("ast_edge.line.hub", "ast_edge.line.warned", "ast_edge.line.config", "ast_edge.line.links"),
     *("ast_edge.line.gate", "ast_edge.line.outputs", "ast_edge.line.triggers", "ast_edge.line.archive"),
+    *("ast_edge.line.tables",),
     *("ast_edge.line.audit", "ast_edge.line.watching", "ast_edge.line.station", "ast_edge.line.web"),
     *("ast_edge.line.examples", "ast_edge.line.service", "ast_edge.line"),
     *("ast_edge.doctor", "ast_edge.latency"),

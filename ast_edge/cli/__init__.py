@@ -34,6 +34,7 @@ _EXTRA_OF = {
         ),
         "train",
     ),
+    **dict.fromkeys(("pyarrow", "sqlalchemy"), "mes"),
 }
 
 app = App(

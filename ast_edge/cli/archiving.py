@@ -1,8 +1,9 @@
-"""The commands `ast-edge archive list|show|export`: the parts that a station archived."""
+"""The commands `ast-edge archive list|show|export|append`: the parts that a station archived."""
 
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,11 @@ from ast_edge.cli.help import App
 from ast_edge.cli.runtime import JsonOption
 from ast_edge.cli.saying import echo
 from ast_edge.errors import UsageError
+from ast_edge.wording import one_line
 
 if TYPE_CHECKING:
     from ast_edge.line.archive.reading import Query
+    from ast_edge.line.tables.append import Table
 
 ArchiveArgument = Annotated[
     Path, typer.Argument(metavar="ARCHIVE", help="Archive folder; a station may be writing to it.")
@@ -52,6 +55,7 @@ def register(app: typer.Typer) -> None:
     archive.command("list")(list_parts)
     archive.command()(show)
     archive.command()(export)
+    archive.command()(append)
     app.add_typer(archive, name="archive")
 
 
@@ -127,6 +131,62 @@ def export(
         more = f" and {len(exported.gone) - _NAMED} more" if len(exported.gone) > _NAMED else ""
         said = f"files no longer in the archive: {len(exported.gone)} ({named}{more})"
         echo(f"{said}, listed in {folder / MISSING}", err=True)
+
+
+def append(
+    archive: ArchiveArgument,
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="PARTS.csv, PARTS.parquet (a folder), or the URL of a database: sqlite:///mes.db, "
+            "postgresql+psycopg://user@host/name.",
+        ),
+    ],
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Table of the database; parts by default.")
+    ] = None,
+) -> None:
+    """Append the parts that a table does not have yet: for an MES, a spreadsheet or statistics.
+
+    Run it as often as wanted, also while the station writes: each part is appended once. A kill leaves whole
+    parts. The archive is not changed.
+    """
+    from ast_edge.line.archive.reading import ArchiveReader
+    from ast_edge.line.tables.append import append_new
+
+    with ArchiveReader(archive) as reader, closing(_table(destination, table)) as opened:
+        appended = append_new(reader, opened)
+    if appended.lost_after is not None:
+        echo(
+            f"the archive no longer has {one_line(appended.lost_after)}, the last part in the table: it may "
+            "have removed parts that were never appended; append more often, or raise the archive's limits",
+            err=True,
+        )
+    echo(f"{appended.parts} parts appended")
+
+
+def _table(destination: str, name: str | None) -> Table:
+    """Open what the user named. Raises UsageError if it is none of the three."""
+    if "://" in destination:
+        from ast_edge.line.tables.database import DatabaseTable
+
+        return DatabaseTable(destination, "parts" if name is None else name)
+    if name is not None:
+        raise UsageError(f"--table {name}: is for a database; {destination} is none.")
+    path = Path(destination)
+    if path.suffix == ".csv":
+        from ast_edge.line.tables.csv_file import CsvFile
+
+        return CsvFile(path)
+    if path.suffix == ".parquet":
+        from ast_edge.line.tables.parquet import ParquetFolder
+
+        return ParquetFolder(path)
+    raise UsageError(
+        f"{destination}: expected a name that ends with .csv or .parquet, or the URL of a database such as "
+        "sqlite:///mes.db."
+    )
 
 
 def _query(

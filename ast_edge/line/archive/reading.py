@@ -120,10 +120,13 @@ class ArchiveReader:
         where, values = query.where()
         return self._parts(f"WHERE {where} ORDER BY parts.id DESC LIMIT ?", [*values, limit])
 
-    def oldest_first(self, query: Query) -> Iterator[ArchivedPart]:
-        """Yield every part that matches `query`, in pages, so that a writing station is never blocked."""
+    def oldest_first(self, query: Query, after: int = 0) -> Iterator[ArchivedPart]:
+        """Yield every part that matches `query`, in pages, so that a writing station is never blocked.
+
+        `after`: only parts behind that position.
+        """
         where, values = query.where()
-        last = 0
+        last = after
         while True:
             page = self._parts(
                 f"WHERE {where} AND parts.id > ? ORDER BY parts.id LIMIT ?", [*values, last, _PAGE]
@@ -135,15 +138,30 @@ class ArchiveReader:
 
     def get(self, part_id: str) -> ArchivedPart:
         """Return one part. Raises LineError for an unknown id."""
-        run, _, number = part_id.rpartition("-")
-        found = []
-        if run and number.isascii() and number.isdigit() and len(number) < 19:
-            found = self._parts("WHERE runs.name = ? AND number = ?", [run, int(number)])
-        if not found:
+        found = self._find(part_id)
+        if found is None:
             raise LineError(
                 f"{self.folder}: there is no part {part_id!r}; `ast-edge archive list` lists the parts."
             )
-        return found[0]
+        return found
+
+    def position(self, part_id: str) -> int | None:
+        """Return where a part stands in the order of archiving; None if it is not there."""
+        found = self._find(part_id)
+        return None if found is None else found.id
+
+    def first_since(self, time_s: float) -> int | None:
+        """Return the lowest position of a part triggered at `time_s` or later; None if there is none."""
+        (row,) = self._rows("SELECT min(id) AS id FROM parts WHERE time >= ?", [time_s])
+        found: int | None = row["id"]
+        return found
+
+    def _find(self, part_id: str) -> ArchivedPart | None:
+        run, _, number = part_id.rpartition("-")
+        if not (run and number.isascii() and number.isdigit() and len(number) < 19):
+            return None
+        found = self._parts("WHERE runs.name = ? AND number = ?", [run, int(number)])
+        return found[0] if found else None
 
     def runs(self) -> list[ArchivedRun]:
         """Return every run, oldest first."""
