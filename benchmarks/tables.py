@@ -42,8 +42,9 @@ def main() -> int:
 
 def pages() -> list[Path]:
     """Return the pages with tables."""
-    tutorial = ROOT / "docs" / "tutorials" / "your-pictures.md"
-    return [ROOT / "README.md", tutorial, *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))]
+    docs = ROOT / "docs"
+    tutorials = [docs / "tutorials" / name for name in ("first-model.md", "your-pictures.md")]
+    return [ROOT / "README.md", *tutorials, *sorted((docs / "benchmarks").glob("*.md"))]
 
 
 def filled(text: str) -> str:
