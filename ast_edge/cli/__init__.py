@@ -20,6 +20,7 @@ from ast_edge.cli import archiving, auditing, benchmarking, doctoring, runtime, 
 from ast_edge.cli import line as line_command
 from ast_edge.cli.help import App, every_help
 from ast_edge.cli.saying import echo
+from ast_edge.cli.wrong_usage import usage_text
 from ast_edge.errors import AstEdgeError, sentence
 from ast_edge.wording import install_hint
 
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
         command = "ast-edge" if context is None else context.command_path
-        return _fail(f"{exc.format_message()} Try '{command} --help'.", exc.exit_code)
+        return _fail(f"{usage_text(exc)} Try '{command} --help'.", exc.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except Exception as exc:  # noqa: BLE001  a user never sees a traceback that was not asked for

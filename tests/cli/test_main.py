@@ -88,6 +88,31 @@ def test_a_word_that_is_nearly_right_is_guessed(cli: Cli, words: list[str], gues
     assert guess in done.error
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["train", "x", "-o", "y", "--preset", "balancd"],
+            "Invalid value for '--preset': 'balancd' is not one of 'paper', 'balanced', 'nano'. "
+            "Did you mean 'balanced'?",
+        ),
+        (["train", "x", "-o", "y", "--mode", "video"], "'video' is not one of 'rgb', 'depth', 'rgbd'. Try"),
+        (["run", "--example", "foldr"], "'service'. Did you mean 'folder'?"),
+        (
+            ["train", "x", "-o", "y", "--seed", "a"],
+            "Invalid value for '--seed': must be a whole number (given: 'a').",
+        ),
+        (["inspect", "m", "x", "--threads", "0"], "'--threads': must be at least 1 (given: '0')."),
+    ],
+)
+def test_a_value_that_is_refused_is_described_in_plain_words(cli: Cli, words: list[str], said: str) -> None:
+    done = cli(*words)
+    assert done.code == 2
+    assert said in done.error
+    assert "Value error" not in done.error
+    assert "Input should" not in done.error
+
+
 def test_names_of_files_cannot_command_a_terminal(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> None:
     evil = "\x1b]0;title\x07\x1b[2J\u202e.png"
     (tmp_path / evil).write_bytes(b"no picture")

@@ -36,12 +36,10 @@ def read_toml(path: Path, model: type[_Model]) -> _Model:
     try:
         return model.model_validate(content)
     except ValidationError as exc:
-        problems = [
-            _problem(path, text, content, error, model)
-            for error in exc.errors(include_url=False, include_input=False)
-        ]
+        problems = [_problem(path, text, content, error, model) for error in exc.errors(include_url=False)]
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise LineError("; ".join(problems[:_SHOWN]) + f"{more}.") from exc
+        said = "; ".join(problems[:_SHOWN]) + more
+        raise LineError(said if said.endswith("?") else f"{said}.") from exc
 
 
 def line_of(text: str, keys: Sequence[_Key]) -> int:
@@ -83,9 +81,14 @@ def _problem(path: Path, text: str, content: object, error: ErrorDetails, model:
     known = _known(content, where)
     name = _dotted([*known, where[-1]] if kind == "missing" else known) or "the file"
     said = problem(error)
-    if kind == "extra_forbidden" and (guess := meant(str(where[-1]), _keys_at(model, where[:-1]))):
-        said += f".{guess}"
+    if kind == "extra_forbidden":
+        said = _unknown(error, meant(str(where[-1]), _keys_at(model, where[:-1])))
     return f"{path}:{line_of(text, known)}: {name}: {said}"
+
+
+def _unknown(error: ErrorDetails, guess: str) -> str:
+    what = "section" if isinstance(error["input"], dict) else "key"
+    return f"there is no such {what}" + (f".{guess}" if guess else "")
 
 
 def _keys_at(model: type[BaseModel], where: Sequence[_Key]) -> set[str]:

@@ -51,6 +51,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     [
         ('name = "x"\ncolour = 1\n', "FILE:2: colour: there is no such key."),
         ('name = "x"\nmny = [1]\n', "FILE:2: mny: there is no such key. Did you mean 'many'?"),
+        ('name = "x"\n[iner]\nport = 1\n', "FILE:2: iner: there is no such section. Did you mean 'inner'?"),
         (
             'name = "x"\n[inner]\nkind = "a"\nprot = 1\n',
             "FILE:4: inner.prot: there is no such key. Did you mean 'port'?",
@@ -74,6 +75,10 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 )
 def test_problems_name_line_and_key(tmp_path: Path, text: str, said: str) -> None:
     assert message(tmp_path, text).startswith(said)
+
+
+def test_a_question_is_not_followed_by_a_full_stop(tmp_path: Path) -> None:
+    assert message(tmp_path, 'name = "x"\nmny = [1]\n').endswith("Did you mean 'many'?")
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
