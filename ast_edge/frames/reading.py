@@ -104,13 +104,14 @@ def xyz_beside(image: Path) -> Path:
     return path
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path | str) -> NDArray[np.uint8]:
     """Read a picture as uint8 RGB [H,W,3], rotated by its EXIF orientation.
 
     8-bit grey is repeated in three channels, palettes are resolved, alpha must be opaque everywhere.
     Raises DataError for a file that is damaged, truncated, deeper than 8 bits, too large or not a single
     picture.
     """
+    path = Path(path)
     picture = _decoded(path, _COLOUR_MODES)
     if picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -144,12 +145,13 @@ def orientation_of(path: Path) -> int:
     return _opened(path, _COLOUR_MODES)[1]
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Path | str) -> NDArray[np.bool_]:
     """Read a mask as bool [H,W]: True where the value, in any colour channel, is above zero.
 
     Integer masks of any depth are supported, colour ones with 8 bits per channel; alpha is ignored. Rotated
     by the EXIF orientation. Raises DataError as `read_image` does.
     """
+    path = Path(path)
     picture = _decoded(path, _MASK_MODES)
     # Pillow would weight colours when converting to grey, and round a faint one down to zero.
     colour = picture.mode in _COLOUR_MODES
@@ -170,12 +172,13 @@ def read_depth_beside(image: Path, *, registered: bool) -> NDArray[np.float32]:
     return read_xyz(path)
 
 
-def read_xyz(path: Path) -> NDArray[np.float32]:
+def read_xyz(path: Path | str) -> NDArray[np.float32]:
     """Read the distance z in metres, float32 [H,W], from a float32 TIFF [H,W,3] of x, y and z.
 
     Zero means no measurement. Raises DataError for a file that is damaged, truncated, of another kind, or
     contains NaN or infinity; BackendError if OpenCV is missing.
     """
+    path = Path(path)
     data = _bytes(path)
     _check_xyz_header(data, path)
     cv2 = _opencv(path)

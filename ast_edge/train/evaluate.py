@@ -131,7 +131,7 @@ def _judge(inspector: Inspector, sample: Sample) -> Judged:
         if loaded.depth_m is not None:
             foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
     except (DataError, FrameError) as exc:
-        return Judged(sample, _fault(inspector, str(exc)), None, (0, 0))
+        return Judged(sample, _fault(inspector, str(exc).removeprefix(f"{sample.name}: ")), None, (0, 0))
     return Judged(sample, inspection, foreground, loaded.shape)
 
 

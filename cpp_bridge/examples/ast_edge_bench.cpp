@@ -28,6 +28,8 @@ constexpr const char* kUsage =
     "--serve inspects one frame for every line read and answers with a line: total_ms preprocess_ms engine_ms "
     "score_ms.\n";
 
+struct WrongUsage {};
+
 struct Settings {
     std::string model, raw;
     std::uint32_t width = 400, height = 400;
@@ -274,17 +276,17 @@ void serve(ast_edge::Model& model, const ast_edge::Part& part) {
     }
 }
 
-// A whole number of at least `least`; throws the usage for anything else.
+// A whole number of at least `least`; WrongUsage for anything else.
 int number(const std::string& word, int least) {
     int value = 0;
     const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), value);
     if (problem != std::errc() || end != word.data() + word.size() || value < least)
-        throw std::invalid_argument(kUsage);
+        throw WrongUsage{};
     return value;
 }
 
 Settings parsed(int argc, char** argv) {
-    if (argc < 2) throw std::invalid_argument(kUsage);
+    if (argc < 2) throw WrongUsage{};
     Settings settings;
     settings.model = argv[1];
     for (int i = 2; i < argc; ++i) {
@@ -293,7 +295,7 @@ Settings parsed(int argc, char** argv) {
             settings.serve = true;
             continue;
         }
-        if (i + 1 == argc) throw std::invalid_argument(kUsage);
+        if (i + 1 == argc) throw WrongUsage{};
         const std::string value = argv[++i];
         if (word == "--raw")
             settings.raw = value;
@@ -305,7 +307,7 @@ Settings parsed(int argc, char** argv) {
             settings.width = static_cast<std::uint32_t>(number(value.substr(0, value.find('x')), 1));
             settings.height = static_cast<std::uint32_t>(number(value.substr(value.find('x') + 1), 1));
         } else
-            throw std::invalid_argument(kUsage);
+            throw WrongUsage{};
     }
     return settings;
 }
@@ -324,6 +326,9 @@ int main(int argc, char** argv) {
         const ast_edge::Part part = part_of(pixels, settings, model.info().mode);
         settings.serve ? serve(model, part) : run(model, part, settings, open_s);
         return 0;
+    } catch (const WrongUsage&) {
+        std::cerr << kUsage;
+        return 2;
     } catch (const std::exception& error) {
         std::cerr << "ast_edge_bench: error: " << error.what() << '\n';
         return 1;

@@ -43,6 +43,13 @@ def test_lossless_colours_come_back_as_rgb(tmp_path: Path, kind: str) -> None:
     assert image.flags.c_contiguous
 
 
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    path = saved(tmp_path, encoded(Image.fromarray(RGB), "PNG"))
+    np.testing.assert_array_equal(read_image(str(path)), RGB)
+    np.testing.assert_array_equal(read_mask(str(path)), read_mask(path))
+    refused(lambda path: read_xyz(str(path)), path, "TIFF")
+
+
 def test_jpeg_is_close(tmp_path: Path) -> None:
     smooth = np.dstack([np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))] * 3)
     image = read_image(saved(tmp_path, encoded(Image.fromarray(smooth), "JPEG", quality=95), "part.jpg"))

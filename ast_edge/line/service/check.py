@@ -61,7 +61,7 @@ def _attempt(what: str, trying: Callable[[], str]) -> Finding:
     try:
         return Finding(ok=True, what=what, found=trying())
     except AstEdgeError as exc:
-        return Finding(ok=False, what=what, found=str(exc))
+        return Finding(ok=False, what=what, found=str(exc).removeprefix(f"{what.partition(' ')[2]}: "))
 
 
 def _opening(config: LineConfig, name: str, recipes: dict[str, Recipe]) -> Callable[[], str]:

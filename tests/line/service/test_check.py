@@ -49,6 +49,18 @@ settle_ms = 20
     return found
 
 
+def test_a_camera_is_named_once(tiny_rgb: Path, tmp_path: Path) -> None:
+    file = tmp_path / "line.toml"
+    file.write_text(
+        '[camera]\nuri = "dir://pictures"\n[trigger]\nkind = "free"\n'
+        f'[recipes]\nfirst = "first"\nmodels = {{ first = "{tiny_rgb}" }}\n'
+    )
+    (found,) = [found for found in check(read_config(file)) if found.what.startswith("camera")]
+    assert found == Finding(
+        ok=False, what=f"camera dir://{tmp_path}/pictures", found=f"there is no folder {tmp_path}/pictures."
+    )
+
+
 def test_a_plc_that_is_fast_enough_is_measured(plc: Plc, tiny_rgb: Path) -> None:
     found = finding(plc, tiny_rgb, "max_gap_ms = 2000")
     assert found.ok, found.found
