@@ -174,6 +174,23 @@ def test_it_fits_every_screen_in_every_language(
     assert path.stat().st_size > 20_000
 
 
+_LINES_OF_WORD = """(() => {
+  const text = document.getElementById('recipe-now').firstChild, range = document.createRange();
+  const start = text.data.indexOf('しきい値');
+  range.setStart(text, start);
+  range.setEnd(text, start + 4);
+  return new Set([...range.getClientRects()].map(box => box.top)).size;
+})()"""
+
+
+def test_japanese_words_are_not_broken(bench: Bench, tab: Browser) -> None:
+    some_parts(bench)
+    for width in range(330, 820, 35):
+        tab.screen(width, 900)
+        seen(bench, tab, "ja")
+        assert tab.value(_LINES_OF_WORD) == 1, width
+
+
 def test_the_verdict_can_be_read_from_three_metres(bench: Bench, tab: Browser) -> None:
     """Letters of 1/300 of the distance are read with ease: 10 mm at 3 m.
 
