@@ -1,6 +1,7 @@
 """Frames without a camera: a folder of pictures, a video file, and generated parts.
 
-dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz if the folder is called rgb
+dir:///folder?loop=1&rate=5          pictures by name; depth from ../xyz if the folder is called rgb,
+                                     with depth_scale=0.001 if it holds 16-bit PNGs of millimetres
 file:///video.mp4?loop=1&pace=0      at the frame rate of the video, or as fast as it is read
 synthetic://?seed=1&defects=0.2&rate=10&size=256
 
@@ -125,15 +126,24 @@ class Recorded(Camera):
             self._asked.release()
 
 
+def _metres(text: str) -> float:
+    """Parse the length of one unit of a depth map."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError("expected metres above 0 and at most 1; millimetres are 0.001")
+    return value
+
+
 class FolderCamera(Recorded):
     """The pictures directly in a folder, sorted by name."""
 
     def __init__(self, uri: CameraUri) -> None:
         from ast_edge.frames.reading import list_images  # noqa: PLC0415 (Pillow)
 
-        uri.check_keys("loop", "rate", "trigger")
+        uri.check_keys("depth_scale", "loop", "rate", "trigger")
         super().__init__(uri, uri.option("rate", positive, None) if "rate" in uri.options else None)
         self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
+        self._scale_m = uri.option("depth_scale", _metres, None) if "depth_scale" in uri.options else None
         folder = Path(uri.place)
         if not folder.is_dir():
             raise CameraError(f"{self.uri}: there is no folder {folder}.")
@@ -150,7 +160,7 @@ class FolderCamera(Recorded):
         try:
             depth = None
             if path.resolve().parent.name == "rgb" and (path.resolve().parent.parent / "xyz").is_dir():
-                depth = read_depth_beside(path, registered=True)
+                depth = read_depth_beside(path, registered=True, scale_m=self._scale_m)
             return Frame(read_image(path), "rgb", number, None, 0, str(path), depth)
         except AstEdgeError as exc:
             raise LostFrameError(str(exc)) from exc

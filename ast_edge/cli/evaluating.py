@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ast_edge.cli.runtime import BackendOption, MaxPixels
+from ast_edge.cli.runtime import BackendOption, DepthScale, MaxPixels
 from ast_edge.cli.saying import echo, say_choice
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.files import printable, write_text
@@ -69,6 +69,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="Threads of the engine.")] = None,
     backend: BackendOption = None,
     max_pixels: MaxPixels = None,
+    depth_scale: DepthScale = None,
 ) -> None:
     """Evaluate a run or model on labelled parts: AUROC, false-reject and escape rates.
 
@@ -96,6 +97,7 @@ def evaluate(
         "--threads": threads,
         "--backend": backend,
         "--max-pixels": max_pixels,
+        "--depth-scale": depth_scale,
     }
     engine = Engine(device, threads, backend)
     models = [model] if against is None else [model, against]

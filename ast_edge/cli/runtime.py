@@ -50,6 +50,14 @@ def _limit_pixels(count: int | None) -> int | None:
     return count
 
 
+def _scale_depth(metres: float | None) -> float | None:
+    if metres is not None:
+        from ast_edge.frames.reading import set_depth_scale
+
+        set_depth_scale(metres)
+    return metres
+
+
 MaxPixels = Annotated[
     int | None,
     typer.Option(
@@ -58,6 +66,15 @@ MaxPixels = Annotated[
         min=1,
         callback=_limit_pixels,
         help="Accept pictures of up to N pixels [178956970].",
+    ),
+]
+DepthScale = Annotated[
+    float | None,
+    typer.Option(
+        "--depth-scale",
+        metavar="METRES",
+        callback=_scale_depth,
+        help="One unit of depth maps of 16-bit integers; 0.001 if they hold millimetres.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -96,13 +113,14 @@ def inspect(
         bool, typer.Option("--fail-on-reject", help="Exit with 1 when a part is rejected.")
     ] = False,
     _max_pixels: MaxPixels = None,
+    _depth_scale: DepthScale = None,
 ) -> None:
     """Judge pictures: pass, reject or fault.
 
     A folder is a folder of pictures, or a data folder in the layout of training, of which every picture is
-    judged. Models with depth read the xyz file that belongs to the picture (rgb/000.png, xyz/000.tiff). A
-    picture that cannot be judged is a fault: the others are still judged, and the exit code is 1. A reject is
-    a result, not an error, unless --fail-on-reject is given.
+    judged. Models with depth read the depth map that belongs to the picture (rgb/000.png, xyz/000.tiff or
+    xyz/000.png). A picture that cannot be judged is a fault: the others are still judged, and the exit code
+    is 1. A reject is a result, not an error, unless --fail-on-reject is given.
     """
     from ast_edge.cli.inspecting import Report, find_pictures, inspect_pictures, plan_overlays
     from ast_edge.inspector import Inspector
@@ -155,6 +173,7 @@ def calibrate(
     device: ProcessorOption = None,
     allow_cpu: AllowCpuOption = False,
     _max_pixels: MaxPixels = None,
+    _depth_scale: DepthScale = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recompute a model's threshold from good parts, on the machine and under the lighting of the line.

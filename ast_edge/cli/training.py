@@ -13,7 +13,7 @@ import typer
 
 from ast_edge.cli import evaluating
 from ast_edge.cli.evaluating import Data, DeviceOption, need_training
-from ast_edge.cli.runtime import MaxPixels
+from ast_edge.cli.runtime import DepthScale, MaxPixels
 from ast_edge.cli.saying import echo
 from ast_edge.errors import InterruptedWorkError, UsageError
 
@@ -138,6 +138,7 @@ def train(
         bool, typer.Option("--mixed-sizes", help="Allow pictures of several sizes.")
     ] = False,
     _max_pixels: MaxPixels = None,
+    _depth_scale: DepthScale = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
 ) -> None:
     """Train on pictures of good parts and write a run folder.

@@ -7,6 +7,7 @@ and OpenCV do. A depth map with one is refused.
 from __future__ import annotations
 
 import io
+import math
 import os
 import threading
 from pathlib import Path
@@ -27,13 +28,16 @@ _UNREAD_SUFFIXES = frozenset(
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _COLOUR_MODES = frozenset({"L", "LA", "P", "PA", "RGB", "RGBA"})
-_MASK_MODES = _COLOUR_MODES | {"1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+_DEPTH_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_MASK_MODES = _COLOUR_MODES | _DEPTH_MODES | {"1", "I"}
 # TIFF tag numbers
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _PLANAR, _SAMPLE_FORMAT, _ORIENTATION = 256, 257, 258, 277, 284, 339, 274
 _IEEE_FLOAT = 3
 UPRIGHT = 1
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; a tiny file can claim any size
-_LIMIT = "AST_EDGE_MAX_PIXELS"  # in the environment, so that reader processes inherit it
+# In the environment, so that reader processes inherit them.
+_LIMIT = "AST_EDGE_MAX_PIXELS"
+_DEPTH_SCALE = "AST_EDGE_DEPTH_SCALE"
 _opening = threading.Lock()
 
 
@@ -56,6 +60,38 @@ def _check_size(path: Path, width: int, height: int) -> None:
             f"of {limit / 1e6:.0f}; if the picture is correct, raise the limit with --max-pixels or "
             f"{_LIMIT}."
         )
+
+
+def set_depth_scale(metres: float) -> None:
+    """One unit of an integer depth map is this long, in this process and those that it starts.
+
+    Raises UsageError if `metres` is not above 0 and at most 1.
+    """
+    if not 0 < metres <= 1:
+        raise UsageError(
+            f"--depth-scale {metres:g}: expected the metres of one unit, above 0 and at most 1; millimetres "
+            "are 0.001."
+        )
+    os.environ[_DEPTH_SCALE] = repr(metres)
+
+
+def _depth_scale(path: Path) -> float:
+    text = os.environ.get(_DEPTH_SCALE, "")
+    if not text:
+        raise DataError(
+            f"{path}: its unit is unknown; give the metres of one unit with --depth-scale or {_DEPTH_SCALE}: "
+            "0.001 if it holds millimetres."
+        )
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = math.nan
+    if not 0 < metres <= 1:
+        raise UsageError(
+            f"{_DEPTH_SCALE}={text}: expected the metres of one unit, above 0 and at most 1; correct or "
+            "unset the variable."
+        )
+    return metres
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -89,19 +125,22 @@ def _is_picture(path: Path) -> bool:
 
 
 def xyz_beside(image: Path) -> Path:
-    """Return the depth file of a picture in the layout of MVTec 3D-AD: `rgb/000.png` -> `xyz/000.tiff`.
+    """Return the depth map of a picture in the layout of MVTec 3D-AD: `rgb/000.png` -> `xyz/000.tiff`.
 
-    Raises DataError if it does not exist.
+    A depth map of integers is `xyz/000.png`. Raises DataError if there is neither or both.
     """
     # For "000.png" and "../000.png" only the resolved folder has a parent.
     folder = image.parent.resolve() if image.parent.name in {"", ".."} else image.parent
-    path = folder.parent / "xyz" / f"{image.stem}.tiff"
-    if not path.is_file():
+    paths = [folder.parent / "xyz" / f"{image.stem}{suffix}" for suffix in (".tiff", ".png")]
+    found = [path for path in paths if path.is_file()]
+    if not found:
         raise DataError(
-            f"{image}: its depth map is missing, expected {path}; "
+            f"{image}: its depth map is missing, expected {paths[0]} or {paths[1].name}; "
             "put pictures into a folder rgb and depth maps of the same name into a folder xyz beside it."
         )
-    return path
+    if len(found) > 1:
+        raise DataError(f"{image}: has two depth maps, {paths[0]} and {paths[1].name}; remove one.")
+    return found[0]
 
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
@@ -160,25 +199,29 @@ def read_mask(path: Path | str) -> NDArray[np.bool_]:
     return mask
 
 
-def read_depth_beside(image: Path, *, registered: bool) -> NDArray[np.float32]:
+def read_depth_beside(image: Path, *, registered: bool, scale_m: float | None = None) -> NDArray[np.float32]:
     """Read the depth map beside a picture (see `xyz_beside`): float32 [H,W] in metres, 0 = not measured.
 
-    With `registered` the picture is used too. Raises DataError if the depth map is missing or unusable, or
-    `registered` and the picture is to be rotated.
+    With `registered` the picture is used too. `scale_m` as in `read_xyz`. Raises DataError if the depth map
+    is missing or unusable, or `registered` and the picture is to be rotated.
     """
     path = xyz_beside(image)
     if registered:
         check_registered(image, path)
-    return read_xyz(path)
+    return read_xyz(path, scale_m)
 
 
-def read_xyz(path: Path | str) -> NDArray[np.float32]:
-    """Read the distance z in metres, float32 [H,W], from a float32 TIFF [H,W,3] of x, y and z.
+def read_xyz(path: Path | str, scale_m: float | None = None) -> NDArray[np.float32]:
+    """Read the distance z in metres, float32 [H,W].
 
-    Zero means no measurement. Raises DataError for a file that is damaged, truncated, of another kind, or
-    contains NaN or infinity; BackendError if OpenCV is missing.
+    From a float32 TIFF [H,W,3] of x, y and z, or from a PNG of 16-bit grey, of which one unit is `scale_m`
+    metres long, by default as `set_depth_scale` or the environment says. Zero means no measurement. Raises
+    DataError for a file that is damaged, truncated, of another kind, or contains NaN or infinity, and for
+    integers without a unit; BackendError if a TIFF is to be read and OpenCV is missing.
     """
     path = Path(path)
+    if path.suffix.lower() == ".png":
+        return _read_integers(path, scale_m)
     data = _bytes(path)
     _check_xyz_header(data, path)
     cv2 = _opencv(path)
@@ -195,6 +238,23 @@ def read_xyz(path: Path | str) -> NDArray[np.float32]:
     if not np.isfinite(z).all():
         raise DataError(f"{path}: z holds NaN or infinity; write 0 where there is no measurement.")
     return z
+
+
+def _read_integers(path: Path, scale_m: float | None) -> NDArray[np.float32]:
+    """A PNG of 16-bit grey in metres."""
+    picture, orientation = _opened(path, _MASK_MODES)
+    if picture.format != "PNG" or picture.mode not in _DEPTH_MODES | {"I"}:
+        raise DataError(
+            f"{path}: expected a PNG of 16-bit grey, found a {picture.format} of mode {picture.mode}; write "
+            "the depth map as 16-bit integers, or as a float32 TIFF of x, y and z in metres."
+        )
+    if orientation != UPRIGHT:
+        raise DataError(f"{path}: is to be rotated (orientation {orientation}); write the depth map upright.")
+    units = np.asarray(_decoded(path, _MASK_MODES), np.float64)
+    metres: NDArray[np.float32] = (units * (_depth_scale(path) if scale_m is None else scale_m)).astype(
+        np.float32
+    )
+    return metres
 
 
 def _check_xyz_header(data: bytes, path: Path) -> None:

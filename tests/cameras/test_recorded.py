@@ -88,6 +88,22 @@ def test_depth_comes_from_beside_the_pictures(product: Path) -> None:
     assert frame.depth_m.shape == frame.pixels.shape[:2]
 
 
+def test_depth_maps_of_integers_have_a_unit_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "xyz").mkdir()
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "rgb" / "0.png")
+    units = np.arange(24, dtype=np.uint16).reshape(4, 6) * 1000
+    Image.fromarray(units).save(tmp_path / "xyz" / "0.png")
+    with open_camera(f"dir://{tmp_path}/rgb?depth_scale=0.0002") as camera:
+        depth_m = frames(camera, 1)[0].depth_m
+    assert depth_m is not None
+    np.testing.assert_array_equal(depth_m, (units * 0.0002).astype(np.float32))
+    with open_camera(f"dir://{tmp_path}/rgb") as camera, pytest.raises(LostFrameError, match="--depth-scale"):
+        camera.read(1)
+    with pytest.raises(UsageError, match=r"depth_scale.*expected metres above 0 and at most 1"):
+        open_camera(f"dir://{tmp_path}/rgb?depth_scale=5")
+
+
 def test_a_video_file(tmp_path: Path) -> None:
     path = tmp_path / "part.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 50.0, (64, 48))

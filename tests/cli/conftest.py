@@ -41,7 +41,8 @@ Cli = Callable[..., Done]
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in this process."""
-    monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "")  # --max-pixels sets it, and is not to last
+    for name in ("MAX_PIXELS", "DEPTH_SCALE"):  # --max-pixels and --depth-scale set them, and are not to last
+        monkeypatch.setenv(f"AST_EDGE_{name}", "")
 
     def run(*arguments: object) -> Done:
         capsys.readouterr()

@@ -102,6 +102,8 @@ def test_the_report_names_the_very_command(cli: Cli, product: Path, rgb_model: P
             "onnxruntime",
             "--max-pixels",
             "1000000",
+            "--depth-scale",
+            "0.001",
         ),
     ]
     assert cli(*words).code == 0

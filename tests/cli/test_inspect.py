@@ -185,6 +185,25 @@ def test_depth_is_read_beside_the_picture(
     assert (out / "000.png").is_file()
 
 
+def test_depth_maps_of_integers_give_the_same_verdicts(
+    cli: Cli, tiny_models: dict[Mode, Path], tmp_path: Path
+) -> None:
+    for name, z in (("000", flat_part()), ("001", bumpy_part())):
+        write_part(tmp_path, name, grey(), z)
+    expected = records(cli("inspect", tiny_models["rgbd"], tmp_path / "rgb", "--json").out)
+    unit_m = 2e-5
+    for name, z in (("000", flat_part()), ("001", bumpy_part())):
+        (tmp_path / "xyz" / f"{name}.tiff").unlink()
+        Image.fromarray(np.rint(z / unit_m).astype(np.uint16)).save(tmp_path / "xyz" / f"{name}.png")
+    done = cli("inspect", tiny_models["rgbd"], tmp_path / "rgb", "--json", "--depth-scale", unit_m)
+    assert (done.code, verdicts(done.out)) == (0, ["pass", "reject"])
+    for found, before in zip(records(done.out), expected, strict=True):
+        assert found["score"] == pytest.approx(before["score"], rel=0.02)
+    done = cli("inspect", tiny_models["rgbd"], tmp_path / "rgb", "--depth-scale", "1000")
+    assert done.code == 2
+    assert done.error.startswith("--depth-scale 1000: expected the metres of one unit, above 0 and at most 1")
+
+
 @pytest.mark.parametrize("mode", ["depth", "rgbd"])
 def test_faults_of_depth(cli: Cli, tiny_models: dict[Mode, Path], mode: Mode, tmp_path: Path) -> None:
     alone = write_picture(tmp_path / "rgb" / "alone.png", grey())

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from ast_edge.errors import BackendError, DataError
+from ast_edge.errors import BackendError, DataError, UsageError
 from ast_edge.frames.reading import (
     read_mask,
     read_xyz,
@@ -36,6 +36,59 @@ def test_a_depth_map_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: py
     refused(read_xyz, path, "--max-pixels")
     monkeypatch.setenv("AST_EDGE_MAX_PIXELS", "2400")
     assert read_xyz(path).shape == (40, 60)
+
+
+UNITS = np.array([[0, 1, 700], [65535, 5000, 2]], np.uint16)
+
+
+def depth_png(path: Path, values: NDArray[Any] = UNITS, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path, **options)
+    return path
+
+
+def test_integers_are_read_with_the_length_of_their_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = depth_png(tmp_path / "xyz" / "000.png")
+    assert xyz_beside(tmp_path / "rgb" / "000.png") == path
+    monkeypatch.setenv("AST_EDGE_DEPTH_SCALE", "")
+    refused(read_xyz, path, r"its unit is unknown; .*--depth-scale or AST_EDGE_DEPTH_SCALE: 0.001 if")
+    monkeypatch.setenv("AST_EDGE_DEPTH_SCALE", "0.001")
+    found = read_xyz(path)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array([[0, 0.001, 0.7], [65.535, 5, 0.002]], np.float32))
+    np.testing.assert_array_equal(read_xyz(path, 0.0002), (UNITS * 0.0002).astype(np.float32))
+    cv2 = pytest.importorskip("cv2")  # an independent writer
+    cv2.imwrite(str(path), UNITS)
+    np.testing.assert_array_equal(read_xyz(path), found)
+    (tmp_path / "xyz" / "000.tiff").write_bytes(b"")
+    refused(xyz_beside, tmp_path / "rgb" / "000.png", r"has two depth maps, .*000\.tiff and 000\.png")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.01", "nan", "inf", "mm"])
+def test_a_unit_that_is_no_length_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AST_EDGE_DEPTH_SCALE", text)
+    with pytest.raises(UsageError, match=f"AST_EDGE_DEPTH_SCALE={text}: expected the metres of one unit"):
+        read_xyz(depth_png(tmp_path / "000.png"))
+
+
+def test_pngs_that_hold_no_integers_of_16_bits_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AST_EDGE_DEPTH_SCALE", "0.001")
+    path = tmp_path / "000.png"
+    for values in (UNITS.astype(np.uint8), np.zeros((2, 3, 3), np.uint8)):
+        refused(read_xyz, depth_png(path, values), "expected a PNG of 16-bit grey, found a PNG of mode")
+    turned = Image.Exif()
+    turned[274] = 6
+    refused(read_xyz, depth_png(path, exif=turned), r"is to be rotated \(orientation 6\)")
+    whole = depth_png(path).read_bytes()
+    for kept in range(0, len(whole) - 16, 5):  # checksum and trailer hold no pixel
+        path.write_bytes(whole[:kept])
+        refused(read_xyz, path, "000.png")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
@@ -118,7 +171,9 @@ def test_a_depth_map_that_is_cut_off_is_refused(tmp_path: Path, compression: str
 
 
 def test_a_picture_is_no_depth_map(tmp_path: Path) -> None:
-    refused(read_xyz, saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")), "is not a TIFF file")
+    refused(
+        read_xyz, saved(tmp_path, encoded(Image.fromarray(RGB), "PNG")), "a PNG of 16-bit grey, found a PNG"
+    )
 
 
 def test_without_opencv_depth_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
