@@ -13,6 +13,7 @@ from ast_edge.line.service.check import Finding, check
 from ast_edge.line.service.config import read_config
 from benchmarks.line.plc import COUNTER, Plc
 from tests.line.plcs import ETHERNET_IP, S7, Kind
+from tests.waiting import free_port
 
 
 @pytest.fixture
@@ -47,6 +48,77 @@ settle_ms = 20
     what = "output" if output else "trigger"
     (found,) = [found for found in check(read_config(file)) if found.what.startswith(what)]
     return found
+
+
+def test_the_order_is_that_of_the_work_and_ends_with_what_was_measured(
+    plc: Plc, tiny_rgb: Path, tmp_path: Path
+) -> None:
+    found = findings(
+        tmp_path,
+        f"""
+[camera]
+uri = "synthetic://?size=64&trigger=software"
+[recipes]
+first = "first"
+models = {{ first = "{tiny_rgb}" }}
+[trigger]
+kind = "modbus"
+host = "127.0.0.1"
+port = {plc.port}
+timeout_ms = 2000
+max_gap_ms = 5000
+counter_register = {COUNTER}
+[timing]
+deadline_ms = 5000
+settle_ms = 20
+[archive]
+folder = "archive"
+[audit]
+file = "log/audit.jsonl"
+[web]
+port = {free_port()}
+[[output]]
+kind = "webhook"
+url = "http://127.0.0.1:{free_port()}/parts"
+spool = "spool"
+""",
+    )
+    words = ["recipe", "folder", "folder", "camera", "trigger", "output", "page", "timing"]
+    assert [one.what.split()[0] for one in found] == words
+    assert found[-1].ok
+    assert re.fullmatch(
+        r"the first picture arrived after [\d.]+ ms, an inspection takes [\d.]+ ms; "
+        r"timing.deadline_ms is 5000 for both",
+        found[-1].found,
+    )
+
+
+def test_a_deadline_that_no_inspection_meets(tiny_rgb: Path, tmp_path: Path) -> None:
+    found = findings(
+        tmp_path,
+        f"""
+[camera]
+uri = "synthetic://?size=64&trigger=software"
+[trigger]
+kind = "timer"
+per_s = 10
+[recipes]
+first = "first"
+models = {{ first = "{tiny_rgb}" }}
+[timing]
+deadline_ms = 0.01
+""",
+    )
+    assert [one.what.split()[0] for one in found if not one.ok] == ["timing"]
+    assert re.search(
+        r"an inspection takes \d+ ms, timing.deadline_ms is 0.01: every part would be late", found[-1].found
+    )
+
+
+def findings(folder: Path, text: str) -> list[Finding]:
+    file = folder / "line.toml"
+    file.write_text(text)
+    return list(check(read_config(file)))
 
 
 def test_a_camera_is_named_once(tiny_rgb: Path, tmp_path: Path) -> None:
