@@ -102,7 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(exc), exc.exit_code)
     except typer.TyperException as exc:
         context = getattr(exc, "ctx", None)
-        command = "ast-edge" if context is None else context.command_path
+        # An option without its value has no context.
+        command = (
+            _command_in(sys.argv[1:] if arguments is None else arguments)
+            if context is None
+            else context.command_path
+        )
         return _fail(f"{usage_text(exc)} Try '{command} --help'.", exc.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
@@ -111,6 +116,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         return _fail("interrupted.", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _command_in(arguments: Sequence[str]) -> str:
+    """The command that the first arguments name."""
+    found, commands = "ast-edge", getattr(typer.main.get_command(app), "commands", {})
+    for word in arguments:
+        if word not in commands:
+            break
+        found, commands = f"{found} {word}", getattr(commands[word], "commands", {})
+    return found
 
 
 def _unforeseen(exc: Exception) -> int:

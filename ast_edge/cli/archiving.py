@@ -111,11 +111,12 @@ def export(
     limit: LimitOption = 10_000,
     overlays: Annotated[bool, typer.Option("--overlays", help="Copy the overlays too.")] = False,
 ) -> None:
-    """Copy parts into a data folder for train, evaluate, calibrate and inspect.
+    """Copy parts into a data folder for train, calibrate and inspect, and, once reviewed, for evaluate.
 
     Parts that passed go to train/good, rejects to test/reject, faults, which were not judged, to unjudged:
-    review them before training. parts.csv lists every part. The archive is not changed. Pictures that its
-    limits have removed in the meantime are counted and listed in missing.csv.
+    review them before training. To evaluate, move some good parts to test/good. parts.csv lists every part.
+    The archive is not changed. Pictures that its limits have removed in the meantime are counted and listed
+    in missing.csv.
     """
     from ast_edge.cli.archive_text import MISSING, export_parts
     from ast_edge.line.archive.reading import ArchiveReader

@@ -151,7 +151,8 @@ def test_version(cli: Cli) -> None:
         (["info", "model.onnx", "--jsn"], "--jsn"),
         (["inspect", "model.onnx", "a.png", "--threads", "0"], "--threads"),
         (["inspect", "model.onnx", "a.png", "--threads", "two"], "--threads"),
-        (["inspect", "model.onnx", "a.png", "--overlay"], "--overlay"),
+        (["inspect", "model.onnx", "a.png", "--overlay"], "Try 'ast-edge inspect --help'."),
+        (["archive", "list", "archive", "--since"], "Try 'ast-edge archive list --help'."),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(cli: Cli, arguments: list[str], message: str) -> None:
