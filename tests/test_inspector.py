@@ -210,6 +210,7 @@ def test_the_reference_pictures_get_their_reference_scores(tiny_rgb: Path) -> No
             assert inspector.inspect(picture, colour="rgb").score == pytest.approx(float(score), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_package_imports_lazily() -> None:
     script = (
         "import sys, ast_edge; assert 'numpy' not in sys.modules and 'pydantic' not in sys.modules;"

@@ -272,6 +272,7 @@ def test_verify_measures_again_where_the_choice_is_void(
     assert kept_here(model).void is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_build_engine_for_the_cpu_measures_every_time(
     model: ModelFile, capsys: pytest.CaptureFixture[str]

@@ -52,6 +52,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_picture_and_depth_map_are_of_one_moment(recording: Path) -> None:
     with open_camera(f"realsense://{recording}") as camera:
         frames = frames_of(camera)

@@ -80,6 +80,7 @@ def test_an_unreadable_picture_is_reported_and_the_next_one_read(pictures: Path)
         assert camera.counters["reconnects"] == 0
 
 
+@pytest.mark.slow
 def test_depth_comes_from_beside_the_pictures(product: Path) -> None:
     with open_camera(f"dir://{product}/test/good/rgb") as camera:
         frame = frames(camera, 1)[0]

@@ -122,6 +122,7 @@ def check(table: str, folder: Path) -> None:
         assert row["reason"] == reason
 
 
+@pytest.mark.slow
 def test_every_part_is_appended_once(cli: Cli, table: str, tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     for numbers, run, count in (
@@ -177,6 +178,7 @@ def size(table: str) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_what_the_archive_removed_before_it_was_appended_is_reported(
     cli: Cli, table: str, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_what_the_archive_removed_before_it_was_appended_is_reported(
     assert [row["part_id"] for row in read(table)] == [f"run-{number:07d}" for number in range(1, 14)]
 
 
+@pytest.mark.slow
 def test_an_index_that_was_made_again_from_the_pictures_doubles_nothing(
     cli: Cli, table: str, tmp_path: Path
 ) -> None:
@@ -222,6 +225,7 @@ def rows_of(opened: Opened) -> list[ArchivedPart]:
         return []
 
 
+@pytest.mark.slow
 def test_archives_share_a_folder_or_a_database_and_not_a_file(cli: Cli, table: str, tmp_path: Path) -> None:
     archive_parts(tmp_path / "one", range(1, 5), "one")
     archive_parts(tmp_path / "other", range(1, 3), "other")
@@ -254,6 +258,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_is_written_again(cli: Cli, small: Path, tmp_path: Path) -> None:
     table = tmp_path / "parts.csv"
     assert cli("archive", "append", small, table).code == 0

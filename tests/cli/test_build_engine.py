@@ -56,6 +56,7 @@ def test_impossible_engine_files(cli: Cli, tiny_rgb: Path, tmp_path: Path) -> No
         assert str(output) in done.error
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("cc") is None, reason="there is no C compiler to make a stand-in for the driver"
 )

@@ -199,6 +199,7 @@ def test_the_traceback_of_a_bug_is_shown_on_demand(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_went_away_gives_no_traceback(tiny_rgb: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -32,6 +32,7 @@ def unfinished(depth_run: Path, tmp_path: Path) -> Path:
 # train
 
 
+@pytest.mark.slow
 def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     cli: Cli, product: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_without_options_the_preset_speaks(depth_run: Path) -> None:
     assert config.mixed_precision == settled(preset("nano", "depth"), torch.device("cpu")).mixed_precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -35,6 +35,7 @@ def test_a_library_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "signal 9: bad GPU" in found.found
 
 
+@pytest.mark.slow
 def test_a_library_that_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import os; os.write(1, b'hello'); print('hello'); __version__ = '1.2'\n"

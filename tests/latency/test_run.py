@@ -234,6 +234,7 @@ def test_different_frames_are_not_compared(
     assert "different frames or concurrencies" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_load_of_other_programs_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spin = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

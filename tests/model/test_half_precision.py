@@ -48,6 +48,7 @@ def changed_weight(model: ModelProto, scope: str, value: float) -> tuple[ModelPr
     return copy, tensor.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [-1, 1])
 @pytest.mark.parametrize("mode", MODES)
 def test_trunk_and_student_are_half_and_everything_else_is_not(mode: Mode, batch: int, scratch: Path) -> None:

@@ -180,6 +180,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_in_a_sentence(model: Path, case: str) -> None:
     edit, words = REFUSED[case]
@@ -243,6 +244,7 @@ def test_a_lying_length_of_the_manifest_is_not_believed(tmp_path: Path) -> None:
     assert "too large (at most 16777216 bytes, found 1000000000)" in refusal(path)
 
 
+@pytest.mark.slow
 def test_a_large_network_is_in_memory_once(tmp_path: Path) -> None:
     network = tmp_path / "network.onnx"
     network.write_bytes(b"\x08\x08" + bytes_field(7, bytes_field(2, bytes(50_000_000))))

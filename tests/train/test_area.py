@@ -75,6 +75,7 @@ def test_frames_of_two_sizes(tmp_path: Path) -> None:
         crop_of(tmp_path, frame((40, 30, 10, 10)), small)
 
 
+@pytest.mark.slow
 def test_with_depth_no_corner_of_the_crop_lies_on_a_part(product: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(product, tmp_path / "data"))
     config = changed(preset("nano", "depth"), {"foreground_min_m": 0.002})

@@ -104,6 +104,7 @@ def test_the_time_is_told_before_and_costs_nothing_but_time(tmp_path: Path) -> N
     assert expected_seconds(network, parts, short, CPU) < expected / 10
 
 
+@pytest.mark.slow
 def test_history_has_a_row_per_epoch_and_the_losses_fall(tmp_path: Path) -> None:
     train_both(config_for(), tmp_path, train=64)
     history = rows(tmp_path)
@@ -116,12 +117,14 @@ def test_history_has_a_row_per_epoch_and_the_losses_fall(tmp_path: Path) -> None
         assert all(np.isfinite([row["loss"], row["holdout_loss"]]).all() for row in phase)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_and_another_seed_another(tmp_path: Path) -> None:
     first = train_both(config_for(seed=1), tmp_path / "a")
     assert not differ(first, train_both(config_for(seed=1), tmp_path / "b"))
     assert differ(first, train_both(config_for(seed=2), tmp_path / "c"))
 
 
+@pytest.mark.slow
 def test_held_out_parts_only_ever_give_a_loss(tmp_path: Path) -> None:
     first = train_both(config_for(), tmp_path / "a", holdout_seed=2)
     assert not differ(first, train_both(config_for(), tmp_path / "b", holdout_seed=3))
@@ -243,6 +246,7 @@ def test_a_trained_network_is_left_in_the_order_of_memory_that_a_file_has(tmp_pa
     assert all(parameter.is_contiguous() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(tmp_path: Path) -> None:
     state = train_both(config_for(mixed_precision=True), tmp_path)
     assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}

@@ -66,6 +66,7 @@ def test_every_part_is_in_one_fold(parts: int, folds: int, seed: int) -> None:
     assert all(np.array_equal(fold, np.sort(fold)) for fold in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_a_fold_is_judged_as_the_held_out_parts_of_a_run_without_it(
     fold: int, crossed: Run, product: Path, tmp_path: Path
@@ -81,6 +82,7 @@ def test_a_fold_is_judged_as_the_held_out_parts_of_a_run_without_it(
     assert [found[at]["map_maximum"] for at in members] == [row["map_maximum"] for row in alone]
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_a_run_without_folds(crossed: Run, product: Path, tmp_path: Path) -> None:
     split = run_on(product, tmp_path / "run")
     assert crossed.weights.read_bytes() == split.weights.read_bytes()

@@ -105,6 +105,7 @@ def test_the_true_auroc_is_inside_about_as_often_as_promised() -> None:
     assert 0.92 <= inside / 400 <= 0.98
 
 
+@pytest.mark.slow
 def test_the_difference_of_two_models_knows_that_the_parts_are_the_same() -> None:
     defective, first = parts(80, 80, 1.0, seed=1)
     second = first + np.random.default_rng(2).normal(scale=0.3, size=first.size)

@@ -129,6 +129,7 @@ def test_stopped_before_any_write_and_resumed(
     assert stopped_at[-1] == "spec.json"
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that never gets further than one epoch at a time still arrives."""
     expected = tiny_run(few, tmp_path / "whole")

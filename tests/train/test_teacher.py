@@ -286,6 +286,7 @@ def test_affine_state_keeps_its_precision_under_autocast() -> None:
     torch.testing.assert_close(log_det, exact_log_det, rtol=0.1, atol=0.2)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_negative_log_likelihood() -> None:
     torch.manual_seed(0)
     teacher = Teacher(4, 4, TeacherConfig(hidden=8, clamp=1.9, epochs=1))

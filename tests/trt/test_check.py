@@ -136,6 +136,7 @@ def test_types_that_are_not_those_of_the_precision_are_named(half: onnx.ModelPro
         checked(half, "fp32", ONE, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_graph_that_was_left_in_fp32_is_no_fp16_model(scratch: Path, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"layer '/student/.*' computes in FP32, expected FP16"):
         checked(export.traced("depth", 1, scratch), "fp16", ONE, tmp_path)

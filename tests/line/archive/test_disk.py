@@ -138,6 +138,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     check_whole(tmp_path / "file" / "archive")
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_away(tmp_path: Path) -> None:
     """The archive's folder is removed or renamed while the line runs: a new one is begun."""
     folder = tmp_path / "archive"
@@ -214,6 +215,7 @@ def test_rows_that_wait_are_bounded_and_the_oldest_go() -> None:
     assert queues.counts().parts == 150
 
 
+@pytest.mark.slow
 def test_outcomes_come_after_their_rows_and_are_bounded() -> None:
     queues = Queues(room_bytes=10**9, room_rows=5000)
     results = [part(number) for number in range(1, 2502)]

@@ -34,6 +34,7 @@ from tests.waiting import wait_for
 VERDICTS: tuple[Verdict, ...] = ("pass", "reject", "fault")
 
 
+@pytest.mark.slow
 def test_every_part_has_a_row_and_some_have_pictures(tmp_path: Path) -> None:
     with archiving(tmp_path, every_nth_pass=3) as opened:
         for number in range(1, 31):

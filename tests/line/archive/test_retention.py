@@ -257,6 +257,7 @@ def test_a_time_that_is_none_stops_nothing(tmp_path: Path) -> None:
     assert [one.picture_state for one in check_whole(tmp_path)] == ["unwritable"] * 3 + ["kept"]
 
 
+@pytest.mark.slow
 def test_rows_are_bounded_too(tmp_path: Path) -> None:
     with archiving(tmp_path, every_nth_pass=0, keep_rows=1000) as opened:
         opened.archive.put(part(1))

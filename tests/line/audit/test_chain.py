@@ -35,6 +35,7 @@ def test_a_good_log_is_good(tmp_path: Path) -> None:
     assert findings(tmp_path, []) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(at=st.integers(0, len(b"".join(chain())) - 1), byte=st.integers(0, 255))
 def test_any_change_of_a_byte_is_found(tmp_path_factory: pytest.TempPathFactory, at: int, byte: int) -> None:

@@ -107,6 +107,7 @@ def test_the_schema_takes_what_the_station_takes(
             validator.validate({**content, **change})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_name_the_schema_and_how_it_is_written(
     name: str, capsys: pytest.CaptureFixture[str]

@@ -101,6 +101,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         read_toml(path, Whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_rubbish_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:

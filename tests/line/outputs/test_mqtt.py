@@ -99,6 +99,7 @@ def test_the_status_is_sent_again_without_a_change(tmp_path: Path) -> None:
         wait_for(lambda: len(listener.states()) >= 3)
 
 
+@pytest.mark.slow
 def test_a_station_that_is_killed_is_offline(tmp_path: Path) -> None:
     with broker(tmp_path) as mosquitto, listening(mosquitto.port) as listener:
         script = textwrap.dedent(f"""

@@ -33,6 +33,7 @@ def shared() -> Iterator[tuple[int, OpcUaOutput]]:
         yield port, output
 
 
+@pytest.mark.slow
 def test_a_client_sees_the_station_and_the_last_result(shared: tuple[int, OpcUaOutput]) -> None:
     port, output = shared
     part = part_result(41, "reject", encoder=-7, external_id="A7")

@@ -350,6 +350,7 @@ def test_the_life_counter_wraps_at_16_bits(plc: KnownPlc) -> None:
     assert "written by" not in output.status.last_error
 
 
+@pytest.mark.slow
 def test_a_plc_that_was_replaced_gets_the_whole_counters(plc: KnownPlc) -> None:
     with output_to(plc) as (output, _):
         put(output, "reject", "pass", ids=40)

@@ -50,6 +50,7 @@ settle_ms = 20
     return found
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_the_work_and_ends_with_what_was_measured(
     plc: Plc, tiny_rgb: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def toml(options: Mapping[str, object]) -> str:
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "key", "bit"), [(S7, "db", "reject_bit"), (ETHERNET_IP, "tag", "reject_tag")]
 )

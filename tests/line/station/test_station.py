@@ -247,6 +247,7 @@ def result_of(trigger: Trigger, verdict: str = "pass") -> PartResult:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["enter", "decide"]), st.integers(1, 12)), max_size=60),

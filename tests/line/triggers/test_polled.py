@@ -178,6 +178,7 @@ def test_an_encoder_of_16_bits(plc: KnownPlc) -> None:
         assert sink.triggers[0].encoder == 4
 
 
+@pytest.mark.slow
 def test_a_bit_triggers_when_it_goes_on(plc: KnownPlc) -> None:
     plc.sensor(on=True)
     options = {**plc.kind.sensor, **plc.kind.encoder}
@@ -210,6 +211,7 @@ def test_a_bit_that_changed_while_disconnected_is_a_missed_part(plc: KnownPlc) -
     assert sink.given == [("missed", None), ("trigger", None)]
 
 
+@pytest.mark.slow
 def test_what_a_look_finds_after_a_long_gap_is_missed(plc: KnownPlc) -> None:
     """The PLC answers, so the connection lives; but it answers late, and the part may be gone."""
     with watching(plc, timeout_ms=2000, max_gap_ms=400) as (trigger, sink, _):
@@ -279,6 +281,7 @@ def test_a_plc_that_is_absent_at_start_and_that_dies(kind: Kind, tmp_path: Path)
     assert [details["missed"] for details in heard if "missed" in details] == [5]
 
 
+@pytest.mark.slow
 def test_a_plc_that_forgot_its_counter_makes_no_million_faults(plc: KnownPlc) -> None:
     plc.ask("counter", value=4_000_000)
     with watching(plc) as (trigger, sink, heard):

@@ -266,6 +266,7 @@ def test_counting_a_part_takes_microseconds() -> None:
     assert best < 200e-6
 
 
+@pytest.mark.slow
 def test_without_the_package_the_error_says_what_to_run() -> None:
     code = """
 import sys

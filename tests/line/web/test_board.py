@@ -40,6 +40,7 @@ def shown(board: Board) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_little_is_kept_of_many_parts(board: Board) -> None:
     for number in range(1, 1001):
         board.put(shown_part(number, "reject" if number % 10 == 0 else "pass"))

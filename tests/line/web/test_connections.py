@@ -246,6 +246,7 @@ def test_every_answer_carries_the_policy(behind: Behind) -> None:
         assert b"uvicorn" not in answer
 
 
+@pytest.mark.slow
 def test_a_client_prints_nothing(tmp_path: object) -> None:
     """Malformed requests fill no log."""
     script = """
@@ -268,6 +269,7 @@ server.close()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_without_the_packages_there_is_one_sentence() -> None:
     script = """
 import sys
