@@ -122,7 +122,6 @@ def check(table: str, folder: Path) -> None:
         assert row["reason"] == reason
 
 
-@pytest.mark.slow
 def test_every_part_is_appended_once(cli: Cli, table: str, tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     for numbers, run, count in (

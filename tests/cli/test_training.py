@@ -32,7 +32,6 @@ def unfinished(depth_run: Path, tmp_path: Path) -> Path:
 # train
 
 
-@pytest.mark.slow
 def test_train_prints_the_result_on_stdout_and_the_progress_on_stderr(
     cli: Cli, product: Path, tmp_path: Path
 ) -> None:
