@@ -59,6 +59,8 @@ class Delayed(Camera):
         pass
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_late_frame_belongs_to_no_part() -> None:
     camera = Delayed([(GOOD, 0.6), (BAD, 0.2), (BAD, 0.0)])
     output = Remembering()
@@ -96,6 +98,7 @@ def test_a_late_frame_belongs_to_no_part() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_late_frame_is_never_the_next_parts_however_their_times_meet() -> None:
     """Parts come as often as the camera is late: each frame arrives just when the next part is there."""
     delay_s, parts = 0.33, 9
