@@ -22,56 +22,49 @@ def plc(tmp_path: Path) -> Iterator[Plc]:
         yield running
 
 
-def finding(plc: Plc, model: Path, more: str = "", *, output: str = "") -> Finding:
-    """What is found about the trigger, or about the output that is given."""
-    file = plc.journal.with_name("line.toml")
-    file.write_text(
-        f"""
+HEAD = """
 [camera]
 uri = "synthetic://?size=64&trigger=software"
 [recipes]
 first = "first"
 models = {{ first = "{model}" }}
+"""
+COUNTED = f"""
 [trigger]
 kind = "modbus"
 host = "127.0.0.1"
-port = {plc.port}
+port = {{port}}
 timeout_ms = 2000
 counter_register = {COUNTER}
-{more}
+{{more}}
 [timing]
 deadline_ms = 5000
 settle_ms = 20
-{output}
 """
-    )
+
+
+def findings(folder: Path, text: str) -> list[Finding]:
+    file = folder / "line.toml"
+    file.write_text(text)
+    return list(check(read_config(file)))
+
+
+def finding(plc: Plc, model: Path, more: str = "", *, output: str = "") -> Finding:
+    """What is found about the trigger, or about the output that is given."""
+    text = HEAD.format(model=model) + COUNTED.format(port=plc.port, more=more) + output
     what = "output" if output else "trigger"
-    (found,) = [found for found in check(read_config(file)) if found.what.startswith(what)]
+    (found,) = [found for found in findings(plc.journal.parent, text) if found.what.startswith(what)]
     return found
 
 
-@pytest.mark.slow
 def test_the_order_is_that_of_the_work_and_ends_with_what_was_measured(
     plc: Plc, tiny_rgb: Path, tmp_path: Path
 ) -> None:
     found = findings(
         tmp_path,
-        f"""
-[camera]
-uri = "synthetic://?size=64&trigger=software"
-[recipes]
-first = "first"
-models = {{ first = "{tiny_rgb}" }}
-[trigger]
-kind = "modbus"
-host = "127.0.0.1"
-port = {plc.port}
-timeout_ms = 2000
-max_gap_ms = 5000
-counter_register = {COUNTER}
-[timing]
-deadline_ms = 5000
-settle_ms = 20
+        HEAD.format(model=tiny_rgb)
+        + COUNTED.format(port=plc.port, more="max_gap_ms = 5000")
+        + f"""
 [archive]
 folder = "archive"
 [audit]
@@ -97,15 +90,11 @@ spool = "spool"
 def test_a_deadline_that_no_inspection_meets(tiny_rgb: Path, tmp_path: Path) -> None:
     found = findings(
         tmp_path,
-        f"""
-[camera]
-uri = "synthetic://?size=64&trigger=software"
+        HEAD.format(model=tiny_rgb)
+        + """
 [trigger]
 kind = "timer"
 per_s = 10
-[recipes]
-first = "first"
-models = {{ first = "{tiny_rgb}" }}
 [timing]
 deadline_ms = 0.01
 """,
@@ -114,12 +103,6 @@ deadline_ms = 0.01
     assert re.search(
         r"an inspection takes \d+ ms, timing.deadline_ms is 0.01: every part would be late", found[-1].found
     )
-
-
-def findings(folder: Path, text: str) -> list[Finding]:
-    file = folder / "line.toml"
-    file.write_text(text)
-    return list(check(read_config(file)))
 
 
 def test_a_camera_is_named_once(tiny_rgb: Path, tmp_path: Path) -> None:
