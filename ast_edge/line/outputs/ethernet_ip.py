@@ -36,8 +36,8 @@ class EthernetIpOutputOptions(EthernetIpOptions, PlcOutputOptions):
     tag: TagName | None = None
     reject_tag: TagName | None = None
 
-    bit_key: ClassVar = "reject_tag"
-    block_key: ClassVar = "tag"
+    bit_key: ClassVar[str] = "reject_tag"
+    block_key: ClassVar[str] = "tag"
 
     @model_validator(mode="after")
     def _tag_is_an_array(self) -> EthernetIpOutputOptions:

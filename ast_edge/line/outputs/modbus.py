@@ -40,8 +40,8 @@ class ModbusOutputOptions(ModbusOptions, PlcOutputOptions):
     coil: Address | None = None
     word_order: WordOrder = "big"
 
-    bit_key: ClassVar = "coil"
-    block_key: ClassVar = "registers"
+    bit_key: ClassVar[str] = "coil"
+    block_key: ClassVar[str] = "registers"
 
     @model_validator(mode="after")
     def _block_fits(self) -> ModbusOutputOptions:

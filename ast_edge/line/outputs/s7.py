@@ -39,8 +39,8 @@ class S7OutputOptions(S7Options, PlcOutputOptions):
     start: Annotated[int, Limits(ge=0, le=_MOST - 2 * WORDS, multiple_of=2)] = 0
     reject_bit: BitAddress | None = None
 
-    bit_key: ClassVar = "reject_bit"
-    block_key: ClassVar = "db"
+    bit_key: ClassVar[str] = "reject_bit"
+    block_key: ClassVar[str] = "db"
 
     @model_validator(mode="after")
     def _bit_is_free(self) -> S7OutputOptions:

@@ -34,9 +34,9 @@ class EthernetIpTriggerOptions(EthernetIpOptions, PolledOptions):
     encoder_bits: Bits = 32
     judged_tag: TagName | None = None
 
-    counter_key: ClassVar = "counter_tag"
+    counter_key: ClassVar[str] = "counter_tag"
     bit_keys: ClassVar = ("sensor_tag",)
-    judged_key: ClassVar = "judged_tag"
+    judged_key: ClassVar[str] = "judged_tag"
 
     @property
     def counter_size(self) -> int:

@@ -48,9 +48,9 @@ class ModbusTriggerOptions(ModbusOptions, PolledOptions):
     table: Table = "holding"
     word_order: WordOrder = "big"
 
-    counter_key: ClassVar = "counter_register"
+    counter_key: ClassVar[str] = "counter_register"
     bit_keys: ClassVar = ("coil", "discrete_input")
-    judged_key: ClassVar = "judged_register"
+    judged_key: ClassVar[str] = "judged_register"
 
     @property
     def counter_size(self) -> int:

@@ -31,9 +31,9 @@ class S7TriggerOptions(S7Options, PolledOptions):
     encoder: NumberAddress | None = None
     judged: NumberAddress | None = None
 
-    counter_key: ClassVar = "counter"
+    counter_key: ClassVar[str] = "counter"
     bit_keys: ClassVar = ("sensor",)
-    judged_key: ClassVar = "judged"
+    judged_key: ClassVar[str] = "judged"
 
     @property
     def counter_size(self) -> int:
