@@ -35,7 +35,7 @@ class EthernetIpTriggerOptions(EthernetIpOptions, PolledOptions):
     judged_tag: TagName | None = None
 
     counter_key: ClassVar[str] = "counter_tag"
-    bit_keys: ClassVar = ("sensor_tag",)
+    bit_keys: ClassVar[tuple[str, ...]] = ("sensor_tag",)
     judged_key: ClassVar[str] = "judged_tag"
 
     @property

@@ -49,7 +49,7 @@ class ModbusTriggerOptions(ModbusOptions, PolledOptions):
     word_order: WordOrder = "big"
 
     counter_key: ClassVar[str] = "counter_register"
-    bit_keys: ClassVar = ("coil", "discrete_input")
+    bit_keys: ClassVar[tuple[str, ...]] = ("coil", "discrete_input")
     judged_key: ClassVar[str] = "judged_register"
 
     @property

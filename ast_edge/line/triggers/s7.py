@@ -32,7 +32,7 @@ class S7TriggerOptions(S7Options, PolledOptions):
     judged: NumberAddress | None = None
 
     counter_key: ClassVar[str] = "counter"
-    bit_keys: ClassVar = ("sensor",)
+    bit_keys: ClassVar[tuple[str, ...]] = ("sensor",)
     judged_key: ClassVar[str] = "judged"
 
     @property
