@@ -49,13 +49,12 @@ class OpenVinoBackend(Backend):
             _require_device(core, device)
             self.name += f" on {device}"
         try:
+            options = _configuration(threads, device)
             if device == "CPU":
-                compiled = _compiled_for_cpu(
-                    core, openvino.__version__, model, _configuration(threads, device)
-                )
+                compiled = _compiled_for_cpu(core, openvino.__version__, model, options)
             else:
                 network = core.read_model(model.content)
-                compiled = core.compile_model(network, device, _configuration(threads, device))
+                compiled = core.compile_model(network, device, options)
         except Exception as exc:
             raise BackendError(
                 f"{model.path}: {message(exc)}; export the model again or upgrade openvino."

@@ -20,10 +20,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import onnxruntime
 
@@ -106,18 +107,9 @@ def _measured(path: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _cache(folder: Path) -> Iterator[None]:
+def _cache(folder: Path) -> AbstractContextManager[object]:
     """`folder` is the cache meanwhile."""
-    before = os.environ.get("AST_EDGE_CACHE")
-    os.environ["AST_EDGE_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["AST_EDGE_CACHE"]
-        else:
-            os.environ["AST_EDGE_CACHE"] = before
+    return patch.dict(os.environ, {"AST_EDGE_CACHE": str(folder)})
 
 
 def _with_empty_cache(opening: Opening) -> Opening:

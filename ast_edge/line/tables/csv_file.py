@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ast_edge.errors import LineError, reason
-from ast_edge.files import claim
+from ast_edge.errors import LineError
 from ast_edge.line.tables.append import Archive, Last
 from ast_edge.line.tables.columns import NAMES, Row, Value
+from ast_edge.line.tables.places import claimed, refused
 from ast_edge.wording import csv_text, one_line
 
 _HEADER = csv_text([NAMES]).encode()
@@ -28,17 +28,12 @@ class CsvFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._stream = claim(path)
-        except BlockingIOError as exc:
-            raise LineError(f"{path}: another process appends to it; try again when it has ended.") from exc
-        except OSError as exc:
-            raise self._refused(exc) from exc
+        self._stream = claimed(path, path)
         try:
             self._begin()
         except OSError as exc:
             self._stream.close()
-            raise self._refused(exc) from exc
+            raise refused(self._path, exc) from exc
         except BaseException:
             self._stream.close()
             raise
@@ -72,7 +67,7 @@ class CsvFile:
             os.fsync(self._stream.fileno())
         except OSError as exc:
             os.truncate(self._path, before)
-            raise self._refused(exc) from exc
+            raise refused(self._path, exc) from exc
 
     def close(self) -> None:
         """Release the file."""
@@ -118,9 +113,6 @@ class CsvFile:
                 if (at := found.rfind(b"\n")) >= 0:
                     return found[at + 1 :]
         return found
-
-    def _refused(self, exc: OSError) -> LineError:
-        return LineError(f"{self._path}: cannot be written ({reason(exc)}); free some space or give another.")
 
 
 def _fields(line: str) -> dict[str, str]:

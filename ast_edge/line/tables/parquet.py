@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ast_edge.errors import LineError, message, reason
-from ast_edge.files import atomic_path, claim, remove_leftovers
+from ast_edge.errors import LineError, message
+from ast_edge.files import atomic_path, remove_leftovers
 from ast_edge.line.tables.append import Archive, Last
 from ast_edge.line.tables.columns import COLUMNS, NAMES, REQUIRED, Kind, Row
+from ast_edge.line.tables.places import claimed, refused
 
 _TYPES: dict[Kind, Any] = {
     "text": pa.string(),
@@ -35,12 +36,7 @@ class ParquetFolder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._lock = claim(path / _LOCK)
-        except BlockingIOError as exc:
-            raise LineError(f"{path}: another process appends to it; try again when it has ended.") from exc
-        except OSError as exc:
-            raise self._refused(exc) from exc
+        self._lock = claimed(path, path / _LOCK)
         remove_leftovers(path)
 
     def last(self, archive: Archive) -> Last | None:
@@ -68,7 +64,7 @@ class ParquetFolder:
             with atomic_path(self._path / f"parts-{number:06d}.parquet") as temporary:
                 pq.write_table(table, temporary)
         except OSError as exc:
-            raise self._refused(exc) from exc
+            raise refused(self._path, exc) from exc
 
     def close(self) -> None:
         """Release the folder."""
@@ -76,9 +72,6 @@ class ParquetFolder:
 
     def _files(self) -> list[Path]:
         return sorted(self._path.glob("parts-[0-9][0-9][0-9][0-9][0-9][0-9].parquet"))
-
-    def _refused(self, exc: OSError) -> LineError:
-        return LineError(f"{self._path}: cannot be written ({reason(exc)}); free some space or give another.")
 
 
 def _read(file: Path, *columns: str) -> Any:
