@@ -17,6 +17,7 @@ check: format lint types
 
 format: $(READY)
 	$(BIN)/ruff format --check .
+	find ast_edge cpp_bridge examples tests -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.cu*' | xargs $(BIN)/clang-format --dry-run --Werror
 
 lint: $(READY)
 	$(BIN)/ruff check .

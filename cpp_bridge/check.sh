@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole proof of cpp_bridge, as CI runs it: formatting, warnings as errors, ctest, the sanitizers, valgrind, a
-# minute of fuzzing, and the cross-compilation for aarch64. Steps whose tool is not installed say so and are left out.
+# The whole proof of cpp_bridge, as CI runs it: warnings as errors, ctest, the sanitizers, valgrind, a minute of
+# fuzzing, and the cross-compilation for aarch64. Steps whose tool is not installed say so and are left out.
 #
 #   ./check.sh [STEP...]        build under $AST_EDGE_CHECK_BUILD, by default ../build/cpp
 set -euo pipefail
@@ -24,14 +24,6 @@ make_in() {  # FOLDER, CMake's arguments
 }
 
 tests_in() { (cd "$build/$1" && ctest --output-on-failure "${@:2}"); }
-
-step_format() {
-  local tool
-  tool=$(newest clang-format)
-  has "${tool:-clang-format}" || return 0
-  find "$here" "$here/../tests/standin" -name '*.[ch]pp' -o -name '*.[ch]' | grep -v /build/ |
-    xargs "$tool" --style=file:"$here/.clang-format" --dry-run --Werror
-}
 
 step_release() { make_in release && tests_in release; }
 
@@ -93,7 +85,7 @@ step_aarch64() {
   file -L "$build/aarch64/libast_edge.so" | grep -o 'ELF.*aarch64'
 }
 
-for step in ${*:-format release address thread valgrind fuzz aarch64 tensorrt}; do
+for step in ${*:-release address thread valgrind fuzz aarch64 tensorrt}; do
   started=$SECONDS
   say "$step"
   "step_$step"

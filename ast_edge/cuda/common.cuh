@@ -19,9 +19,7 @@ enum Status { NOT_FINITE = 1, NEGATIVE = 2, TOO_FAR = 4, NO_CORNER = 8, NO_PART 
 
 enum { LANES = 128 };  // partial sums of a line; a power of two
 
-__device__ int clamped(int value, int low, int high) {
-    return value < low ? low : (value > high ? high : value);
-}
+__device__ int clamped(int value, int low, int high) { return value < low ? low : (value > high ? high : value); }
 
 template <typename Numbers>
 __device__ void load(const int* from, Numbers& numbers) {

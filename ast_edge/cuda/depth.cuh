@@ -195,7 +195,8 @@ extern "C" __global__ void ast_edge_depth_foreground(const Byte* covered, int ce
         int total = 0;
         for (int i = 0; i < 4; ++i)
             total += any_in_block(covered, size, column * block + i % 2, row * block + i / 2, block);
-        foreground[static_cast<long long>(row) * cells + column] = fractional ? total / 4.0f : (total > 0 ? 1.0f : 0.0f);
+        foreground[static_cast<long long>(row) * cells + column] =
+            fractional ? total / 4.0f : (total > 0 ? 1.0f : 0.0f);
         if (total > 0) atomicAnd(status, ~NO_PART);
     }
 }

@@ -220,12 +220,12 @@ int describe(void (*)(Arguments...), void** arguments) {
 
 }  // namespace ast_edge_host
 
-#define AST_EDGE_TRY(kernel) \
-    if (std::strcmp(name, #kernel) == 0) \
-        return grid == nullptr ? ast_edge_host::describe(kernel, arguments) \
-                               : ast_edge_host::launch(kernel, grid, block, shared_bytes, arguments)
+#define AST_EDGE_TRY(kernel)                                            \
+    if (std::strcmp(name, #kernel) == 0)                                \
+    return grid == nullptr ? ast_edge_host::describe(kernel, arguments) \
+                           : ast_edge_host::launch(kernel, grid, block, shared_bytes, arguments)
 
 // Defined once, below the kernels: launches the kernel called `name`; without a grid it only describes the arguments.
 // 0 when it did, 1 for an unknown name, 2 for a block of more than one dimension.
-extern "C" int ast_edge_launch(const char* name, const unsigned* grid, const unsigned* block,
-                               unsigned shared_bytes, void** arguments);
+extern "C" int ast_edge_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned shared_bytes,
+                               void** arguments);

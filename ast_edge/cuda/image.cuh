@@ -29,8 +29,8 @@ __device__ void add_taps(const unsigned* pixels, const Numbers& by, int begin, i
 
 // Adds to `sums` [3,tile] what `chunk` pixels, the first at `start` of the row, contribute to `count` outputs; `first`,
 // `weights` and `sums` begin with those of the first one.
-__device__ void add_chunk(const unsigned* pixels, int start, int chunk, int count, const int* first,
-                          const int* weights, int taps, int size, int tile, int* sums) {
+__device__ void add_chunk(const unsigned* pixels, int start, int chunk, int count, const int* first, const int* weights,
+                          int taps, int size, int tile, int* sums) {
     const int last = first[count - 1];
     if (count == SEVERAL && start <= first[0] && last + taps <= start + chunk) {
         Several by;
@@ -76,8 +76,8 @@ __device__ void decode(Frame frame, int x, int y, int count, unsigned* pixels) {
 // tiles of outputs]; shared: `chunk` pixels as uint32, then 3 x `tile` sums as int32. `first` int32 [size] and
 // `weights` int32 [taps,size] in `bits`-bit fixed point; positions count from the crop's left edge.
 extern "C" __global__ void ast_edge_rows(const Byte* data, int format, int width, int height, int pitch, int crop_x,
-                                         int crop_y, const int* first, const int* weights, int taps, int size,
-                                         int tile, int chunk, int bits, Byte* rows) {
+                                         int crop_y, const int* first, const int* weights, int taps, int size, int tile,
+                                         int chunk, int bits, Byte* rows) {
     AST_EDGE_SHARED(shared);
     unsigned* pixels = reinterpret_cast<unsigned*>(shared);
     int* sums = reinterpret_cast<int*>(pixels + chunk);
@@ -119,8 +119,8 @@ __device__ void add_rows(const Byte* from, int row_bytes, const int* weights, in
 
 // Resizes the columns of `rows` uint8 [n,row_bytes] to `image` uint8 [size,row_bytes], row_bytes = 3 size. Grid
 // [size, tiles of bytes]. `first` and `weights` as in ast_edge_rows.
-extern "C" __global__ void ast_edge_columns(const Byte* rows, const int* first, const int* weights, int taps,
-                                            int size, int tile, int bits, Byte* image) {
+extern "C" __global__ void ast_edge_columns(const Byte* rows, const int* first, const int* weights, int taps, int size,
+                                            int tile, int bits, Byte* image) {
     const int row_bytes = 3 * size, y = blockIdx.x, begin = blockIdx.y * tile;
     const int end = row_bytes - begin < tile ? row_bytes : begin + tile;
     const int rest = end - (end - begin) % AST_EDGE_TOGETHER;

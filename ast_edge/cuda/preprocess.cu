@@ -1,5 +1,5 @@
-// The arithmetic of ast_edge/frames/preprocess.py and ast_edge/frames/pixel_formats.py, which are the definition; plan.py
-// says which kernel is launched with what. Compile with -fmad=false: the depth map's decisions (part or
+// The arithmetic of ast_edge/frames/preprocess.py and ast_edge/frames/pixel_formats.py, which are the definition;
+// plan.py says which kernel is launched with what. Compile with -fmad=false: the depth map's decisions (part or
 // background) rest on doubles that must be rounded after every operation, as NumPy rounds them.
 //
 // No kernel depends on the number of threads in its block, nor does any result: floating point sums are taken

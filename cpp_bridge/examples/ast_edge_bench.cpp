@@ -280,8 +280,7 @@ void serve(ast_edge::Model& model, const ast_edge::Part& part) {
 int number(const std::string& word, int least) {
     int value = 0;
     const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), value);
-    if (problem != std::errc() || end != word.data() + word.size() || value < least)
-        throw WrongUsage{};
+    if (problem != std::errc() || end != word.data() + word.size() || value < least) throw WrongUsage{};
     return value;
 }
 

@@ -50,7 +50,7 @@ std::string read_all(const Descriptor& file, std::uint64_t size, const std::stri
 }  // namespace
 
 bool exists(const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     return ::stat(path.c_str(), &status) == 0;
 }
 
@@ -61,7 +61,7 @@ std::string read_file(const std::string& path, std::uint64_t limit, const std::s
         if (errno == ENOENT) throw model_error(path, ": there is no such file; expected ", made_by, ".");
         throw unreadable(path, what, errno);
     }
-    struct stat status {};
+    struct stat status{};
     if (::fstat(file.number(), &status) != 0) throw unreadable(path, what, errno);
     if (!S_ISREG(status.st_mode)) {
         const char* kind = S_ISDIR(status.st_mode) ? "a folder" : "not a regular file";

@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void record(const char *what, const char *name) {
-    const char *path = getenv("NETWORK_RECORD");
+static void record(const char* what, const char* name) {
+    const char* path = getenv("NETWORK_RECORD");
     char line[512];
     if (path == NULL) return;
     int length = snprintf(line, sizeof line, "%s %s\n", what, name);
@@ -24,23 +24,23 @@ static void record(const char *what, const char *name) {
     close(file);
 }
 
-static int is_here(const char *name) {
+static int is_here(const char* name) {
     unsigned char numeric[sizeof(struct in6_addr)];
     return name == NULL || *name == '\0' || strcmp(name, "localhost") == 0 || inet_pton(AF_INET, name, numeric) == 1 ||
            inet_pton(AF_INET6, name, numeric) == 1;
 }
 
 /* 1 where an address lies outside this machine; it is written down then. */
-static int leaves(const struct sockaddr *address) {
+static int leaves(const struct sockaddr* address) {
     char text[INET6_ADDRSTRLEN] = "";
     if (address == NULL) return 0;
     if (address->sa_family == AF_INET) {
-        const struct in_addr *in = &((const struct sockaddr_in *)address)->sin_addr;
+        const struct in_addr* in = &((const struct sockaddr_in*)address)->sin_addr;
         unsigned first = ntohl(in->s_addr) >> 24;
         if (first == 127 || first == 0) return 0;
         inet_ntop(AF_INET, in, text, sizeof text);
     } else if (address->sa_family == AF_INET6) {
-        const struct in6_addr *in6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+        const struct in6_addr* in6 = &((const struct sockaddr_in6*)address)->sin6_addr;
         if (IN6_IS_ADDR_LOOPBACK(in6) || IN6_IS_ADDR_UNSPECIFIED(in6)) return 0;
         inet_ntop(AF_INET6, in6, text, sizeof text);
     } else {
@@ -52,21 +52,21 @@ static int leaves(const struct sockaddr *address) {
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+int getaddrinfo(const char* node, const char* service, const struct addrinfo* hints, struct addrinfo** found) {
     if (is_here(node)) return REAL(getaddrinfo)(node, service, hints, found);
     record("name", node);
     return EAI_NONAME;
 }
 
-struct hostent *gethostbyname(const char *name) {
+struct hostent* gethostbyname(const char* name) {
     if (is_here(name)) return REAL(gethostbyname)(name);
     record("name", name);
     h_errno = HOST_NOT_FOUND;
     return NULL;
 }
 
-int gethostbyname_r(const char *name, struct hostent *entry, char *buffer, size_t size, struct hostent **found,
-                    int *problem) {
+int gethostbyname_r(const char* name, struct hostent* entry, char* buffer, size_t size, struct hostent** found,
+                    int* problem) {
     if (is_here(name)) return REAL(gethostbyname_r)(name, entry, buffer, size, found, problem);
     record("name", name);
     *found = NULL;
@@ -74,20 +74,19 @@ int gethostbyname_r(const char *name, struct hostent *entry, char *buffer, size_
     return 0;
 }
 
-int connect(int socket, const struct sockaddr *address, socklen_t length) {
+int connect(int socket, const struct sockaddr* address, socklen_t length) {
     if (!leaves(address)) return REAL(connect)(socket, address, length);
     errno = ENETUNREACH;
     return -1;
 }
 
-ssize_t sendto(int socket, const void *data, size_t size, int flags, const struct sockaddr *address,
-               socklen_t length) {
+ssize_t sendto(int socket, const void* data, size_t size, int flags, const struct sockaddr* address, socklen_t length) {
     if (!leaves(address)) return REAL(sendto)(socket, data, size, flags, address, length);
     errno = ENETUNREACH;
     return -1;
 }
 
-ssize_t sendmsg(int socket, const struct msghdr *message, int flags) {
+ssize_t sendmsg(int socket, const struct msghdr* message, int flags) {
     if (!leaves(message->msg_name)) return REAL(sendmsg)(socket, message, flags);
     errno = ENETUNREACH;
     return -1;

@@ -139,8 +139,7 @@ typedef struct ast_edge_parity {
 } ast_edge_parity;
 
 /* In C: `ast_edge_part part = AST_EDGE_INIT(ast_edge_part);`. In C++ use ast_edge.hpp. */
-#define AST_EDGE_INIT(type) \
-    { .struct_size = (uint32_t)sizeof(type) }
+#define AST_EDGE_INIT(type) {.struct_size = (uint32_t)sizeof(type)}
 
 typedef uint64_t ast_edge_ticket;
 

@@ -37,9 +37,7 @@ public:
             if (tensor.data == nullptr || batch_ < 1) throw backend_error("TensorRT refused the execution");
         if (--standin_enqueues == 0) throw backend_error("TensorRT refused the execution: these are its words");
         const auto put = reinterpret_cast<decltype(&cuLaunchHostFunc)>(dlsym(RTLD_DEFAULT, "cuLaunchHostFunc"));
-        check_cuda(put(
-                       stream, [](void* self) { static_cast<StandInExecution*>(self)->compute(); }, this),
-                   "a run");
+        check_cuda(put(stream, [](void* self) { static_cast<StandInExecution*>(self)->compute(); }, this), "a run");
     }
 
 private:
