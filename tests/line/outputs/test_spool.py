@@ -149,6 +149,15 @@ def test_any_folder_can_be_opened(files: dict[str, bytes]) -> None:
 
 
 def sorted_whole(files: dict[str, bytes]) -> list[str]:
-    """Which of them are entries, by the names that the spool gives, in their order."""
-    whole = [name for name in files if re.fullmatch(r"[0-9]{12}-[abc]\.json", name)]
-    return [name[13:-5] for name in sorted(whole) if files[name] == body(name[13:-5])]
+    """Which of them are entries, by the names that the spool gives and by what is in them, in their order."""
+    ours = [name for name in files if re.fullmatch(r"[0-9]{12}-[abc]\.json", name)]
+    return [name[13:-5] for name in sorted(ours) if part_of(files[name]) == name[13:-5]]
+
+
+def part_of(content: bytes) -> object:
+    """The part that a file names, however its JSON is spelt; None if it names none."""
+    try:
+        entry = json.loads(content)
+    except ValueError:
+        return None
+    return entry.get("part_id") if isinstance(entry, dict) else None
