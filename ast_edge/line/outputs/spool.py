@@ -198,7 +198,7 @@ class Spool:
                     foreign += 1
                     if _TORN.fullmatch(file.name):
                         Path(file.path).unlink()
-        found.sort(key=lambda numbered: numbered[0])
+        found.sort(key=lambda numbered: (numbered[0], numbered[1].part_id))
         self._next = max(self._next, found[-1][0] + 1 if found else 1)
         with self._lock:
             self._foreign += foreign
