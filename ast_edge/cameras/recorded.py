@@ -25,6 +25,7 @@ from ast_edge.cameras.base import Camera, Frame, NoFrame, State
 from ast_edge.cameras.opencv import opencv
 from ast_edge.cameras.uri import CameraUri, positive, share, whole, yes_or_no
 from ast_edge.errors import AstEdgeError, CameraError, LostFrameError
+from ast_edge.frames.depth import depth_unit
 
 _SLOWEST, _USUAL, _FASTEST = (
     0.01,
@@ -126,14 +127,6 @@ class Recorded(Camera):
             self._asked.release()
 
 
-def _metres(text: str) -> float:
-    """Parse the length of one unit of a depth map."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError("expected metres above 0 and at most 1; millimetres are 0.001")
-    return value
-
-
 class FolderCamera(Recorded):
     """The pictures directly in a folder, sorted by name."""
 
@@ -143,7 +136,7 @@ class FolderCamera(Recorded):
         uri.check_keys("depth_scale", "loop", "rate", "trigger")
         super().__init__(uri, uri.option("rate", positive, None) if "rate" in uri.options else None)
         self._loop = uri.option("loop", yes_or_no, False)  # noqa: FBT003
-        self._scale_m = uri.option("depth_scale", _metres, None) if "depth_scale" in uri.options else None
+        self._scale_m = uri.option("depth_scale", depth_unit, None) if "depth_scale" in uri.options else None
         folder = Path(uri.place)
         if not folder.is_dir():
             raise CameraError(f"{self.uri}: there is no folder {folder}.")

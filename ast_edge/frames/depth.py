@@ -5,6 +5,7 @@ Sizes and constants follow AST (WACV 2023, implementation details).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -47,6 +48,17 @@ class DepthInput:
     def empty(self) -> bool:
         """Whether no pixel of the anomaly map belongs to a part, so that there is nothing to judge."""
         return not bool(self.foreground.any())
+
+
+def depth_unit(value: str | float) -> float:
+    """Return the metres of one unit of an integer depth map. ValueError unless above 0 and at most 1."""
+    try:
+        metres = float(value)
+    except ValueError:
+        metres = math.nan
+    if not 0 < metres <= 1:
+        raise ValueError("expected the metres of one unit, above 0 and at most 1; millimetres are 0.001")
+    return metres
 
 
 def depth_input(z_m: NDArray[np.float32] | NDArray[np.float64], spec: Preprocessing) -> DepthInput:

@@ -7,7 +7,6 @@ and OpenCV do. A depth map with one is refused.
 from __future__ import annotations
 
 import io
-import math
 import os
 import threading
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ast_edge.errors import BackendError, DataError, UsageError, reason
+from ast_edge.frames.depth import depth_unit
 from ast_edge.wording import install_hint
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -67,12 +67,10 @@ def set_depth_scale(metres: float) -> None:
 
     Raises UsageError if `metres` is not above 0 and at most 1.
     """
-    if not 0 < metres <= 1:
-        raise UsageError(
-            f"--depth-scale {metres:g}: expected the metres of one unit, above 0 and at most 1; millimetres "
-            "are 0.001."
-        )
-    os.environ[_DEPTH_SCALE] = repr(metres)
+    try:
+        os.environ[_DEPTH_SCALE] = repr(depth_unit(metres))
+    except ValueError as exc:
+        raise UsageError(f"--depth-scale {metres:g}: {exc}.") from exc
 
 
 def _depth_scale(path: Path) -> float:
@@ -83,15 +81,9 @@ def _depth_scale(path: Path) -> float:
             "0.001 if it holds millimetres."
         )
     try:
-        metres = float(text)
-    except ValueError:
-        metres = math.nan
-    if not 0 < metres <= 1:
-        raise UsageError(
-            f"{_DEPTH_SCALE}={text}: expected the metres of one unit, above 0 and at most 1; correct or "
-            "unset the variable."
-        )
-    return metres
+        return depth_unit(text)
+    except ValueError as exc:
+        raise UsageError(f"{_DEPTH_SCALE}={text}: {exc}; correct or unset the variable.") from exc
 
 
 def list_images(folder: Path) -> list[Path]:

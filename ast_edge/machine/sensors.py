@@ -87,7 +87,7 @@ def sysfs_readings(root: Path) -> Iterator[Reading]:
     """Yield temperatures of the thermal zones, then temperatures and powers of the hardware monitors."""
     zones = set()
     for folder in _folders(root / "class/thermal", "thermal_zone"):
-        name, milli = _text(folder / "type"), _number(folder / "temp")
+        name, milli = _text(folder / "type"), number(folder / "temp")
         if name is not None:
             zones.add(name.replace("_", "-"))
         if name is not None and milli is not None:
@@ -115,17 +115,17 @@ def gpu_readings(nvml: Nvml | None) -> Iterator[Reading]:
 def _monitor(folder: Path, name: str) -> Iterator[Reading]:
     """Yield the readings of one monitor; its files hold 0.001 degrees C, microwatts, or mV and mA."""
     for channel in range(1, _MOST_CHANNELS + 1):
-        milli = _number(folder / f"temp{channel}_input")
+        milli = number(folder / f"temp{channel}_input")
         if milli is not None:
             label = _text(folder / f"temp{channel}_label") or f"temp{channel}"
             yield from _if_credible(Reading("temperature", f"{name} {label}", milli / 1e3))
-        micro = _number(folder / f"power{channel}_input")
+        micro = number(folder / f"power{channel}_input")
         if micro is not None:
             label = _text(folder / f"power{channel}_label") or f"{name} power{channel}"
             yield from _if_credible(Reading("power", label, micro / 1e6))
             continue
-        volts = _number(folder / f"in{channel}_input")
-        amperes = _number(folder / f"curr{channel}_input")
+        volts = number(folder / f"in{channel}_input")
+        amperes = number(folder / f"curr{channel}_input")
         if name.startswith("ina") and volts is not None and amperes is not None:
             # The label names the rail; channels four to seven of an INA3221 are sums without a label.
             rail = _text(folder / f"in{channel}_label")
@@ -158,9 +158,10 @@ def _text(path: Path) -> str | None:
     return text or None
 
 
-def _number(path: Path) -> float | None:
+def number(path: Path) -> float | None:
+    """Return the integer that a file of /sys consists of; None if it is anything else."""
     text = _text(path)
-    return float(text) if text is not None and re.fullmatch(r"-?[0-9]{1,12}", text) else None
+    return float(text) if text is not None and re.fullmatch(r"-?[0-9]{1,18}", text) else None
 
 
 def find_nvml() -> WholeNvml | None:

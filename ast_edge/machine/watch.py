@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ast_edge.machine.asking import ROOT, read
 from ast_edge.machine.record import Strict
-from ast_edge.machine.sensors import Board, Nvml, WholeNvml, find_nvml
+from ast_edge.machine.sensors import Board, Nvml, WholeNvml, find_nvml, number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -166,7 +166,7 @@ class Watch:
 
     def _heat(self) -> Heat:
         readings = self._board.read()
-        cpu = [_number(path) for path in self._cpu_folders("cpufreq/scaling_cur_freq")]
+        cpu = [number(path) for path in self._cpu_folders("cpufreq/scaling_cur_freq")]
         known = [khz for khz in cpu if khz is not None]
         return Heat(
             temperatures={r.sensor: round(r.value, 1) for r in readings if r.kind == "temperature"},
@@ -182,7 +182,7 @@ class Watch:
                     return float(nvml.nvmlDeviceGetClockInfo(handle, _SM_CLOCK))
         for folder in sorted((self._root / "sys/class/devfreq").glob("*")):
             if re.search(r"gpu|gv11b|ga10b|gp10b", folder.name):
-                hertz = _number(folder / "cur_freq")
+                hertz = number(folder / "cur_freq")
                 return None if hertz is None else round(hertz / 1e6, 1)
         return None
 
@@ -194,14 +194,14 @@ class Watch:
         counts: dict[str, float] = {}
         for what, pattern in (("core", "core_throttle_count"), ("package", "package_throttle_count")):
             for path in self._cpu_folders(f"thermal_throttle/{pattern}"):
-                number = _number(path)
-                if number is not None:
+                count = number(path)
+                if count is not None:
                     words = f"the processor's heat ({what})"
-                    counts[words] = counts.get(words, 0.0) + number
+                    counts[words] = counts.get(words, 0.0) + count
         for path in sorted((self._root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
-            number = _number(path)
-            if number is not None:
-                counts[f"the board's overcurrent limit ({path.name.partition('_')[0]})"] = number
+            count = number(path)
+            if count is not None:
+                counts[f"the board's overcurrent limit ({path.name.partition('_')[0]})"] = count
         return counts
 
     def _throttled(self) -> tuple[str, ...] | None:
@@ -215,10 +215,10 @@ class Watch:
         """Return the energy counters of the processor packages (RAPL), in microjoules."""
         found = {}
         for folder in sorted((self._root / "sys/class/powercap").glob("intel-rapl:[0-9]")):
-            number = _number(folder / "energy_uj")
+            energy_uj = number(folder / "energy_uj")
             # `psys` and similar zones include the packages again.
-            if number is not None and (read(folder / "name") or "").startswith("package"):
-                found[folder.name] = number
+            if energy_uj is not None and (read(folder / "name") or "").startswith("package"):
+                found[folder.name] = energy_uj
         return found
 
     def _power(self, parts: int | None, *, gpu: bool) -> Power:
@@ -285,8 +285,3 @@ def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str,
     if any(after.get(name, -1.0) < value for name, value in before.items()):
         return {}
     return {name: after[name] - value for name, value in before.items()}
-
-
-def _number(path: Path) -> float | None:
-    text = (read(path) or "").strip()
-    return float(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
