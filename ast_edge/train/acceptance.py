@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from ast_edge.errors import UsageError
 from ast_edge.train.data import GOOD
 from ast_edge.train.evaluation import Evaluation
-from ast_edge.train.intervals import CONFIDENCE, parts_to_show, rate_at_most
+from ast_edge.verdict.rates import CONFIDENCE, parts_to_show, rate_at_most
 from ast_edge.verdict.threshold import percent
 from ast_edge.wording import share_text
 

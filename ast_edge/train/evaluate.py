@@ -36,10 +36,11 @@ from ast_edge.train.data import (
     open_dataset,
 )
 from ast_edge.train.evaluation import AggregationFigures, DefectFigures, Evaluation, PartFigures
-from ast_edge.train.intervals import Interval, auroc_interval, rate_interval
+from ast_edge.train.intervals import auroc_interval
 from ast_edge.train.network import TorchBackend
 from ast_edge.train.run import Run, pick_device
 from ast_edge.verdict import scoring
+from ast_edge.verdict.rates import Interval, rate_interval
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("mean", "max", "top5", "top10")
 RATES_PERCENT = (0, 1, 5, 10)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ast_edge.model.manifest import Aggregation
 from ast_edge.train.data import GOOD
-from ast_edge.train.intervals import Interval
+from ast_edge.verdict.rates import Interval
 from ast_edge.verdict.scoring import Verdict
 
 
@@ -51,7 +51,8 @@ class Evaluation(BaseModel):
     `class_f1` and `seg_f1` are the F1 of parts and pixels at the model's thresholds (MVTec AD 2, 2025). Pixel
     figures cover the whole frame: pixels outside the crop were not inspected and count as normal. They are
     None if any of the defective parts (`without_mask` of them) has no mask. The intervals have 95 %
-    confidence (see `ast_edge.train.intervals`). `data_fingerprint` is over names and contents of the parts'
+    confidence (see `ast_edge.train.intervals` and
+    `ast_edge.verdict.rates`). `data_fingerprint` is over names and contents of the parts'
     files, None while one of them cannot be read; `made` is the time in UTC.
     """
 

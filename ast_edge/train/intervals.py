@@ -1,4 +1,4 @@
-"""Confidence intervals of rates (Clopper and Pearson, by SciPy) and of AUROCs (DeLong).
+"""Confidence intervals of AUROCs (DeLong).
 
 E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the areas under two or more correlated receiver
 operating characteristic curves: a nonparametric approach", Biometrics 44 (1988).
@@ -11,19 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import norm, rankdata
 
 from ast_edge.train.metrics import Flags, Scores
+from ast_edge.verdict.rates import CONFIDENCE, Interval, rate_interval
 
-CONFIDENCE = 0.95
 _FEWEST = 2  # parts of a kind: one has no variance
-
-
-class Interval(NamedTuple):
-    """Both ends of a two-sided interval, as fractions."""
-
-    low: float
-    high: float
 
 
 class Difference(NamedTuple):
@@ -31,23 +24,6 @@ class Difference(NamedTuple):
 
     value: float
     interval: Interval
-
-
-def rate_interval(count: int, parts: int) -> Interval:
-    """Return the exact interval of a rate: `count` of `parts`."""
-    found = binomtest(count, parts).proportion_ci(confidence_level=CONFIDENCE, method="exact")
-    return Interval(float(found.low), float(found.high))
-
-
-def rate_at_most(count: int, parts: int) -> float:
-    """Return the one-sided upper bound of a rate: with 95 % confidence it is not more than this."""
-    found = binomtest(count, parts, alternative="less")
-    return float(found.proportion_ci(confidence_level=CONFIDENCE, method="exact").high)
-
-
-def parts_to_show(limit: float) -> int:
-    """Return how many parts show that a rate is at most `limit` if it occurs on none of them."""
-    return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-limit) - 1e-9)
 
 
 def auroc_interval(defective: Flags, scores: Scores) -> Interval | None:

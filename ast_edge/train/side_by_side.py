@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
 
 from ast_edge.errors import UsageError
 from ast_edge.train.data import GOOD
 from ast_edge.train.evaluation import Evaluation, PartFigures
 from ast_edge.train.intervals import Difference, auroc_difference
 from ast_edge.train.metrics import Scores, ranked
+from ast_edge.verdict.rates import chance_text, mcnemar
 from ast_edge.wording import share_text
 
 
@@ -42,13 +42,9 @@ class SideBySide(BaseModel):
         parts = self.both_right + self.both_wrong + first + second
         if self.p_value is None:
             return f"Both models are right on the same {self.both_right} of {parts} parts."
-        chance = (
-            f"a difference of this size or more comes about by chance with probability {self.p_value:.2g} "
-            "(McNemar's exact test)"
-        )
         return (
             f"Only the first is right on {share_text(first, parts)}, only the second on "
-            f"{share_text(second, parts)}; {chance}."
+            f"{share_text(second, parts)}; {chance_text(self.p_value)}."
         )
 
 
@@ -60,7 +56,6 @@ def side_by_side(first: Evaluation, second: Evaluation, model: str) -> SideBySid
         raise UsageError(f"{model}: was not evaluated on the same parts; give both models the same data.")
     pairs = [(_right(one), _right(other)) for one, other in zip(first.parts, second.parts, strict=True)]
     only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
-    differing = only_first + only_second
     defective = np.array([part.defect != GOOD for part in first.parts], np.bool_)
     return SideBySide(
         model=model,
@@ -70,7 +65,7 @@ def side_by_side(first: Evaluation, second: Evaluation, model: str) -> SideBySid
         only_first_right=only_first,
         only_second_right=only_second,
         both_wrong=pairs.count((False, False)),
-        p_value=float(binomtest(only_first, differing).pvalue) if differing else None,
+        p_value=mcnemar(only_first, only_second),
     )
 
 

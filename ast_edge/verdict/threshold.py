@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ast_edge.errors import DataError, UsageError
 from ast_edge.model.manifest import CalibrationMethod, Threshold
 from ast_edge.verdict.margin import SCORE_TOLERANCE, threshold_above
+from ast_edge.verdict.rates import beta_quantile
 
 
 def conformal_threshold(
@@ -79,7 +80,7 @@ def promise(parts: int, false_reject_rate: float, confidence: float = 0.95) -> P
 
 def _promise_of(rank: int, parts: int, confidence: float, *, needed: int) -> Promise:
     above = parts + 1 - rank
-    return Promise(rank, above / (parts + 1), _beta_quantile(above, rank, confidence), needed)
+    return Promise(rank, above / (parts + 1), beta_quantile(above, rank, confidence), needed)
 
 
 def threshold_by_hand(old: Threshold, scores: Sequence[float], value: float) -> Threshold:
@@ -163,20 +164,3 @@ def _check_scores(scores: NDArray[np.floating], pixel_maxima: NDArray[np.floatin
             f"calibration expects finite scores, found {scores[bad[0]]} (map maximum "
             f"{pixel_maxima[bad[0]]}) for good part number {bad[0]}; look at that picture and its depth map."
         )
-
-
-def _beta_quantile(a: int, b: int, probability: float) -> float:
-    """Smallest u with P(Beta(a, b) <= u) >= probability, from the binomial tail P(Bin(a+b-1, u) >= a)."""
-    trials = a + b - 1
-    successes = np.arange(a)
-    log_choose = np.array(
-        [math.lgamma(trials + 1) - math.lgamma(j + 1) - math.lgamma(trials - j + 1) for j in range(a)]
-    )
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        log_terms = log_choose + successes * math.log(middle) + (trials - successes) * math.log1p(-middle)
-        if math.fsum(np.exp(log_terms)) <= 1 - probability:
-            high = middle
-        else:
-            low = middle
-    return high

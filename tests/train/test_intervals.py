@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta, bootstrap, norm
+from scipy.stats import bootstrap, norm
 from sklearn.metrics import roc_auc_score
 
-from ast_edge.train.intervals import (
-    auroc_difference,
-    auroc_interval,
-    parts_to_show,
-    rate_at_most,
-    rate_interval,
-)
+from ast_edge.train.intervals import auroc_difference, auroc_interval
 from ast_edge.train.metrics import Flags, Scores
 
 
@@ -31,23 +25,6 @@ def area(bad: Scores, good: Scores, axis: int = -1) -> Scores:
     """The AUROC as the share of pairs that are in order, for SciPy's bootstrap."""
     pairs = np.moveaxis(bad, axis, -1)[..., :, None] - np.moveaxis(good, axis, -1)[..., None, :]
     return np.asarray(((pairs > 0) + 0.5 * (pairs == 0)).mean(axis=(-2, -1)))
-
-
-@pytest.mark.parametrize(("count", "parts"), [(0, 21), (3, 21), (21, 21), (5, 16)])
-def test_a_rates_interval_is_clopper_and_pearsons(count: int, parts: int) -> None:
-    low = beta.ppf(0.025, count, parts - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, parts - count) if count < parts else 1.0
-    assert rate_interval(count, parts) == pytest.approx((low, high))
-    most = beta.ppf(0.95, count + 1, parts - count) if count < parts else 1.0
-    assert rate_at_most(count, parts) == pytest.approx(most)
-
-
-def test_the_rule_of_three() -> None:
-    """About 3 / limit parts without an error show the limit with 95 % confidence."""
-    assert [parts_to_show(limit) for limit in (0.05, 0.01, 0.001)] == [59, 299, 2995]
-    for limit in (0.3, 0.05, 0.01):
-        needed = parts_to_show(limit)
-        assert rate_at_most(0, needed) <= limit < rate_at_most(0, needed - 1)
 
 
 @pytest.mark.slow

@@ -27,8 +27,9 @@ from ast_edge.train.report.axis import Axis
 from ast_edge.train.report.charts import HEIGHT, WIDTH, curves, histogram
 from ast_edge.train.report.parts import Row, part_rows, parts_csv
 from ast_edge.train.report.pictures import Pictures, pictures_of, side_for
-from ast_edge.train.report.tables import figures_of, headline, interval_text, kind_row, kinds_of
+from ast_edge.train.report.tables import figures_of, headline, kind_row, kinds_of
 from ast_edge.train.side_by_side import SideBySide
+from ast_edge.verdict.rates import interval_text
 from ast_edge.verdict.threshold import statement
 
 _GALLERY = 6  # of the worst escapes and of the worst false rejects

@@ -10,8 +10,9 @@ import numpy as np
 
 from ast_edge.train.data import GOOD
 from ast_edge.train.evaluation import Evaluation, PartFigures
-from ast_edge.train.intervals import Interval, auroc_interval, rate_interval
+from ast_edge.train.intervals import auroc_interval
 from ast_edge.train.metrics import ranked
+from ast_edge.verdict.rates import Interval, interval_text, rate_interval, rate_text
 from ast_edge.wording import percent_text
 
 
@@ -42,19 +43,6 @@ def headline(evaluation: Evaluation) -> str:
             f"{rejected} of {good} good parts were rejected (false rejects, {rate_text(rejected, good)})"
         )
     return "; ".join(text) + "."
-
-
-def rate_text(count: int, parts: int) -> str:
-    """Format a rate with its 95 % Clopper-Pearson interval, in percent."""
-    return f"{percent_text(count, parts)}, 95 % confidence {interval_text(rate_interval(count, parts))}"
-
-
-def interval_text(interval: Interval | None) -> str:
-    """Format an interval in percent, each end rounded outwards; empty for None."""
-    if interval is None:
-        return ""
-    low, high = math.floor(1000 * interval.low + 1e-9) / 10, math.ceil(1000 * interval.high - 1e-9) / 10
-    return f"{low:.1f} to {high:.1f} %"
 
 
 def kinds_of(parts: Sequence[PartFigures]) -> list[str]:

@@ -20,7 +20,7 @@ from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.report.axis import Axis
 from ast_edge.train.report.page import Candidate, apply_command, report_html
 from ast_edge.train.report.pictures import pictures_of, side_for
-from ast_edge.train.report.tables import rate_text
+from ast_edge.verdict.rates import rate_text
 from ast_edge.verdict.threshold import statement
 from tests.train.report.conftest import COMMAND, Report
 
