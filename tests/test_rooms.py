@@ -22,7 +22,7 @@ FLOORS = (
         "ast_edge.backoff",
         "ast_edge.telemetry",
     ),
-    *("ast_edge.machine", "ast_edge.model", "ast_edge.frames", "ast_edge.verdict"),
+    *("ast_edge.machine", "ast_edge.model", "ast_edge.frames", "ast_edge.data", "ast_edge.verdict"),
     *(
         "ast_edge.cuda",
         "ast_edge.trt",

@@ -19,9 +19,9 @@ from ast_edge.wording import install_hint
 
 if TYPE_CHECKING:
     from ast_edge.backends import BackendName
+    from ast_edge.data import Dataset
     from ast_edge.inspector import Inspector
     from ast_edge.train.acceptance import Limits
-    from ast_edge.train.data import Dataset
     from ast_edge.train.report.page import Candidate
 
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Device of PyTorch.")]

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ast_edge.data import GOOD
 from ast_edge.errors import UsageError
-from ast_edge.train.data import GOOD
 from ast_edge.train.evaluation import Evaluation
 from ast_edge.verdict.rates import CONFIDENCE, parts_to_show, rate_at_most
 from ast_edge.verdict.threshold import percent

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ast_edge.data import LoadedSample, Sample, load
 from ast_edge.errors import DataError, FrameError
 from ast_edge.frames.depth import part_in_depth
 from ast_edge.model.manifest import Crop
 from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import LoadedSample, Sample, load
 
 RIM = 0.02  # of the frame's shorter side: pixels that show the background
 LEAST_DIFFERENCE = 20.0  # grey levels; noise and vignetting are smaller

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from ast_edge.data import LoadedSample, Sample, digest_of_part, load
 from ast_edge.errors import AstEdgeError, DataError
 from ast_edge.files import printable
 from ast_edge.frames.reading import UPRIGHT, orientation_of
 from ast_edge.model.manifest import Mode
 from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import LoadedSample, Sample, digest_of_part, load
 from ast_edge.train.features import inputs_of
 
 _NAMED = 10  # bad parts listed in a message; the log has all of them

@@ -5,10 +5,8 @@ Every part goes through the same `Inspector` as on the line, so the figures are 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.backends import BackendName
+from ast_edge.data import (
+    GOOD,
+    Dataset,
+    Sample,
+    fingerprint,
+    load,
+    load_mask,
+    open_dataset,
+    refuse_seen,
+)
 from ast_edge.errors import DataError, FrameError, UsageError
 from ast_edge.files import printable
 from ast_edge.frames.depth import depth_input
@@ -25,16 +33,6 @@ from ast_edge.inspector import Inspection, Inspector
 from ast_edge.model.manifest import Aggregation, Crop, ModelSpec
 from ast_edge.progress import stage
 from ast_edge.train import metrics
-from ast_edge.train.data import (
-    GOOD,
-    Dataset,
-    Sample,
-    digest_of_part,
-    fingerprint,
-    load,
-    load_mask,
-    open_dataset,
-)
 from ast_edge.train.evaluation import AggregationFigures, DefectFigures, Evaluation, PartFigures
 from ast_edge.train.intervals import auroc_interval
 from ast_edge.train.network import TorchBackend
@@ -82,30 +80,15 @@ def parts_to_test(data: Path, inspector: Inspector, defective: Path | None = Non
             raise DataError(
                 f"{data}: has no test pictures; add test/good and a folder for each kind of defect."
             )
-        _refuse_seen(dataset.test, inspector)
+        refuse_seen(dataset.test, inspector.spec)
         return dataset
     if fingerprint(dataset.train, dataset.root) == inspector.spec.training_data.fingerprint:
         raise UsageError(
             f"{data}: these are the parts the model was trained on; give good parts it has not seen."
         )
     parts = dataset.train + dataset.test
-    _refuse_seen(parts, inspector)
+    refuse_seen(parts, inspector.spec)
     return Dataset(dataset.root, dataset.layout, (), (), parts)
-
-
-def _refuse_seen(parts: Sequence[Sample], inspector: Inspector) -> None:
-    data, mode = inspector.spec.training_data, inspector.spec.mode
-    seen = []
-    for part in parts if data.seen else ():
-        with contextlib.suppress(DataError):  # an unreadable file becomes a fault
-            if data.has_seen(digest_of_part(part, mode)):
-                seen.append(printable(part.name))
-    if seen:
-        more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
-        raise UsageError(
-            f"{seen[0]}{more} of {len(parts)} parts: the model was trained on them, so their figures would "
-            "be too good; leave them out."
-        )
 
 
 def evaluate(inspector: Inspector, dataset: Dataset) -> Evaluation:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from ast_edge.data import GOOD
 from ast_edge.model.manifest import Aggregation
-from ast_edge.train.data import GOOD
 from ast_edge.verdict.rates import Interval
 from ast_edge.verdict.scoring import Verdict
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ast_edge.data import LoadedSample, Sample, load
 from ast_edge.errors import AstEdgeError, DataError, FrameError, RunError, UsageError, reason
 from ast_edge.files import claim, remove_leftovers, write_text
 from ast_edge.frames.depth import depth_input
@@ -35,7 +36,6 @@ from ast_edge.model.manifest import Mode, Preprocessing
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.checkpoint import state_digest
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import LoadedSample, Sample, load
 from ast_edge.train.network import extract, feature_channels
 
 CACHE_FORMAT = 1

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ast_edge.data import Sample
 from ast_edge.files import printable
 from ast_edge.frames.levels import grey_levels
 from ast_edge.progress import duration_text, say, stage
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.checkpoint import load_module, read_tensors, save_tensors
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Sample
 from ast_edge.train.features import Features, channel_statistics, input_batches
 from ast_edge.train.fit import Parts, Workplace, expected_seconds, fit, student_phase, teacher_phase
 from ast_edge.train.judged import JudgedPart

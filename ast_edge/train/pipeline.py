@@ -17,6 +17,10 @@ import numpy as np
 import torch
 
 import ast_edge
+from ast_edge.data import (
+    Sample,
+    fingerprint,
+)
 from ast_edge.errors import RunError, UsageError
 from ast_edge.files import cache_root, printable, remove_leftovers, write_bytes, write_text
 from ast_edge.frames.levels import span
@@ -39,10 +43,6 @@ from ast_edge.train.backbone import (
 from ast_edge.train.checking import check_parts
 from ast_edge.train.checkpoint import save_tensors, state_digest
 from ast_edge.train.config import BackboneConfig, TrainConfig
-from ast_edge.train.data import (
-    Sample,
-    fingerprint,
-)
 from ast_edge.train.features import (
     Extraction,
     Features,

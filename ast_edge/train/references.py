@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ast_edge.backends.base import Outputs
+from ast_edge.data import Sample
 from ast_edge.errors import DataError
 from ast_edge.model.arrays import Array
 from ast_edge.model.references import References
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Sample
 from ast_edge.train.features import network_inputs
 from ast_edge.train.network import TorchBackend
 

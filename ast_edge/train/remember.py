@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ast_edge.data import Sample
 from ast_edge.progress import stage
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Sample
 from ast_edge.train.features import input_batches
 from ast_edge.train.log import logger
 from ast_edge.train.memory import POOL, Memories, PatchMemory, drawn, joined

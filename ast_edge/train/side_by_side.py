@@ -7,8 +7,8 @@ import math
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from ast_edge.data import GOOD
 from ast_edge.errors import UsageError
-from ast_edge.train.data import GOOD
 from ast_edge.train.evaluation import Evaluation, PartFigures
 from ast_edge.train.intervals import Difference, auroc_difference
 from ast_edge.train.metrics import Scores, ranked

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ast_edge.errors import DataError
+import numpy as np
+
+from ast_edge.data import Dataset, Sample, digest_of_part, fingerprint, open_dataset
+from ast_edge.errors import DataError, UsageError
 from ast_edge.files import printable
 from ast_edge.model.manifest import Mode, TrainingData, seen_text
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.data import Dataset, Sample, digest_of_part, fingerprint, open_dataset, split_holdout
 from ast_edge.verdict.threshold import percent, promise
+
+_FEWEST_HELD_OUT = 2  # one score has no spread from which to set a threshold
+_FEWEST_TRAINED = 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,32 @@ def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) 
         return Split(dataset, config.mode, dataset.train, dataset.validation)
     return Split(
         dataset, config.mode, *split_holdout(dataset.train, fraction=config.holdout, seed=config.seed)
+    )
+
+
+def split_holdout(
+    samples: Sequence[Sample], *, fraction: float = 0.1, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split good parts into (train, held out) by `seed`, at least 2 in each, both sorted by path.
+
+    Used without a validation split: the threshold must come from parts that were never trained on. Raises
+    UsageError for a fraction outside 0..1 and DataError for fewer than 4 parts.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise UsageError(f"the hold-out fraction must lie between 0 and 1, not {fraction}.")
+    ordered = sorted(samples, key=lambda sample: sample.name.as_posix())
+    fewest = _FEWEST_HELD_OUT + _FEWEST_TRAINED
+    if len(ordered) < fewest:
+        where = ordered[0].name.parent if ordered else "the data folder"
+        raise DataError(
+            f"{where}: {len(ordered)} good parts are too few to train on some and hold out others; expected "
+            f"at least {fewest}, and several hundred for a useful threshold."
+        )
+    count = min(max(_FEWEST_HELD_OUT, round(fraction * len(ordered))), len(ordered) - _FEWEST_TRAINED)
+    held_out = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
+    return (
+        tuple(sample for index, sample in enumerate(ordered) if index not in held_out),
+        tuple(sample for index, sample in enumerate(ordered) if index in held_out),
     )
 
 

@@ -47,7 +47,8 @@ def mcnemar(only_first: int, only_second: int) -> float | None:
     if not differing:
         return None
     tail = sum(math.comb(differing, heads) for heads in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**differing)
+    tosses = 1 << differing
+    return min(1.0, 2 * tail / tosses)
 
 
 def rate_text(count: int, parts: int) -> str:

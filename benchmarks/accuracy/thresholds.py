@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from ast_edge.cli import main as ast_edge
+from ast_edge.data import GOOD
 from ast_edge.files import write_text
-from ast_edge.train.data import GOOD
 from ast_edge.train.folds import OUTLIER, outliers, scaled
 from ast_edge.train.judged import JudgedPart
 from ast_edge.train.run import Run

@@ -7,10 +7,10 @@ from typing import cast
 
 import numpy as np
 
+from ast_edge.data import Sample, open_dataset
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Crop, Mode, Preprocessing, input_specs
 from ast_edge.train.config import PresetName, preset
-from ast_edge.train.data import Sample, open_dataset
 from ast_edge.train.features import network_inputs
 from benchmarks.peers.cards import Card
 

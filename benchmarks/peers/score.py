@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ast_edge.data import GOOD, Sample, load_mask, open_dataset
 from ast_edge.files import write_text
 from ast_edge.train import metrics
-from ast_edge.train.data import GOOD, Sample, load_mask, open_dataset
 from benchmarks.common import machine
 from benchmarks.common.paths import RESULTS
 

@@ -16,6 +16,7 @@ import onnx
 
 from ast_edge.backends.onnx_runtime import OnnxRuntimeBackend
 from ast_edge.backends.proof import SCORE_TOLERANCE, Parity, prove
+from ast_edge.data import GOOD, Sample, open_dataset
 from ast_edge.errors import ParityError, RunError, UsageError, reason
 from ast_edge.files import named_errors, write_bytes, write_text
 from ast_edge.model.engine_info import Batch
@@ -24,7 +25,6 @@ from ast_edge.model.manifest import Manifest, ModelSpec, Precision
 from ast_edge.model.onnx_file import ModelFile, network_sha256, write_model_file
 from ast_edge.model.references import References, earlier_reference_path, reference_path
 from ast_edge.progress import stage
-from ast_edge.train.data import GOOD, Sample, open_dataset
 from ast_edge.train.features import network_inputs
 from ast_edge.train.pipeline import versions
 from ast_edge.train.run import Run

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ast_edge.data import open_dataset
 from ast_edge.train.area import crop_around_parts
 from ast_edge.train.config import preset
-from ast_edge.train.data import open_dataset
 from ast_edge.train.fit import settled
 from ast_edge.train.run import Run
 from tests.cli.conftest import Cli, refusal

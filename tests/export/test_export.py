@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from ast_edge.backends import open_backend
 from ast_edge.backends.proof import prove
 from ast_edge.cli import main
+from ast_edge.data import load, open_dataset
 from ast_edge.errors import ModelError, ParityError, RunError, UsageError
 from ast_edge.files import sha256_file
 from ast_edge.inspector import Inspector
@@ -28,7 +29,6 @@ from ast_edge.model.onnx_file import read_model_file
 from ast_edge.model.references import References, load_references, reference_path
 from ast_edge.synthetic import render
 from ast_edge.train.config import RESNET18, changed, preset
-from ast_edge.train.data import load, open_dataset
 from ast_edge.train.evaluate import evaluate, open_model, parts_to_test
 from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.pipeline import TrainRequest, train

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from ast_edge.backends.proof import SCORE_TOLERANCE
+from ast_edge.data import open_dataset
 from ast_edge.errors import ParityError, RunError
 from ast_edge.model.manifest import Precision
 from ast_edge.model.onnx_file import read_model_file
 from ast_edge.model.references import reference_path
-from ast_edge.train.data import open_dataset
 from ast_edge.train.features import network_inputs
 from ast_edge.train.run import Run
 from ast_edge_export import Exported, export_run

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ast_edge.data import Sample, load
 from ast_edge.errors import DataError, UsageError
 from ast_edge.frames.reading import (
     IMAGE_SUFFIXES,
@@ -29,7 +30,6 @@ from ast_edge.frames.reading import (
     unread_pictures,
     xyz_beside,
 )
-from ast_edge.train.data import Sample, load
 from tests.frames.encoded import LOSSLESS, RGB, by_opencv, encoded, refused, saved
 from tests.real_data import cable_gland
 

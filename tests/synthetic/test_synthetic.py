@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from ast_edge.data import load, load_mask, open_dataset
 from ast_edge.errors import DataError, UsageError
 from ast_edge.frames.depth import depth_input
 from ast_edge.frames.reading import read_image, read_mask, read_xyz
 from ast_edge.model.manifest import DepthPreprocessing, Preprocessing
 from ast_edge.synthetic import DEFECTS, PartCounts, SyntheticPart, render, write_product
-from ast_edge.train.data import load, load_mask, open_dataset
 
 COUNTS = PartCounts(train=2, validation=1, test_good=1, test_per_defect=1)
 

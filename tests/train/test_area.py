@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ast_edge.data import load, open_dataset
 from ast_edge.errors import DataError
 from ast_edge.frames.depth import depth_input
 from ast_edge.model.manifest import Crop
 from ast_edge.train.area import crop_around_parts, part_in_picture
 from ast_edge.train.config import TrainConfig, changed, preset
-from ast_edge.train.data import load, open_dataset
 from tests.real_data import cable_gland
 
 RGB = preset("nano", "rgb")

@@ -15,11 +15,11 @@ from PIL import Image
 from ast_edge.backends.base import Outputs
 from ast_edge.backends.fake import FakeBackend
 from ast_edge.cli.evaluation_text import evaluation_text
+from ast_edge.data import load, open_dataset
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Crop, Mode, ModelSpec
-from ast_edge.train.data import load, open_dataset
 from ast_edge.train.evaluate import evaluate, open_model, parts_to_test
 from ast_edge.train.evaluation import Evaluation
 from tests.small import COUNTS, MODES, calibration_scores

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ast_edge.data import Sample, open_dataset
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.files import cache_root, claim
 from ast_edge.model.manifest import Mode
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.config import TrainConfig, changed, preset
-from ast_edge.train.data import Sample, open_dataset
 from ast_edge.train.features import (
     BATCH,
     Extraction,

@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ast_edge.cli import main
+from ast_edge.data import open_dataset
 from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.train.config import changed
-from ast_edge.train.data import open_dataset, split_holdout
 from ast_edge.train.pipeline import SEEDED, TrainRequest, resume, train
 from ast_edge.train.run import Run
+from ast_edge.train.split import split_holdout
 from tests.small import MOMENTS, calibration_scores, stop_at
 from tests.train.runs import tiny_config
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from ast_edge.data import GOOD
 from ast_edge.files import printable
 from ast_edge.inspector import Inspector
 from ast_edge.model.manifest import Manifest
 from ast_edge.progress import stage
 from ast_edge.train.acceptance import Acceptance
-from ast_edge.train.data import GOOD
 from ast_edge.train.evaluate import Judged
 from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.report.axis import Axis

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ast_edge.data import Sample, load, load_mask
 from ast_edge.errors import DataError
 from ast_edge.inspector import Inspection
 from ast_edge.model.manifest import Crop, ModelSpec
 from ast_edge.overlay import Picture, depth_picture, draw_heat
-from ast_edge.train.data import Sample, load, load_mask
 from ast_edge.train.evaluate import Judged
 
 # The longest side of a picture in pixels by the number of parts, so that the page stays below some 20 MB.

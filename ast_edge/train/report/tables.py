@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ast_edge.train.data import GOOD
+from ast_edge.data import GOOD
 from ast_edge.train.evaluation import Evaluation, PartFigures
 from ast_edge.train.intervals import auroc_interval
 from ast_edge.train.metrics import ranked

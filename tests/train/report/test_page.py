@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ast_edge.data import open_dataset
 from ast_edge.synthetic import DEFECTS, PartCounts, write_product
-from ast_edge.train.data import open_dataset
 from ast_edge.train.evaluate import figures, parts_to_test
 from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.report.axis import Axis

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ast_edge.data import Sample
 from ast_edge.inspector import Inspection
 from ast_edge.model.manifest import Crop
 from ast_edge.overlay import draw_heat
-from ast_edge.train.data import Sample
 from ast_edge.train.evaluate import Judged
 from ast_edge.train.report.pictures import _scaled, heat_layer, pictures_of
 from tests.cli.conftest import write_picture

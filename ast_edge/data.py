@@ -12,6 +12,7 @@ file is checked when it is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ast_edge.errors import DataError, UsageError, reason
-from ast_edge.files import part_sha256, sha256_file
+from ast_edge.files import part_sha256, printable, sha256_file
 from ast_edge.frames.reading import (
     check_registered,
     list_images,
@@ -34,13 +35,11 @@ from ast_edge.frames.reading import (
     unread_pictures,
     xyz_beside,
 )
-from ast_edge.model.manifest import Mode
+from ast_edge.model.manifest import Mode, ModelSpec
 from ast_edge.progress import say
 
 Layout = Literal["mvtec-3d", "mvtec-ad", "folder"]
 GOOD = "good"
-_FEWEST_HELD_OUT = 2  # one score has no spread from which to set a threshold
-_FEWEST_TRAINED = 2
 
 
 @dataclass(frozen=True)
@@ -110,32 +109,6 @@ def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None, with_
     return _open_mvtec_ad(path, mode, kinds)
 
 
-def split_holdout(
-    samples: Sequence[Sample], *, fraction: float = 0.1, seed: int
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split good parts into (train, held out) by `seed`, at least 2 in each, both sorted by path.
-
-    Used without a validation split: the threshold must come from parts that were never trained on. Raises
-    UsageError for a fraction outside 0..1 and DataError for fewer than 4 parts.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise UsageError(f"the hold-out fraction must lie between 0 and 1, not {fraction}.")
-    ordered = sorted(samples, key=lambda sample: sample.name.as_posix())
-    fewest = _FEWEST_HELD_OUT + _FEWEST_TRAINED
-    if len(ordered) < fewest:
-        where = ordered[0].name.parent if ordered else "the data folder"
-        raise DataError(
-            f"{where}: {len(ordered)} good parts are too few to train on some and hold out others; expected "
-            f"at least {fewest}, and several hundred for a useful threshold."
-        )
-    count = min(max(_FEWEST_HELD_OUT, round(fraction * len(ordered))), len(ordered) - _FEWEST_TRAINED)
-    held_out = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
-    return (
-        tuple(sample for index, sample in enumerate(ordered) if index not in held_out),
-        tuple(sample for index, sample in enumerate(ordered) if index in held_out),
-    )
-
-
 def digest_of_part(sample: Sample, mode: Mode) -> str:
     """Return the SHA-256 of the inputs of `mode` of a part. Raises DataError like `load`."""
     files = [path for path in (sample.image, sample.xyz) if path is not None]
@@ -145,6 +118,26 @@ def digest_of_part(sample: Sample, mode: Mode) -> str:
         return part_sha256(files)
     except OSError as exc:
         raise _unreadable(sample.name, exc) from exc
+
+
+def seen_parts(parts: Sequence[Sample], spec: ModelSpec) -> list[Sample]:
+    """Return those of `parts` that the model was trained on; a file that cannot be read is none of them."""
+    data, found = spec.training_data, []
+    for part in parts if data.seen else ():
+        with contextlib.suppress(DataError):  # an unreadable file becomes a fault
+            if data.has_seen(digest_of_part(part, spec.mode)):
+                found.append(part)
+    return found
+
+
+def refuse_seen(parts: Sequence[Sample], spec: ModelSpec, model: str = "the model") -> None:
+    """UsageError naming parts that `model` was trained on, whose figures would be too good."""
+    if seen := seen_parts(parts, spec):
+        more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        raise UsageError(
+            f"{printable(seen[0].name)}{more} of {len(parts)} parts: {model} was trained on them, so their "
+            "figures would be too good; leave them out."
+        )
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:
