@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ast_edge.backends import BackendName
     from ast_edge.data import Dataset
     from ast_edge.inspector import Inspector
-    from ast_edge.train.acceptance import Limits
     from ast_edge.train.report.page import Candidate
+    from ast_edge.verdict.acceptance import Limits
 
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Device of PyTorch.")]
 Data = Annotated[
@@ -80,7 +80,7 @@ def evaluate(
     code is 1; report and files are written all the same.
     """
     need_training()
-    from ast_edge.train.acceptance import Limits
+    from ast_edge.verdict.acceptance import Limits
 
     outputs = {"--report": report, "--json": json_file, "--csv": csv_file}
     for option, target in outputs.items():
@@ -168,13 +168,13 @@ def _written(
 ) -> bool:
     """Print the figures and write what was asked for; return whether the limits are met."""
     from ast_edge.cli.evaluation_text import evaluation_json, evaluation_text, side_by_side_text
-    from ast_edge.train.acceptance import acceptance
     from ast_edge.train.report.page import Extras, report_html
     from ast_edge.train.report.parts import parts_csv
     from ast_edge.train.side_by_side import side_by_side
+    from ast_edge.verdict.acceptance import acceptance
 
     first, second = candidates[0], candidates[1] if len(candidates) > 1 else None
-    decision = acceptance(first.evaluation, limits)
+    decision = acceptance(first.evaluation.counts, limits)
     compared = (
         None if second is None else side_by_side(first.evaluation, second.evaluation, printable(second.path))
     )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ast_edge.cli.reporting import table
 
 if TYPE_CHECKING:
-    from ast_edge.train.acceptance import Acceptance
     from ast_edge.train.evaluation import Evaluation
     from ast_edge.train.side_by_side import SideBySide
+    from ast_edge.verdict.acceptance import Acceptance
     from ast_edge.verdict.rates import Interval
 
 _FAULTS = 10  # listed individually

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
-
 from ast_edge.latency.result import Candidate, Result
 from ast_edge.latency.text import facts_rows, figures_rows, surroundings_rows
-
-_MARK = "{/* data */}"
+from ast_edge.pages.document import filled, piece
 
 
 def result_html(result: Result) -> str:
@@ -22,10 +18,7 @@ def result_html(result: Result) -> str:
         "warnings": result.warnings,
         "date": result.date,
     }
-    # "<" is escaped, so that nothing in a file name can end the script that contains the data.
-    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
-    page = files("ast_edge.latency").joinpath("page.html").read_text(encoding="utf-8")
-    return page.replace(_MARK, data)
+    return filled(piece("ast_edge.latency", "page.html"), content)
 
 
 def _content(candidate: Candidate) -> dict[str, object]:

@@ -21,17 +21,17 @@ from ast_edge.data import (
     Dataset,
     Sample,
     fingerprint,
-    load,
     load_mask,
     open_dataset,
     refuse_seen,
 )
-from ast_edge.errors import DataError, FrameError, UsageError
+from ast_edge.errors import DataError, UsageError
 from ast_edge.files import printable
 from ast_edge.frames.depth import depth_input
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.model.manifest import Aggregation, Crop, ModelSpec
 from ast_edge.progress import stage
+from ast_edge.samples import inspect_loaded, load_or_why
 from ast_edge.train import metrics
 from ast_edge.train.evaluation import AggregationFigures, DefectFigures, Evaluation, PartFigures
 from ast_edge.train.intervals import auroc_interval
@@ -107,22 +107,14 @@ def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
 
 
 def _judge(inspector: Inspector, sample: Sample) -> Judged:
-    foreground = None
-    try:
-        loaded = load(sample, inspector.spec.mode)
-        colour = None if loaded.image is None else "rgb"
-        inspection = inspector.inspect(loaded.image, colour=colour, depth_m=loaded.depth_m)  # type: ignore[arg-type]
-        if loaded.depth_m is not None:
-            foreground = depth_input(loaded.depth_m, inspector.spec.preprocessing).foreground
-    except (DataError, FrameError) as exc:
-        return Judged(sample, _fault(inspector, str(exc).removeprefix(f"{sample.name}: ")), None, (0, 0))
+    spec, foreground = inspector.spec, None
+    loaded = load_or_why(sample, spec.mode)
+    inspection = inspect_loaded(inspector, loaded)
+    if isinstance(loaded, str) or not inspection.stages_ms:
+        return Judged(sample, inspection, None, (0, 0))
+    if loaded.depth_m is not None:
+        foreground = depth_input(loaded.depth_m, spec.preprocessing).foreground
     return Judged(sample, inspection, foreground, loaded.shape)
-
-
-def _fault(inspector: Inspector, reason: str) -> Inspection:
-    grid = inspector.spec.preprocessing.map_size
-    unknown = np.full((grid, grid), np.nan, np.float32)
-    return Inspection("fault", math.nan, inspector.spec.threshold.value, reason, unknown, {}, None, None)
 
 
 def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Evaluation:

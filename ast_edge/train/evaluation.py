@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from ast_edge.data import GOOD
 from ast_edge.model.manifest import Aggregation
+from ast_edge.verdict.acceptance import ErrorCounts, count_errors
 from ast_edge.verdict.rates import Interval
 from ast_edge.verdict.scoring import Verdict
 
@@ -89,11 +89,16 @@ class Evaluation(BaseModel):
     parts: list[PartFigures]
 
     @property
+    def counts(self) -> ErrorCounts:
+        """The errors, counted."""
+        return count_errors((part.defect, part.verdict) for part in self.parts)
+
+    @property
     def escapes(self) -> int:
         """How many defective parts passed."""
-        return sum(part.verdict == "pass" and part.defect != GOOD for part in self.parts)
+        return self.counts.escapes
 
     @property
     def false_rejects(self) -> int:
         """How many good parts did not pass."""
-        return sum(part.verdict != "pass" and part.defect == GOOD for part in self.parts)
+        return self.counts.false_rejects

@@ -15,20 +15,22 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from ast_edge import pages
 from ast_edge.data import GOOD
 from ast_edge.files import printable
 from ast_edge.inspector import Inspector
 from ast_edge.model.manifest import Manifest
+from ast_edge.pages.layers import Pictures
 from ast_edge.progress import stage
-from ast_edge.train.acceptance import Acceptance
 from ast_edge.train.evaluate import Judged
 from ast_edge.train.evaluation import Evaluation
 from ast_edge.train.report.axis import Axis
 from ast_edge.train.report.charts import HEIGHT, WIDTH, curves, histogram
 from ast_edge.train.report.parts import Row, part_rows, parts_csv
-from ast_edge.train.report.pictures import Pictures, pictures_of, side_for
+from ast_edge.train.report.pictures import pictures_of, side_for
 from ast_edge.train.report.tables import figures_of, headline, kind_row, kinds_of
 from ast_edge.train.side_by_side import SideBySide
+from ast_edge.verdict.acceptance import Acceptance
 from ast_edge.verdict.rates import interval_text
 from ast_edge.verdict.threshold import statement
 
@@ -84,7 +86,7 @@ def report_html(first: Candidate, command: str, extras: Extras | None = None) ->
 
 def _template() -> Template:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, Path(pages.__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

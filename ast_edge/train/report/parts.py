@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ast_edge.data import GOOD
+from ast_edge.pages.layers import Pictures
 from ast_edge.train.evaluation import Evaluation, PartFigures
-from ast_edge.train.report.pictures import Pictures
 from ast_edge.wording import csv_text
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ast_edge.inspector import Inspector
-from ast_edge.train.acceptance import Limits, acceptance
 from ast_edge.train.evaluate import figures, judge, open_model, parts_to_test
 from ast_edge.train.report.page import Candidate, Extras, report_html
 from ast_edge.train.side_by_side import side_by_side
+from ast_edge.verdict.acceptance import Limits, acceptance
 
 COMMAND = "ast-edge evaluate model.onnx product --report report.html"
 
@@ -46,6 +46,6 @@ def two(rgb_model: Path, depth_model: Path, product: Path) -> Iterator[Report]:
     with open_model(rgb_model) as inspector, open_model(depth_model) as other:
         first, second = candidate(rgb_model, inspector, product), candidate(depth_model, other, product)
         compared = side_by_side(first.evaluation, second.evaluation, str(depth_model))
-        decision = acceptance(first.evaluation, Limits(escapes=1, false_rejects=99))
+        decision = acceptance(first.evaluation.counts, Limits(escapes=1, false_rejects=99))
         extras = Extras(second, compared, decision)
         yield Report(first, extras, report_html(first, COMMAND, extras))

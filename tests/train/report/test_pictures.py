@@ -13,8 +13,9 @@ from ast_edge.data import Sample
 from ast_edge.inspector import Inspection
 from ast_edge.model.manifest import Crop
 from ast_edge.overlay import draw_heat
+from ast_edge.pages.layers import heat_layer, scaled
 from ast_edge.train.evaluate import Judged
-from ast_edge.train.report.pictures import _scaled, heat_layer, pictures_of
+from ast_edge.train.report.pictures import pictures_of
 from tests.cli.conftest import write_picture
 from tests.tiny import tiny_spec
 
@@ -49,9 +50,9 @@ def test_the_layer_over_a_picture_is_the_overlay(crop: Crop | None) -> None:
 def test_a_crop_shrinks_with_its_picture() -> None:
     crop = Crop(x=100, y=40, width=300, height=500)
     spec = SPEC.model_copy(update={"preprocessing": SPEC.preprocessing.model_copy(update={"crop": crop})})
-    small = _scaled(spec, (600, 520), (300, 260)).preprocessing.crop
+    small = scaled(spec, (600, 520), (300, 260)).preprocessing.crop
     assert small == Crop(x=50, y=20, width=150, height=250)
-    tiny = _scaled(spec, (600, 520), (3, 3)).preprocessing.crop
+    tiny = scaled(spec, (600, 520), (3, 3)).preprocessing.crop
     assert tiny is not None
     assert tiny.x + tiny.width <= 3
 

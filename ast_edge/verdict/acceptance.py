@@ -6,17 +6,18 @@ too few parts cannot show a low rate, however well all of them were judged.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ast_edge.data import GOOD
 from ast_edge.errors import UsageError
-from ast_edge.train.evaluation import Evaluation
 from ast_edge.verdict.rates import CONFIDENCE, parts_to_show, rate_at_most
+from ast_edge.verdict.scoring import Verdict
 from ast_edge.verdict.threshold import percent
 from ast_edge.wording import share_text
 
@@ -49,6 +50,31 @@ class Limits:
             raise UsageError(
                 "--accept-false-rejects: there is no good part in the data; add some or leave the option out."
             )
+
+
+class ErrorCounts(NamedTuple):
+    """Verdicts on labelled parts. A fault counts as rejected: on a good part it is a false reject."""
+
+    good: int
+    defective: int
+    false_rejects: int
+    escapes: int
+    good_faults: int
+    defective_faults: int
+
+
+def count_errors(labelled: Iterable[tuple[str, Verdict]]) -> ErrorCounts:
+    """Count kinds with the verdicts on them."""
+    found = Counter((kind == GOOD, verdict) for kind, verdict in labelled)
+    good, defective = (sum(n for (is_good, _), n in found.items() if is_good == one) for one in (True, False))
+    return ErrorCounts(
+        good=good,
+        defective=defective,
+        false_rejects=good - found[True, "pass"],
+        escapes=found[False, "pass"],
+        good_faults=found[True, "fault"],
+        defective_faults=found[False, "fault"],
+    )
 
 
 class Criterion(BaseModel):
@@ -103,20 +129,21 @@ class Acceptance(BaseModel):
         return f"{word}: {'; '.join(criterion.text for criterion in self.criteria)}"
 
 
-def acceptance(evaluation: Evaluation, limits: Limits) -> Acceptance | None:
-    """Compare the error rates of an evaluation with `limits`; None without any.
+def acceptance(counts: ErrorCounts, limits: Limits) -> Acceptance | None:
+    """Compare error rates with `limits`; None without any.
 
     A good part that is a fault counts as rejected, as everywhere. A defective one shows nothing: a folder of
     unreadable pictures must not prove that defects are found.
     """
     criteria = []
     if limits.escapes is not None:
-        faults = sum(part.verdict == "fault" and part.defect != GOOD for part in evaluation.parts)
-        counts = evaluation.escapes, evaluation.defective_parts - faults
-        criteria.append(_criterion("escapes", *counts, limits.escapes, faults))
+        judged = counts.defective - counts.defective_faults
+        criteria.append(
+            _criterion("escapes", counts.escapes, judged, limits.escapes, counts.defective_faults)
+        )
     if limits.false_rejects is not None:
-        counts = evaluation.false_rejects, evaluation.good_parts
-        criteria.append(_criterion("false rejects", *counts, limits.false_rejects))
+        rejects = counts.false_rejects, counts.good
+        criteria.append(_criterion("false rejects", *rejects, limits.false_rejects))
     if not criteria:
         return None
     return Acceptance(accepted=all(criterion.met for criterion in criteria), criteria=criteria)
