@@ -236,7 +236,8 @@ LITE0 = BackboneConfig(
 
 
 # EfficientNet's few channels are strongly correlated: its memory is whitened. ResNet's is not.
-BALANCED_MEMORIES = (MemoryConfig(stages=(2, 3)),)
+# Two networks seldom overlook the same thing, and the second costs an eighth of the first.
+BALANCED_MEMORIES = (MemoryConfig(stages=(2, 3)), MemoryConfig(backbone=LITE0, components=96))
 NANO_MEMORIES = (MemoryConfig(stages=(2, 3), components=96),)
 
 

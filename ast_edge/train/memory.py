@@ -19,23 +19,28 @@ from ast_edge.train.losses import enlarged
 
 View = tuple[bool, int]  # through the further backbone or the network's own; of the picture averaged down by
 OWN: View = (False, 1)
-POOL = 40_000  # patches of good parts, drawn at random, that the memory's are chosen from
+POOL = 200_000  # places of good parts that patches are chosen from; where there are more, drawn at random
 PROJECTION = 64  # distances between patches are compared in this many random directions
 STD_FLOOR = 0.05  # of the median deviation: dividing by next to nothing would only amplify rounding
 RIDGE = 1e-3  # of the largest variance: directions that good parts hardly use are not blown up beyond it
+PRIOR = 5  # places that a patch's spread counts beside its own, each as far away as places are in the mean
+_STEP = 4096  # places compared with all patches at once
 
 
 class PatchMemory(nn.Module):
     """Stages of a backbone [N,C_i,h_i,h_i] -> mean squared distance to the nearest patch, [N,h,h].
 
     The stages are brought to the finest grid and standardised; with `components` they are projected on that
-    many principal directions of good parts, each of them brought to the same variance.
+    many principal directions of good parts, each of them brought to the same variance. The distance to a
+    patch is divided by its `spread`: how far the places of other good parts are that are nearest to it,
+    relative to all places.
     """
 
     mean: Tensor
     std: Tensor
     whitening: Tensor
     patches: Tensor
+    spread: Tensor
 
     def __init__(self, config: MemoryConfig, channels: int) -> None:
         super().__init__()
@@ -46,17 +51,27 @@ class PatchMemory(nn.Module):
         if self.whitened:
             self.register_buffer("whitening", torch.zeros(kept, channels, 1, 1))
         self.register_buffer("patches", torch.zeros(config.patches, kept))
+        self.register_buffer("spread", torch.ones(config.patches))
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Distances of all places, never negative."""
         x = self._described((joined(stages) - self.mean) / self.std)
-        # |x - m|^2 = |x|^2 - 2 x.m + |m|^2: a convolution of one place with every patch as a filter.
-        products = F.conv2d(x, -2 * self.patches[:, :, None, None], self.patches.square().sum(dim=1))
-        return (products.amin(dim=1) / self.patches.shape[1] + x.square().mean(dim=1)).clamp(min=0.0)
+        # |x - m|^2 / s = |x|^2 / s - 2 x.m / s + |m|^2 / s: a convolution, every patch a filter of one place.
+        patches = torch.cat([-2 * self.patches, torch.ones_like(self.patches[:, :1])], dim=1)
+        scale = self.spread * self.patches.shape[1]
+        squares = F.conv2d(
+            torch.cat([x, x.square().sum(dim=1, keepdim=True)], dim=1),
+            (patches / scale[:, None])[:, :, None, None],
+            self.patches.square().sum(dim=1) / scale,
+        )
+        return squares.amin(dim=1).clamp(min=0.0)
 
     @torch.no_grad()
-    def learn(self, pool: Tensor, seed: int) -> None:
-        """Choose the patches, and how places are described, from `pool` [P,C], patches of good parts."""
+    def learn(self, pool: Tensor, parts: Tensor, seed: int) -> None:
+        """Choose the patches, and how places are described, from `pool` [P,C], places of good parts.
+
+        `parts` [P] tells which part each place belongs to.
+        """
         std = pool.std(dim=0)
         self.mean.copy_(pool.mean(dim=0).view_as(self.mean))
         self.std.copy_(std.clamp(min=max(STD_FLOOR * float(std.median()), 1e-6)).view_as(self.std))
@@ -65,8 +80,11 @@ class PatchMemory(nn.Module):
             self.whitening.copy_(_whitening(described, len(self.whitening))[:, :, None, None])
             described = described @ self.whitening[:, :, 0, 0].T
         chosen = coreset(described, len(self.patches), seed)
+        spread = spreads(described, parts, chosen)
         # Fewer patches than there is room for: the first again, which changes no distance.
-        self.patches.copy_(described[chosen + chosen[:1] * (len(self.patches) - len(chosen))])
+        again = [0] * (len(self.patches) - len(chosen))
+        self.patches.copy_(described[chosen + [chosen[0]] * len(again)])
+        self.spread.copy_(spread[[*range(len(chosen)), *again]])
 
     def _described(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.whitening) if self.whitened else x
@@ -167,6 +185,27 @@ def coreset(patches: Tensor, count: int, seed: int) -> list[int]:
         distances = torch.minimum(distances, to_new)
         farthest = int(distances.argmax())
     return chosen
+
+
+def spreads(places: Tensor, parts: Tensor, chosen: Sequence[int]) -> Tensor:
+    """How far `places` [P,C] are from the patch nearest to them, in the mean for each of the `chosen`: [K].
+
+    Only patches of other parts count, as for a new part. The values are relative to the mean of all places,
+    and patches that few places are nearest to are drawn towards it. With a single part all are 1.
+    """
+    patches, owners = places[list(chosen)], parts[list(chosen)]
+    total, count = torch.zeros(len(patches)), torch.zeros(len(patches))
+    for step, part in zip(torch.split(places, _STEP), torch.split(parts, _STEP), strict=True):
+        squares = torch.cdist(step, patches).square()
+        squares[part[:, None] == owners[None]] = torch.inf
+        nearest, at = squares.min(dim=1)
+        known = nearest.isfinite()
+        total.index_add_(0, at[known], nearest[known])
+        count.index_add_(0, at[known], torch.ones(int(known.sum())))
+    mean = total.sum() / count.sum().clamp(min=1)
+    if mean <= 0:
+        return torch.ones(len(patches))
+    return (total / mean + PRIOR) / (count + PRIOR)
 
 
 def drawn(places: Tensor, inside: Tensor | None, count: int, generator: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ def remember(
     memories = network.memories
     assert memories is not None  # noqa: S101  # the caller has looked
     generators = [torch.Generator().manual_seed(1000 * config.seed + at) for at in range(len(memories.each))]
-    pools: list[list[Tensor]] = [[] for _ in generators]
+    pools: list[list[Tensor]] = [[] for _ in generators]  # of every memory, the places drawn from each part
     count = -(-POOL // len(samples))
     with stage("collecting patches", len(samples)) as shown:
         for inputs in _batches(samples, config, device, workers):
@@ -43,7 +43,7 @@ def remember(
             shown.advance(len(inputs["image"]))
     with stage("choosing patches", len(pools)) as shown:
         for at, (memory, pool) in enumerate(zip(memories.each, pools, strict=True)):
-            _learn(memory, torch.cat(pool)[:POOL], config.seed + at)
+            _learn(memory, pool, config.seed + at)
             shown.advance()
 
 
@@ -101,6 +101,7 @@ def _inside(foreground: Tensor | None, size: int) -> Tensor | None:
     return F.max_pool2d(foreground, foreground.shape[-1] // size)[:, 0] > 0
 
 
-def _learn(memory: object, pool: Tensor, seed: int) -> None:
+def _learn(memory: object, pool: Sequence[Tensor], seed: int) -> None:
     assert isinstance(memory, PatchMemory)  # noqa: S101  # a ModuleList forgets what it holds
-    memory.learn(pool, seed)
+    parts = torch.repeat_interleave(torch.tensor([len(places) for places in pool]))
+    memory.learn(torch.cat(list(pool))[:POOL], parts[:POOL], seed)

@@ -101,7 +101,7 @@ def test_depth_maps_of_integers_have_a_unit_of_their_own(tmp_path: Path) -> None
     np.testing.assert_array_equal(depth_m, (units * 0.0002).astype(np.float32))
     with open_camera(f"dir://{tmp_path}/rgb") as camera, pytest.raises(LostFrameError, match="--depth-scale"):
         camera.read(1)
-    with pytest.raises(UsageError, match=r"depth_scale.*expected the metres of one unit, above 0 and at most 1"):
+    with pytest.raises(UsageError, match=r"depth_scale.*expected the metres of one unit, above 0"):
         open_camera(f"dir://{tmp_path}/rgb?depth_scale=5")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ast_edge.errors import UsageError
 from ast_edge.train.backbone import build_trunks
 from ast_edge.train.config import BackboneConfig, MemoryConfig, TrainConfig, changed, preset
-from ast_edge.train.memory import PatchMemory, coreset, drawn, joined
+from ast_edge.train.memory import PRIOR, PatchMemory, coreset, drawn, joined, spreads
 from ast_edge.train.network import AstNetwork
 from ast_edge.train.options import configured
 from ast_edge.verdict.fusion import Fusion, fused
@@ -24,7 +24,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def learnt(pool: Tensor, components: int | None = None, patches: int = 20) -> PatchMemory:
     memory = PatchMemory(MemoryConfig(stages=(2,), components=components, patches=patches), pool.shape[1])
-    memory.learn(pool, seed=0)
+    memory.learn(pool, torch.arange(len(pool)) // 2, seed=0)
     return memory
 
 
@@ -32,7 +32,7 @@ def learnt(pool: Tensor, components: int | None = None, patches: int = 20) -> Pa
 
 
 @pytest.mark.parametrize("components", [None, 5])
-def test_distance_is_the_mean_square_to_the_nearest_patch(components: int | None) -> None:
+def test_distance_is_the_mean_square_to_the_nearest_patch_in_its_spread(components: int | None) -> None:
     pool, x = 3 + 2 * noise(50, CHANNELS), 3 + 2 * noise(2, CHANNELS, GRID, GRID, seed=1)
     memory = learnt(pool, components)
     places = x.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
@@ -40,7 +40,8 @@ def test_distance_is_the_mean_square_to_the_nearest_patch(components: int | None
     if components is not None:
         described = described @ memory.whitening[:, :, 0, 0].double().numpy().T
     patches = memory.patches.double().numpy()
-    square = np.square(described[:, None] - patches[None]).mean(axis=2)
+    assert memory.spread.std() > 0.01
+    square = np.square(described[:, None] - patches[None]).mean(axis=2) / memory.spread.double().numpy()
     np.testing.assert_allclose(memory([x]).numpy().ravel(), square.min(axis=1), rtol=1e-4)
 
 
@@ -50,6 +51,22 @@ def test_a_patch_that_is_known_is_at_no_distance() -> None:
     found = learnt(pool)([known])
     assert found.min() >= 0
     assert found.max() < 1e-4
+
+
+def test_spread_is_the_mean_distance_of_other_parts_places() -> None:
+    places = torch.tensor([[0.0], [10.0], [1.0], [-2.0], [12.0], [0.5]])
+    parts = torch.tensor([0, 1, 2, 2, 2, 0])  # the last place is of the first patch's own part
+    # Nearest to 0 are 1, -2 and 10, to 10 are 12, 0 and, since 0 is of its own part, 0.5.
+    found = spreads(places, parts, [0, 1])
+    total, count = [1 + 4 + 100.0, 4 + 90.25 + 100.0], [3, 3]
+    mean = sum(total) / 6
+    expected = [(a / mean + PRIOR) / (n + PRIOR) for a, n in zip(total, count, strict=True)]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_single_part_tells_no_spread() -> None:
+    places = noise(30, CHANNELS)
+    assert spreads(places, torch.zeros(30, dtype=torch.long), [3, 7]).tolist() == [1, 1]
 
 
 def test_stages_are_brought_to_the_finest_grid() -> None:
@@ -186,6 +203,7 @@ def test_mode_depth_has_no_memories() -> None:
 
 
 def test_memories_see_the_last_two_stages_of_a_backbone_that_is_given() -> None:
-    (own,) = configured({"preset": "balanced", "backbone": "resnet18:1,2"}).memories
+    own, further = configured({"preset": "balanced", "backbone": "resnet18:1,2"}).memories
     assert (own.stages, own.stride, own.shrink) == ((1, 2), 4, 1)
-    assert configured({"preset": "balanced", "backbone": "tf_efficientnet_b5.aa_in1k"}).memories == ()
+    assert further == preset("balanced", "rgb").memories[1]
+    assert configured({"preset": "balanced", "backbone": "tf_efficientnet_b5.aa_in1k"}).memories == (further,)
