@@ -20,7 +20,7 @@ from ast_edge.line.outputs.plc import PlcOutputOptions
 from ast_edge.line.part import Trigger
 from ast_edge.line.service import assemble
 from ast_edge.line.service.config import AnyOutput, LineConfig
-from ast_edge.line.station.recipes import Recipe, inspect_frame, open_recipe
+from ast_edge.line.station.recipes import Recipe, open_recipe
 from ast_edge.line.status import Balance, StationStatus
 from ast_edge.line.triggers.base import TriggerSource
 from ast_edge.line.triggers.polled import PolledOptions, PolledTrigger
@@ -107,9 +107,9 @@ def _one_frame(config: LineConfig, recipe: Recipe | None, measured: list[Times])
     shape = "" if seen is None else "x".join(str(size) for size in seen.shape[1::-1])
     if recipe is None:
         return f"{shape} {frame.colour}; not judged, since the recipe cannot be opened"
-    inspect_frame(recipe, frame)  # warms the engine up
+    recipe.inspect(frame)  # warms the engine up
     started = time.monotonic()
-    found = inspect_frame(recipe, frame)
+    found = recipe.inspect(frame)
     measured.append(Times(picture_ms, (time.monotonic() - started) * 1e3))
     return f"{shape} {frame.colour}; {found.verdict}, score {found.score:g} {found.reason}".rstrip()
 

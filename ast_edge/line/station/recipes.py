@@ -13,7 +13,7 @@ from ast_edge.cameras.base import Frame
 from ast_edge.errors import LineError, ParityError, UsageError, sentence
 from ast_edge.inspector import Inspection, Inspector
 from ast_edge.line.events import Report
-from ast_edge.model.manifest import Manifest
+from ast_edge.model.manifest import Manifest, Mode, ModelSpec
 from ast_edge.model.references import load_references
 
 _CLOSE_S = 2.0
@@ -25,6 +25,27 @@ class Recipe:
 
     name: str
     inspector: Inspector
+
+    @property
+    def mode(self) -> Mode:
+        """Which inputs of a frame the model uses."""
+        return self.inspector.spec.mode
+
+    @property
+    def threshold(self) -> float:
+        """The threshold in force."""
+        return self.inspector.spec.threshold.value
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The specification of the model."""
+        return self.inspector.spec
+
+    def inspect(self, frame: Frame) -> Inspection:
+        """Inspect a camera's frame; errors as in `Inspector.inspect`."""
+        depth = frame.depth_m if self.mode != "rgb" else None
+        pixels = frame.pixels if self.mode != "depth" else None
+        return self.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
 
 
 def describe(recipe: Recipe) -> dict[str, object]:
@@ -39,14 +60,6 @@ def describe(recipe: Recipe) -> dict[str, object]:
         "engine": recipe.inspector.engine,
         **({} if choice is None else {"engine_choice": choice}),
     }
-
-
-def inspect_frame(recipe: Recipe, frame: Frame) -> Inspection:
-    """Inspect a camera's frame with the recipe; errors as in `Inspector.inspect`."""
-    mode = recipe.inspector.spec.mode
-    depth = frame.depth_m if mode != "rgb" else None
-    pixels = frame.pixels if mode != "depth" else None
-    return recipe.inspector.inspect(pixels, colour=None if pixels is None else frame.colour, depth_m=depth)
 
 
 def open_recipe(

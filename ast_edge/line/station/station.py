@@ -24,8 +24,7 @@ from ast_edge.line.station.arrivals import Arrivals
 from ast_edge.line.station.closing import close_all
 from ast_edge.line.station.ledger import Ledger
 from ast_edge.line.station.pairing import Pairing
-from ast_edge.line.station.recipes import Recipe, inspect_frame
-from ast_edge.line.station.setup import PAUSED, Setup
+from ast_edge.line.station.setup import PAUSED, Judge, Setup
 from ast_edge.line.station.shutter import Shutter
 from ast_edge.line.status import Balance, StationState, StationStatus, Surroundings
 from ast_edge.verdict.scoring import Verdict
@@ -89,7 +88,7 @@ class Station:
             run=setup.run,
             state=self._state(),
             recipe=recipe.name,
-            threshold=recipe.inspector.spec.threshold.value,
+            threshold=recipe.threshold,
             camera=setup.camera.state,
             frame_age_s=setup.camera.frame_age_s,
             balance=self.balance(),
@@ -295,6 +294,7 @@ class Station:
         if self._stopping.is_set() or self.paused.is_set():
             self._stopped.wait(_POLL_S)
             return
+        recipe = self.setup.recipes.take()
         try:
             frame = self.setup.camera.read(_POLL_S)
         except CameraError as exc:
@@ -304,7 +304,7 @@ class Station:
             if frame is NoFrame.END:
                 self._stopping.set()
             return
-        self._judge(self._enter_frame(frame.latest_ns), frame, self.setup.recipes.take())
+        self._judge(self._enter_frame(frame.latest_ns), frame, recipe)
 
     def _next_arrived(self) -> None:
         """Process one part that the camera delivered by itself."""
@@ -328,15 +328,15 @@ class Station:
     def _given_up(self, trigger: Trigger) -> bool:
         return self._stopped.is_set() or not self.ledger.is_open(trigger.number)
 
-    def _judge(self, trigger: Trigger, frame: Frame, recipe: Recipe) -> None:
+    def _judge(self, trigger: Trigger, frame: Frame, recipe: Judge) -> None:
         if self.paused.is_set():
             self._fault(trigger, PAUSED, frame, recipe)
             return
         try:
-            if frozen := self._pairing.repeated(frame, recipe.inspector.spec.mode):
+            if frozen := self._pairing.repeated(frame, recipe.mode):
                 self._fault(trigger, frozen, frame, recipe)
                 return
-            inspection = inspect_frame(recipe, frame)
+            inspection = recipe.inspect(frame)
         except AstEdgeError as exc:
             self._fault(trigger, str(exc), frame, recipe)
             return
@@ -354,7 +354,7 @@ class Station:
         trigger: Trigger,
         reason: str,
         frame: Frame | None = None,
-        recipe: Recipe | None = None,
+        recipe: Judge | None = None,
         inspection: Inspection | None = None,
     ) -> None:
         self._close(trigger, recipe or self.setup.recipes.current, ("fault", reason), frame, inspection)
@@ -362,7 +362,7 @@ class Station:
     def _close(
         self,
         trigger: Trigger,
-        recipe: Recipe,
+        recipe: Judge,
         said: tuple[Verdict, str],
         frame: Frame | None,
         inspection: Inspection | None,
@@ -376,12 +376,12 @@ class Station:
                 verdict=said[0],
                 reason=said[1],
                 score=inspection.score if inspection is not None else math.nan,
-                threshold=recipe.inspector.spec.threshold.value,
+                threshold=recipe.threshold,
                 latency_ms=(time.monotonic_ns() - trigger.at_ns) / 1e6,
                 stages_ms=inspection.stages_ms if inspection is not None else {},
                 frame=frame,
                 inspection=inspection,
-                spec=recipe.inspector.spec,
+                spec=recipe.spec,
             )
         )
 
