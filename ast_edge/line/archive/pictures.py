@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ast_edge.errors import FrameError
 from ast_edge.files import write_bytes
-from ast_edge.frames.pixel_formats import check_pixels, decode
 from ast_edge.inspector import Inspection
 from ast_edge.line.archive.document import document_of
+from ast_edge.line.archive.encoding import Picture, decoded, encode_picture, encode_xyz
 from ast_edge.line.archive.options import ArchiveOptions
 from ast_edge.line.archive.row import Files
 from ast_edge.line.part import PartResult
@@ -38,9 +37,6 @@ _KINDS = {
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PART = re.compile(r"(?P<run>[A-Za-z0-9_.-]{1,200})-(?P<number>[0-9]{7,19})")
 _OVERLAY_SIDE = 1024  # for people; the picture itself is stored at full size
-_LZW = 5
-
-Picture = NDArray[np.uint8]
 
 
 class PartFile(NamedTuple):
@@ -139,16 +135,14 @@ def _encoded(result: PartResult, options: ArchiveOptions) -> list[tuple[str, mem
     found = []
     picture: Picture | None = None
     if frame.pixels is not None and frame.colour is not None:
-        check_pixels(frame.pixels, frame.colour)
-        picture = decode(frame.pixels, frame.colour)
-        grey = frame.colour == "mono"
-        found.append((suffix, _encode(suffix, frame.pixels if grey else _bgr(picture), settings)))
+        picture = decoded(frame.pixels, frame.colour)
+        found.append((suffix, encode_picture(picture, suffix, settings, grey=frame.colour == "mono")))
     if frame.depth_m is not None:
-        found.append((".xyz.tiff", _encode_xyz(np.asarray(frame.depth_m, np.float32))))
+        found.append((".xyz.tiff", encode_xyz(frame.depth_m)))
     if options.overlay and result.inspection is not None and result.spec is not None:
         overlay = _overlay(picture, result, result.inspection, result.spec)
         if overlay is not None:
-            found.append((f".overlay{suffix}", _encode(suffix, _bgr(overlay), settings)))
+            found.append((f".overlay{suffix}", encode_picture(overlay, suffix, settings)))
     return found
 
 
@@ -158,31 +152,6 @@ def _format(options: ArchiveOptions) -> tuple[str, Sequence[int]]:
     if options.format == "jpeg":
         return ".jpg", (cv2.IMWRITE_JPEG_QUALITY, options.jpeg_quality)
     return ".png", (cv2.IMWRITE_PNG_COMPRESSION, options.png_level)
-
-
-def _bgr(picture: Picture) -> Picture:
-    import cv2  # noqa: PLC0415
-
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR), np.uint8)
-
-
-def _encode(suffix: str, pixels: NDArray[np.generic], settings: Sequence[int]) -> memoryview:
-    """Encode with OpenCV, which releases the interpreter lock."""
-    import cv2  # noqa: PLC0415
-
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels), list(settings))
-    if not done:
-        raise ValueError(f"OpenCV cannot encode {suffix} of shape {list(pixels.shape)}")
-    return data.data
-
-
-def _encode_xyz(z_m: NDArray[np.float32]) -> memoryview:
-    """A float32 TIFF [H,W,3] of x, y and z as `ast_edge.frames.reading.read_xyz` reads it; x and y are 0."""
-    import cv2  # noqa: PLC0415
-
-    xyz = np.zeros((*z_m.shape, 3), np.float32)
-    xyz[..., 0] = z_m  # OpenCV writes the channels in reverse order
-    return _encode(".tiff", xyz, (cv2.IMWRITE_TIFF_COMPRESSION, _LZW))
 
 
 def _overlay(
