@@ -22,6 +22,7 @@ from ast_edge.model.manifest import (
     Preprocessing,
     check_aggregation,
 )
+from ast_edge.verdict.threshold import USUAL_FALSE_REJECT_RATE, USUAL_HOLDOUT
 from ast_edge.wording import first_problem
 
 PresetName = Literal["paper", "balanced", "nano"]
@@ -148,8 +149,8 @@ class TrainConfig(_Strict):
     crop: Crop | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     mixed_precision: bool | None = False  # None: decided at the start, True if the CPU multiplies bfloat16
-    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    holdout: Annotated[float, Field(gt=0, lt=1)] = USUAL_HOLDOUT
+    false_reject_rate: Annotated[float, Field(gt=0, lt=1)] = USUAL_FALSE_REJECT_RATE
     calibration: CalibrationMethod = "split"  # what the threshold rests on: held-out parts, or all by folds
     folds: Annotated[int, Field(ge=2)] = 5  # of calibration "cross"
     exclude_outliers: bool = False  # with "cross": leave out parts that may be defective

@@ -13,10 +13,14 @@ from ast_edge.errors import DataError, UsageError
 from ast_edge.files import printable
 from ast_edge.model.manifest import Mode, TrainingData, seen_text
 from ast_edge.train.config import TrainConfig
-from ast_edge.verdict.threshold import percent, promise
-
-_FEWEST_HELD_OUT = 2  # one score has no spread from which to set a threshold
-_FEWEST_TRAINED = 2
+from ast_edge.verdict.threshold import (
+    FEWEST_HELD_OUT,
+    FEWEST_TRAINED,
+    USUAL_HOLDOUT,
+    held_out_count,
+    percent,
+    promise,
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def split_parts(data: Path, config: TrainConfig, skipped: Collection[str] = ()) 
 
 
 def split_holdout(
-    samples: Sequence[Sample], *, fraction: float = 0.1, seed: int
+    samples: Sequence[Sample], *, fraction: float = USUAL_HOLDOUT, seed: int
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split good parts into (train, held out) by `seed`, at least 2 in each, both sorted by path.
 
@@ -93,14 +97,14 @@ def split_holdout(
     if not 0.0 < fraction < 1.0:
         raise UsageError(f"the hold-out fraction must lie between 0 and 1, not {fraction}.")
     ordered = sorted(samples, key=lambda sample: sample.name.as_posix())
-    fewest = _FEWEST_HELD_OUT + _FEWEST_TRAINED
+    fewest = FEWEST_HELD_OUT + FEWEST_TRAINED
     if len(ordered) < fewest:
         where = ordered[0].name.parent if ordered else "the data folder"
         raise DataError(
             f"{where}: {len(ordered)} good parts are too few to train on some and hold out others; expected "
             f"at least {fewest}, and several hundred for a useful threshold."
         )
-    count = min(max(_FEWEST_HELD_OUT, round(fraction * len(ordered))), len(ordered) - _FEWEST_TRAINED)
+    count = held_out_count(len(ordered), fraction)
     held_out = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
     return (
         tuple(sample for index, sample in enumerate(ordered) if index not in held_out),

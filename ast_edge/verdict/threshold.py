@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -15,6 +15,10 @@ from ast_edge.errors import DataError, UsageError
 from ast_edge.model.manifest import CalibrationMethod, Threshold
 from ast_edge.verdict.margin import SCORE_TOLERANCE, threshold_above
 from ast_edge.verdict.rates import beta_quantile
+
+USUAL_FALSE_REJECT_RATE, USUAL_HOLDOUT = 0.01, 0.1  # of training
+FEWEST_HELD_OUT = 2  # one score has no spread from which to set a threshold
+FEWEST_TRAINED = 2
 
 
 def conformal_threshold(
@@ -81,6 +85,21 @@ def promise(parts: int, false_reject_rate: float, confidence: float = 0.95) -> P
 def _promise_of(rank: int, parts: int, confidence: float, *, needed: int) -> Promise:
     above = parts + 1 - rank
     return Promise(rank, above / (parts + 1), beta_quantile(above, rank, confidence), needed)
+
+
+def held_out_count(parts: int, fraction: float) -> int:
+    """How many of `parts` good parts, at least 4, training holds out for the threshold: at least 2, and all
+    but 2 at most.
+    """
+    return min(max(FEWEST_HELD_OUT, round(fraction * parts)), parts - FEWEST_TRAINED)
+
+
+def parts_to_hold_out(count: int, fraction: float) -> int:
+    """Return the fewest good parts of which training holds out `count` or more."""
+    most = math.ceil((count + 1) / fraction) + FEWEST_TRAINED
+    least = max(count + FEWEST_TRAINED, FEWEST_HELD_OUT + FEWEST_TRAINED)
+    parts = range(least, max(most, least) + 1)
+    return parts[bisect_left(parts, count, key=lambda number: held_out_count(number, fraction))]
 
 
 def threshold_by_hand(old: Threshold, scores: Sequence[float], value: float) -> Threshold:
