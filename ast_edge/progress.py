@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Stage:
     """Count and display the steps of one stage."""
 
-    def __init__(self, name: str, total: int, bar: Progress | None, console: Console) -> None:
+    def __init__(self, name: str, total: int | None, bar: Progress | None, console: Console) -> None:
         self._name, self._total, self._bar, self._console = name, total, bar, console
         self._task = bar.add_task(name, total=total, note="") if bar else None
         self._done = self._found = 0
@@ -44,11 +44,18 @@ class Stage:
         now = time.monotonic()
         if now - self._shown_at > _SECONDS_BETWEEN_LINES or self._done == self._total:
             self._shown_at = now
-            said = f"{self._name}: {self._done}/{self._total} {note}".rstrip()
+            count = self._done if self._total is None else f"{self._done}/{self._total}"
+            said = f"{self._name}: {count} {note}".rstrip()
             self._console.print(f"{said}{self._left(now)}", highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """Tell the user something between the lines, or above the bar."""
+        self._console.print(escaped(sentence), highlight=False, markup=False, soft_wrap=True)
 
     def _left(self, now: float) -> str:
         """How long the rest will take at the pace so far; nothing at the end, or before there is a pace."""
+        if self._total is None:
+            return ""
         done, rest = self._done - self._found, self._total - self._done
         if done <= 0 or rest <= 0:
             return ""
@@ -68,8 +75,8 @@ def say(sentence: str) -> None:
 
 
 @contextlib.contextmanager
-def stage(name: str, total: int) -> Iterator[Stage]:
-    """Display a stage of `total` steps on stderr while the block runs."""
+def stage(name: str, total: int | None) -> Iterator[Stage]:
+    """Display a stage of `total` steps, None if their number is open, on stderr while the block runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Stage(name, total, None, console)

@@ -29,6 +29,24 @@ def test_lines_say_how_long_the_rest_will_take(
     ]
 
 
+def test_an_open_end_has_no_total_and_sentences_come_between(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with stage("collected", None) as shown:
+        clock[0] += 20
+        shown.advance(3, "1 without a picture")
+        shown.say("[red]\x1b[2J is a name")
+        clock[0] += 20
+        shown.advance(4)
+    assert capsys.readouterr().err.splitlines() == [
+        "collected: 3 1 without a picture",
+        "[red]\\x1b[2J is a name",
+        "collected: 7",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (120, "2 min"), (5400, "1.5 h"), (86_400, "24.0 h")]
 )
