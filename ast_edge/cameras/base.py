@@ -84,6 +84,13 @@ class Camera(ABC):
         """Event counts since the camera was opened."""
 
     @property
+    def settings(self) -> Mapping[str, float | str]:
+        """What the camera reported when it was opened: by the names of the URI's options, such as
+        exposure_us, and its automatic modes, exposure_auto and gain_auto. Empty if it reports nothing.
+        """
+        return {}
+
+    @property
     def frame_age_s(self) -> float | None:
         """Seconds since the last frame arrived; None before the first, or if the camera does not track it."""
         return None

@@ -31,6 +31,7 @@ from ast_edge.cameras.gige_setup import (
     Settings,
     device_of,
     list_devices,
+    reported,
     set_packets,
     set_trigger,
     set_up,
@@ -70,6 +71,7 @@ class GigeCamera(Camera):
         try:
             self._take_over()
             self._colour = set_up(self._aravis, self._camera, settings, self._asking)
+            self._reported = reported(self._camera)
             self._stream = self._start(settings)
             self._pulse = self._watched()
             self._warm_up()
@@ -108,6 +110,11 @@ class GigeCamera(Camera):
     @override
     def state(self) -> State:
         return "closed" if self._closed else "lost" if self._gone else "live"
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, float | str]:
+        return self._reported
 
     @property
     def counters(self) -> Mapping[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -101,6 +102,21 @@ def set_trigger(camera: Any, settings: Settings, asking: Asking) -> None:
     asking(f"refuses trigger={trigger}", lambda: camera.set_trigger(source))
     if (took := asking("does not report its trigger", camera.get_trigger_source)) != source:
         raise CameraError(f"{asking.uri}: trigger={trigger} is refused; the camera set {took}.")
+
+
+def reported(camera: Any) -> dict[str, float | str]:
+    """Return exposure, gain and their automatic modes, as far as the camera has them."""
+    ask: dict[str, Callable[[], float | str]] = {
+        "exposure_us": camera.get_exposure_time,
+        "exposure_auto": lambda: str(camera.get_exposure_time_auto().value_nick),
+        "gain": camera.get_gain,
+        "gain_auto": lambda: str(camera.get_gain_auto().value_nick),
+    }
+    found: dict[str, float | str] = {}
+    for name, get in ask.items():
+        with contextlib.suppress(Exception):  # GLib's, of a camera without the feature
+            found[name] = get()
+    return found
 
 
 def _automatic_off(aravis: Any, camera: Any, what: Literal["exposure_time", "gain"], asking: Asking) -> None:

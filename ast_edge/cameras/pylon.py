@@ -68,6 +68,8 @@ class PylonCamera(Camera):
                 if (size := uri.option(name, whole, None)) is not None:
                     known.set(name.capitalize(), str(size))
             self._colour = self._asking("cannot be set up", lambda: known.set_up(settings))
+            self._reported: Mapping[str, float | str]
+            self._reported = self._asking("does not report its settings", known.reported)
             self._warm_up()
         except BaseException:
             self.close()
@@ -201,6 +203,11 @@ class PylonCamera(Camera):
     @override
     def state(self) -> State:
         return "closed" if self._closed else "live"
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, float | str]:
+        return self._reported
 
     @property
     @override

@@ -10,6 +10,14 @@ from ast_edge.cameras.genicam import TRIGGERS, Asking, Settings, colour_of
 from ast_edge.errors import CameraError
 from ast_edge.frames.pixel_formats import Colour
 
+# The names under which cameras have what an option is about.
+_REPORTED = {
+    "exposure_us": ("ExposureTime", "ExposureTimeAbs"),
+    "exposure_auto": ("ExposureAuto",),
+    "gain": ("Gain", "GainRaw"),
+    "gain_auto": ("GainAuto",),
+}
+
 
 class Features:
     """The features of an open camera; `genicam` is the module of pypylon."""
@@ -22,10 +30,8 @@ class Features:
         if settings.pixel_format is not None:
             self.set("PixelFormat", settings.pixel_format)
         colour = colour_of(self._asking.uri, str(self.node("PixelFormat").GetValue()))
-        self.set_number(
-            "exposure_us", settings.exposure_us, "ExposureTime", "ExposureTimeAbs", auto="ExposureAuto"
-        )
-        self.set_number("gain", settings.gain, "Gain", "GainRaw", auto="GainAuto")
+        self.set_number("exposure_us", settings.exposure_us, *_REPORTED["exposure_us"], auto="ExposureAuto")
+        self.set_number("gain", settings.gain, *_REPORTED["gain"], auto="GainAuto")
         self._camera.MaxNumBuffer.Value = settings.buffers
         return colour
 
@@ -47,6 +53,15 @@ class Features:
             return
         self.set("TriggerSource", TRIGGERS[trigger])
         self.set("TriggerMode", "On")
+
+    def reported(self) -> dict[str, float | str]:
+        """Return exposure, gain and their automatic modes, as far as the camera has them."""
+        found: dict[str, float | str] = {}
+        for option, names in _REPORTED.items():
+            node = next((node for name in names if (node := self.node(name)) is not None), None)
+            if node is not None and self._genicam.IsReadable(node):
+                found[option] = node.GetValue()
+        return found
 
     def node(self, name: str) -> Any:
         """Return a feature by its GenICam name; None if the camera has none of that name."""

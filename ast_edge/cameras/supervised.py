@@ -156,6 +156,14 @@ class Supervised(Camera):
             return {**own, **self._count}
 
     @property
+    @override
+    def settings(self) -> Mapping[str, float | str]:
+        """Those of the camera that is open now; empty without one."""
+        with self._news:
+            camera = None if self._link is None else self._link.camera
+        return {} if camera is None else camera.settings
+
+    @property
     def frame_age_s(self) -> float | None:
         """Seconds since the last frame; None before the first."""
         return None if self._last_ns is None else (time.monotonic_ns() - self._last_ns) / 1e9

@@ -71,6 +71,13 @@ def test_each_software_trigger_gives_one_frame() -> None:
         assert camera.counters == {"frames": 5, "incomplete": 0, "missing": 0}
 
 
+def test_a_camera_reports_exposure_and_gain() -> None:
+    with opened("trigger=software&exposure_us=700&gain=1") as camera:
+        assert camera.settings["exposure_us"] == pytest.approx(700, rel=0.01)
+        assert camera.settings["gain"] == pytest.approx(1, abs=0.1)
+        assert camera.settings["exposure_auto"] == "Off"
+
+
 def test_a_free_running_camera_keeps_its_rate() -> None:
     with opened("trigger=off&rate=40&exposure_us=500") as camera:
         one(camera)
