@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ast_edge import __version__
-from ast_edge.cli import archiving, auditing, benchmarking, doctoring, runtime, training
+from ast_edge.cli import archiving, auditing, benchmarking, collecting, doctoring, runtime, training
 from ast_edge.cli import line as line_command
 from ast_edge.cli.help import App, every_help
 from ast_edge.cli.saying import echo
@@ -80,6 +80,7 @@ def _start(
 
 
 # In workflow order: help lists the commands in this order.
+collecting.register(app)
 training.register(app)
 runtime.register(app)
 benchmarking.register(app)

@@ -19,7 +19,7 @@ from ast_edge.line.outputs.mqtt import MqttOutput, MqttOutputOptions
 from ast_edge.line.outputs.opcua import OpcUaOutput
 from ast_edge.line.outputs.s7 import S7Output, S7OutputOptions
 from ast_edge.line.outputs.webhook import WebhookOptions, WebhookOutput
-from ast_edge.line.service.config import AnyOutput, AnyTrigger, LineConfig
+from ast_edge.line.service.config import AnyOutput, AnyTrigger, CollectConfig, LineConfig
 from ast_edge.line.station.recipes import Recipes, open_recipe
 from ast_edge.line.station.setup import Triggering
 from ast_edge.line.triggers.base import TriggerSource
@@ -44,7 +44,7 @@ def open_recipes(config: LineConfig, report: Report) -> Recipes:
     return Recipes(section.models, first, report, threads=threads, backend=backend)
 
 
-def watched_camera(config: LineConfig, report: Report) -> Supervised:
+def watched_camera(config: CollectConfig, report: Report) -> Supervised:
     """Return the camera behind its supervisor, which waits for one that is not available yet."""
     camera, public = config.camera.uri, config.camera.parsed.public
 

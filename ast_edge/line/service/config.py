@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from ast_edge.backends.choice import Engine, Provider
 from ast_edge.cameras.supervised import Policy, Watch
@@ -211,12 +212,12 @@ class TimingSection(Options):
     refuse_repeated: bool = True
 
 
-class LineConfig(Options):
-    """The whole file."""
+class CollectConfig(Options):
+    """The whole file as `ast-edge collect` reads it: `[recipes]` may be missing."""
 
     station: StationSection = StationSection()
     camera: CameraSection
-    recipes: RecipesSection
+    recipes: RecipesSection | None = None
     trigger: AnyTrigger
     timing: TimingSection = TimingSection()
     output: Annotated[tuple[AnyOutput, ...], Field(max_length=32)] = ()
@@ -228,7 +229,7 @@ class LineConfig(Options):
     log: LogOptions = LogOptions()
 
     @model_validator(mode="after")
-    def _triggers_can_arrive(self) -> LineConfig:
+    def _triggers_can_arrive(self) -> Self:
         if self.trigger.kind == "software" and (self.web is None or self.web.token is None):
             raise ValueError("trigger.kind = 'software' needs [web] with a token: triggers arrive there")
         if self.camera.software_trigger and self.trigger.kind in ("free", "camera"):
@@ -239,7 +240,7 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
-    def _pictures_tell_their_time(self) -> LineConfig:
+    def _pictures_tell_their_time(self) -> Self:
         scheme = self.camera.parsed.scheme
         if self.camera.triggered or self.trigger.kind in ("free", "camera") or scheme in _RECORDED:
             return self
@@ -258,7 +259,7 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
-    def _camera_counts(self) -> LineConfig:
+    def _camera_counts(self) -> Self:
         scheme = self.camera.parsed.scheme
         if self.trigger.kind == "camera" and scheme not in _COUNTING:
             raise ValueError(
@@ -268,7 +269,7 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
-    def _gates_come_after_verdicts(self) -> LineConfig:
+    def _gates_come_after_verdicts(self) -> Self:
         for output in self.output:
             gate = getattr(output, "gate", None)
             if not isinstance(gate, GateOptions) or gate.delay_ms is None:
@@ -281,7 +282,7 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
-    def _plc_has_one_map(self) -> LineConfig:
+    def _plc_has_one_map(self) -> Self:
         trigger = self.trigger
         if not isinstance(trigger, PolledOptions) or trigger.judged_place is None:
             return self
@@ -301,7 +302,7 @@ class LineConfig(Options):
         return self
 
     @model_validator(mode="after")
-    def _outputs_have_names(self) -> LineConfig:
+    def _outputs_have_names(self) -> Self:
         names = [output.name for output in self.output]
         for name in names:
             if names.count(name) > 1:
@@ -339,11 +340,29 @@ class LineConfig(Options):
         return Watch(camera.stall_s, camera.lost_s, policy, camera.kept, camera.triggered)
 
 
+class LineConfig(CollectConfig):
+    """The whole file."""
+
+    recipes: RecipesSection
+
+
+_Config = TypeVar("_Config", bound=CollectConfig)
+
+
 def read_config(path: Path) -> LineConfig:
     """Read line.toml; relative paths in it are relative to its folder. Raises LineError."""
+    return _read(path, LineConfig)
+
+
+def read_collect_config(path: Path) -> CollectConfig:
+    """Read line.toml, which may be without recipes; else as `read_config`. Raises LineError."""
+    return _read(path, CollectConfig)
+
+
+def _read(path: Path, kind: type[_Config]) -> _Config:
     folder = path.resolve().parent
-    config = _anchor(read_toml(path, LineConfig), folder)
-    assert isinstance(config, LineConfig)  # noqa: S101 (an Options gives one of its own kind)
+    config = _anchor(read_toml(path, kind), folder)
+    assert isinstance(config, kind)  # noqa: S101 (an Options gives one of its own kind)
     uri = config.camera.parsed
     if uri.scheme not in _FILES or uri.place.startswith("/"):
         return config

@@ -28,7 +28,7 @@ def run_until_stopped(config: LineConfig, parts: int | None = None) -> Balance:
     hangs for good, systemd's watchdog is not triggered, so that the service is restarted.
     """
     stop = threading.Event()
-    with _signals(stop), punctual():
+    with stopping_signals(stop), punctual():
         service = Service(config)
         service.start()
         systemd.notify("READY=1")
@@ -51,7 +51,7 @@ def _watch(service: Service, stop: threading.Event, parts: int | None) -> None:
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
+def stopping_signals(stop: threading.Event) -> Iterator[None]:
     """SIGTERM, SIGINT and SIGHUP set `stop`; previous handlers are restored.
 
     A signal ignored from the start, as SIGHUP is under `nohup`, stays ignored.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ast_edge.errors import LineError, UsageError
+from ast_edge.errors import LineError
 from ast_edge.line.archive.output import Archive
 from ast_edge.line.audit.log import AuditLog
 from ast_edge.line.events import Event, EventKind
 from ast_edge.line.hub import Events
 from ast_edge.line.outputs.base import OutputStatus
 from ast_edge.line.service import assemble
-from ast_edge.line.service.config import LineConfig, SoftwareTrigger
+from ast_edge.line.service.config import LineConfig
+from ast_edge.line.service.web_trigger import enter_by_web
 from ast_edge.line.station.recipes import describe
 from ast_edge.line.station.setup import Setup
 from ast_edge.line.station.station import Station
 from ast_edge.line.status import Balance, Surroundings
-from ast_edge.line.triggers.freshness import StaleError, message_moment
 from ast_edge.line.watching.alarms import AlarmGuard
 from ast_edge.line.watching.drift import DriftGuard
 from ast_edge.line.watching.logs import LineLog
@@ -264,21 +264,7 @@ class Service:
     def _trigger(
         self, external_id: str | None, encoder: int | None, sent_ms: float | None
     ) -> Mapping[str, object]:
-        """Enter a part by HTTP. UsageError on a line with other triggers, LineError for a stale one."""
-        options = self.config.trigger
-        if not isinstance(options, SoftwareTrigger):
-            raise UsageError(
-                f"trigger.kind is {options.kind!r}: parts come from there; only 'software' accepts them here."
-            )
-        try:
-            moment = message_moment(sent_ms, options.age_ms)
-        except StaleError as exc:
-            self.station.missed(1, "web", () if external_id is None else (external_id,), str(exc))
-            raise LineError(f"{exc}; the part is a fault.") from exc
-        trigger = self.station.trigger(
-            moment.at_ns, until_ns=moment.until_ns, encoder=encoder, source="web", external_id=external_id
-        )
-        return {"part_id": f"{self.run}-{trigger.number:07d}", "number": trigger.number}
+        return enter_by_web(self.station, self.config.trigger, external_id, encoder, sent_ms)
 
     def _recipe(self, name: str, operator: str) -> Mapping[str, object]:
         self.recipes.request(name)

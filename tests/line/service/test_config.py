@@ -14,7 +14,7 @@ from ast_edge.line.outputs.ethernet_ip import EthernetIpOutputOptions
 from ast_edge.line.outputs.gpio import GpioOutputOptions
 from ast_edge.line.outputs.modbus import ModbusOutputOptions
 from ast_edge.line.outputs.s7 import S7OutputOptions
-from ast_edge.line.service.config import LineConfig, read_config
+from ast_edge.line.service.config import LineConfig, read_collect_config, read_config
 from ast_edge.line.triggers.ethernet_ip import EthernetIpTriggerOptions
 from ast_edge.line.triggers.modbus import ModbusTriggerOptions
 from ast_edge.line.triggers.s7 import S7TriggerOptions
@@ -50,6 +50,16 @@ def test_the_least_that_a_line_needs(tmp_path: Path) -> None:
     assert config.watch().policy == "every"
     assert config.station_timing().deadline_ms == 200
     assert config.output == ()
+
+
+def test_only_collecting_needs_no_recipe(tmp_path: Path) -> None:
+    bare = '[camera]\nuri = "dir://a?trigger=software"\n[trigger]\nkind = "timer"\n'
+    assert "recipes: is missing" in refused(tmp_path, bare)
+    config = read_collect_config(tmp_path / "line.toml")
+    assert config.recipes is None
+    assert config.camera.parsed.place == str(tmp_path / "a")
+    (tmp_path / "line.toml").write_text(LEAST)
+    assert read_collect_config(tmp_path / "line.toml").recipes is not None
 
 
 def test_the_processor_of_the_recipes(tmp_path: Path) -> None:
