@@ -54,8 +54,8 @@ def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Pictur
 
     `image` is the inspected picture, uint8 [H,W,3] RGB, whole and not cropped. The colour starts at half the
     pixel threshold of the model and is full at twice; the outline surrounds every pixel above it. Non-finite
-    values are not coloured. Returns uint8 RGB. Raises FrameError for another kind of picture or a crop
-    outside it.
+    values are not coloured. What a mask or the crop excludes is dimmed. Returns uint8 RGB. Raises FrameError
+    for another kind of picture or a crop outside it.
     """
     crop = spec.preprocessing.crop
     check_frame(image, "rgb", crop)
@@ -69,6 +69,8 @@ def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Pictur
     line = max(1, round(max(canvas.shape[:2]) / 400))
     if crop is not None:
         _draw_crop(canvas, rows, columns, line)
+    if spec.preprocessing.roi is not None:
+        _draw_roi(view, spec.preprocessing.roi.pixels(spec.preprocessing.image_size), line)
     _draw_heat(view, heat)
     _draw_outline(view, heat, line)
     return canvas
@@ -136,11 +138,16 @@ def _draw_heat(view: Picture, heat: NDArray[np.float32]) -> None:
 
 def _draw_outline(view: Picture, heat: NDArray[np.float32], line: int) -> None:
     above = (heat > 1).astype(np.uint8)
-    contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    _draw_lines(view, above, (_OUTLINE_SHADOW, line + 2), (_OUTLINE, line))
+
+
+def _draw_lines(view: Picture, area: NDArray[np.uint8], *lines: tuple[Colour, int]) -> None:
+    """Draw lines, a colour and a width each, around the pixels of `area` that are not zero."""
+    contours, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     # cv2 needs contiguous memory, and `view` may be a part of the picture.
     drawn = view.copy()
-    cv2.drawContours(drawn, contours, -1, _OUTLINE_SHADOW, line + 2, cv2.LINE_AA)
-    cv2.drawContours(drawn, contours, -1, _OUTLINE, line, cv2.LINE_AA)
+    for colour, width in lines:
+        cv2.drawContours(drawn, contours, -1, colour, width, cv2.LINE_AA)
     view[:] = drawn
 
 
@@ -152,6 +159,14 @@ def _draw_crop(canvas: Picture, rows: slice, columns: slice, line: int) -> None:
     corners = (columns.start - line, rows.start - line), (columns.stop, rows.stop)
     cv2.rectangle(canvas, *corners, _CROP_LINE, line)
     canvas[rows, columns] = inside
+
+
+def _draw_roi(view: Picture, pixels: NDArray[np.bool_], line: int) -> None:
+    """Dim what the mask [S,S] of the picture excludes and draw a line around what is looked at."""
+    size = (view.shape[1], view.shape[0])
+    inside = np.asarray(cv2.resize(pixels.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    view[inside == 0] //= 2
+    _draw_lines(view, inside, (_CROP_LINE, line))
 
 
 def _caption(inspection: Inspection, width: int) -> Picture:

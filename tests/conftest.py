@@ -25,6 +25,7 @@ settings.load_profile("ast-edge")
 # are slow, however short they are themselves; other slow tests carry the marker, alone or by module.
 SLOW_FIXTURES = {
     *("runs", "models", "rgb_run", "depth_run", "rgb_model", "depth_model", "b5"),
+    *("masked_run", "masked_model"),
     *("kernel_library", "kernels", "library", "build"),
 }
 
@@ -139,6 +140,20 @@ def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported model of mode rgb; read only."""
     found: Path = small().small_model(tmp_path_factory, "rgb")
+    return found
+
+
+@pytest.fixture(scope="session")
+def masked_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of mode rgb that looks only into `tests.small.LOOKED_AT`; read only."""
+    found: Path = small().masked_run(tmp_path_factory)
+    return found
+
+
+@pytest.fixture(scope="session")
+def masked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported model of `masked_run`; read only."""
+    found: Path = small().masked_model(tmp_path_factory)
     return found
 
 

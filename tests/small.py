@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 
 from ast_edge.cli import main
@@ -34,6 +36,9 @@ OPTIONS = (
     *("--preset", "nano", "--weights", "seeded", "--backbone", "resnet18:2"),
     *("--image-size", "64", "--epochs", str(EPOCHS)),
 )
+# Frames of the small product are 64 pixels square.
+LOOKED_AT = {"polygons": [[[14, 12], [52, 12], [52, 47], [14, 47]]]}
+MASKED = ("--mode", "rgb", "--crop", "4,2,56,60")
 
 
 def small_product(factory: pytest.TempPathFactory) -> Path:
@@ -63,6 +68,39 @@ def small_model(factory: pytest.TempPathFactory, mode: Mode) -> Path:
     if not model.exists():
         assert main(["export", str(small_run(factory, mode)), "-o", str(model)]) == 0
     return model
+
+
+def masked_run(factory: pytest.TempPathFactory) -> Path:
+    """A complete run with `OPTIONS` that looks into `LOOKED_AT` of its crop only; read only."""
+    folder = factory.getbasetemp() / "small"
+    run = folder / "run-masked"
+    if not Run(run).complete:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AST_EDGE_CACHE", str(factory.mktemp("cache")))
+            torch.set_num_threads(1)
+            product = small_product(factory)
+            roi = folder / "roi.json"
+            roi.write_text(json.dumps(LOOKED_AT))
+            assert main(["train", str(product), "-o", str(run), "--roi", str(roi), *MASKED, *OPTIONS]) == 0
+    return run
+
+
+def masked_model(factory: pytest.TempPathFactory) -> Path:
+    """The exported model of `masked_run`, references and FP16 beside it; read only."""
+    model = factory.getbasetemp() / "small" / "model-masked" / "model.onnx"
+    if not model.exists():
+        assert main(["export", str(masked_run(factory)), "-o", str(model)]) == 0
+    return model
+
+
+def disturbed(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """A picture of the small product with noise wherever `masked_run` does not look."""
+    x, y = LOOKED_AT["polygons"][0][0]
+    right, bottom = LOOKED_AT["polygons"][0][2]
+    noisy = np.random.default_rng(seed).integers(0, 256, picture.shape, dtype=np.uint8)
+    looked_at = slice(y, bottom + 1), slice(x, right + 1)
+    noisy[looked_at] = picture[looked_at]
+    return noisy
 
 
 def unsealed(run: Path) -> Path:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ast_edge.errors import FrameError
 from ast_edge.inspector import Inspection
 from ast_edge.model.manifest import Crop, ModelSpec
+from ast_edge.model.roi import Roi
 from ast_edge.overlay import depth_picture, draw_overlay
 from ast_edge.verdict.scoring import Verdict
 from tests.tiny import bumpy_part, grey, tiny_spec
@@ -28,6 +29,21 @@ def inspection(pixel: float = 0.0, verdict: Verdict = "pass", score: float = 0.0
 def cropped_spec(crop: Crop) -> ModelSpec:
     spec = tiny_spec()
     return spec.model_copy(update={"preprocessing": spec.preprocessing.model_copy(update={"crop": crop})})
+
+
+def test_a_mask_is_dimmed_and_outlined_inside_the_crop() -> None:
+    spec = cropped_spec(Crop(x=100, y=0, width=480, height=480))
+    pixels = np.ones((32, 32), np.bool_)
+    pixels[:8, 16:] = False  # of 15 pixels each: rows 0 to 120, columns 340 to 580
+    settings = spec.preprocessing.model_copy(update={"roi": Roi.of(pixels, (0, 0, 0))})
+    overlay = draw_overlay(
+        grey(SIDE, SIDE), inspection(), spec.model_copy(update={"preprocessing": settings})
+    )
+    assert (overlay[5:110, 350:570] == 64).all()
+    assert (overlay[130:470, 110:570] == 128).all()
+    assert (overlay[5:110, 110:330] == 128).all()
+    assert (overlay[SIDE - 50 : SIDE - 10, 5:90] == 64).all()  # outside the crop
+    assert (overlay[60, 330:350] == (150, 156, 168)).all(axis=1).any()  # the border
 
 
 def test_where_nothing_was_found_the_picture_is_untouched() -> None:

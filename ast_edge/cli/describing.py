@@ -196,6 +196,9 @@ def _frame(spec: ModelSpec) -> str:
     crop = settings.crop
     area = "whole frame" if crop is None else f"crop {crop.width}x{crop.height} at x {crop.x}, y {crop.y}"
     text = f"{area}, resized to {settings.image_size}x{settings.image_size} ({settings.resize})"
+    if settings.roi is not None:
+        share = 100 * settings.roi.pixels(settings.image_size).mean()
+        text += f"; {share:.1f} % of it is looked at, by a mask"
     if settings.depth is None:
         return text
     depth = settings.depth

@@ -63,6 +63,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
         ),
         ("image AP", _fraction(evaluation.image_ap)),
         ("image F1max", _fraction(evaluation.image_f1max)),
+        *_looked_at(evaluation),
         *_pixel_rows(evaluation),
         ("threshold", f"{evaluation.threshold:.6g}"),
         ("false rejects", _fraction(evaluation.false_reject_rate)),
@@ -91,6 +92,12 @@ def _rates(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     for percent, rate in evaluation.escape_at_false_reject.items():
         if rate is not None:
             yield f"at {percent} % reject", f"{rate:.4f} escapes (PB{percent} {1 - rate:.4f})"
+
+
+def _looked_at(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    if evaluation.looked_at is not None:
+        share = f"{100 * evaluation.looked_at:.1f} % of the picture"
+        yield "masks", f"{share} is looked at; pixel figures count these pixels only"
 
 
 def _pixel_rows(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -89,6 +89,18 @@ def train(
             help="Crop of the frame in pixels; auto: a box around all good parts.",
         ),
     ] = None,
+    roi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK", help="Look only there: a PNG of the frame's size, or polygons as .json."
+        ),
+    ] = None,
+    ignore: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK", help="Do not look there: a PNG of the frame's size, or polygons as .json."
+        ),
+    ] = None,
     false_reject_rate: Annotated[
         float | None,
         typer.Option(metavar="FRACTION", help="Fraction of good parts that may be rejected [0.01]."),
@@ -151,6 +163,7 @@ def train(
     from ast_edge.train.pipeline import TrainRequest
     from ast_edge.train.pipeline import resume as continue_run
     from ast_edge.train.pipeline import train as start_run
+    from ast_edge.train.roi import Masks
     from ast_edge.train.run import Run
 
     changes: dict[str, Any] = {
@@ -177,8 +190,11 @@ def train(
     }
     given = {name: value for name, value in changes.items() if value is not None}
     given |= parse_settings(setting or ())
+    masks = Masks(roi, ignore)
     with _continuable(Run(output), data):
         if resume:
+            if masks:
+                raise UsageError(f"{masks}: a run keeps the masks that it was started with; leave them out.")
             run = resumable(Run(output), {**given, **({} if weights is None else {"weights": weights})})
             continue_run(run, data, device=device, workers=workers)
         else:
@@ -192,6 +208,7 @@ def train(
                 crop_around_parts=crop == AUTO,
                 skip_bad=skip_bad,
                 mixed_sizes=mixed_sizes,
+                masks=masks,
             )
             start_run(request)
     _print_run(Run(output))
@@ -295,6 +312,9 @@ def _print_run(run: Any) -> None:
     echo(f"run        {run.path} ({spec.mode}, {spec.preset}, {spec.training_data.train_parts} good parts)")
     if crop := spec.preprocessing.crop:
         echo(f"crop       {crop.width}x{crop.height} pixels at x {crop.x}, y {crop.y}")
+    if roi := spec.preprocessing.roi:
+        share = roi.pixels(spec.preprocessing.image_size).mean()
+        echo(f"masks      {100 * share:.1f} % of {'the crop' if crop else 'the frame'} is looked at")
     echo(f"threshold  {spec.threshold.value:.6g} ({spec.aggregation} of the map)")
     echo(statement(spec.threshold))
     echo(tradeoff_text(tradeoff(spec.calibration.scores, spec.threshold.confidence)))

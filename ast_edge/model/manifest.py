@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import ModelError
+from ast_edge.model.roi import Roi
 from ast_edge.model.seal import canonical_digest, seal_holds, sealed
 from ast_edge.wording import first_problem
 
@@ -68,7 +69,7 @@ class DepthPreprocessing(_Strict):
 
 
 class Preprocessing(_Strict):
-    """Settings that turn a frame into the network's inputs."""
+    """Settings that turn a frame into the network's inputs; `roi`, where it looks, is part of the network."""
 
     crop: Crop | None = None
     image_size: Positive
@@ -76,6 +77,22 @@ class Preprocessing(_Strict):
     colour: Literal["rgb"] = "rgb"
     resize: Literal["bilinear-antialias"] = "bilinear-antialias"
     depth: DepthPreprocessing | None = None
+    roi: Roi | None = None
+
+    @model_validator(mode="after")
+    def _roi_fits(self) -> Preprocessing:
+        if self.roi is not None:
+            if self.depth is not None:
+                raise ValueError("roi belongs to mode rgb, and only to it")
+            self.roi.places(self.image_size, self.map_size)
+        return self
+
+    @property
+    def places(self) -> int:
+        """How many values of the map count: all, or those where a pixel is looked at."""
+        if self.roi is None:
+            return self.map_size**2
+        return int(self.roi.places(self.image_size, self.map_size).sum())
 
 
 class Threshold(_Strict):
@@ -193,12 +210,10 @@ class TensorSpec(_Strict):
     shape: tuple[int, ...]
 
 
-def check_aggregation(aggregation: Aggregation, map_size: int) -> None:
-    """Raise ValueError if `topK` needs more values than a map of this size has."""
-    if aggregation.startswith("top") and int(aggregation.removeprefix("top")) > map_size**2:
-        raise ValueError(
-            f"aggregation {aggregation}: the map has only {map_size**2} values; take fewer of them"
-        )
+def check_aggregation(aggregation: Aggregation, values: int) -> None:
+    """Raise ValueError if `topK` needs more than the values of the map that count."""
+    if aggregation.startswith("top") and int(aggregation.removeprefix("top")) > values:
+        raise ValueError(f"aggregation {aggregation}: the map has only {values} values; take fewer of them")
 
 
 def input_specs(mode: Mode, preprocessing: Preprocessing, batch: int = 1) -> tuple[TensorSpec, ...]:
@@ -244,7 +259,7 @@ class ModelSpec(_Strict):
 
     @model_validator(mode="after")
     def _map_holds_what_is_taken(self) -> ModelSpec:
-        check_aggregation(self.aggregation, self.preprocessing.map_size)
+        check_aggregation(self.aggregation, self.preprocessing.places)
         return self
 
     @property

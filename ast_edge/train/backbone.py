@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ast_edge.errors import UsageError, WeightsError
+from ast_edge.model.roi import Roi
 from ast_edge.train.config import BackboneConfig, TrainConfig
 from ast_edge.train.downloaded import downloaded_state
 from ast_edge.train.packaged import PACKAGES, packaged_state
@@ -20,13 +21,20 @@ AUTHORS_NOMINAL_SIZE = 456  # the size for which the published code precomputes 
 
 
 class Trunk(nn.Module):
-    """uint8 RGB [N,S,S,3] -> one map per stage [N,C,h,h]; always in evaluation mode, never trained."""
+    """uint8 RGB [N,S,S,3] -> one map per stage [N,C,h,h]; always in evaluation mode, never trained.
+
+    With `look_at` pixels outside a region are replaced first.
+    """
 
     mean: Tensor
     std: Tensor
+    inside: Tensor | None
+    fill: Tensor | None
 
     def __init__(self, body: nn.Module, config: BackboneConfig) -> None:
         super().__init__()
+        self.register_buffer("inside", None, persistent=False)
+        self.register_buffer("fill", None, persistent=False)
         self.body = body
         self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"  # timm's term, for Swin and others
         self.neighbourhood = config.neighbourhood
@@ -39,6 +47,11 @@ class Trunk(nn.Module):
         """Stay in evaluation mode: the batch-norm statistics of a frozen network must not change."""
         return super().train(mode=False)
 
+    def look_at(self, roi: Roi, size: int) -> None:
+        """Replace the pixels outside `roi` in pictures of `size` pixels from now on."""
+        self.inside = torch.from_numpy(roi.pixels(size)).float().view(1, 1, size, size)
+        self.fill = torch.tensor(roi.fill, dtype=torch.float32).view(1, 3, 1, 1)
+
     def features(self, image: Tensor) -> Tensor:
         """Return all stages on the coarsest grid, concatenated: [N,C,h,h]."""
         return pooled(self(image))
@@ -47,6 +60,9 @@ class Trunk(nn.Module):
         """Average the picture down by `shrink`, normalise, extract, average each stage over neighbours."""
         # Float first: TensorRT supports uint8 only as a network input, which only a cast may read.
         x = image.float().permute(0, 3, 1, 2)
+        if self.inside is not None and self.fill is not None:
+            # Whole numbers below 256, exact in every precision: what is replaced leaves no trace.
+            x = (x - self.fill) * self.inside + self.fill
         x = ((x if shrink == 1 else F.avg_pool2d(x, shrink)) - self.mean) / self.std
         maps: Sequence[Tensor] = self.body(x.to(next(self.body.parameters()).dtype))
         if self.channels_last:
@@ -115,7 +131,11 @@ def build_trunks(config: TrainConfig) -> tuple[Trunk | None, Trunk | None]:
     """Build the network's backbone (None in mode depth) and that of the memories, if any; without weights."""
     own = None if config.mode == "depth" else build_trunk(config.backbone, config.image_size)
     further = config.further_backbone
-    return own, None if further is None else build_trunk(further, config.image_size)
+    other = None if further is None else build_trunk(further, config.image_size)
+    for trunk in (own, other):
+        if trunk is not None and config.roi is not None:
+            trunk.look_at(config.roi, config.image_size)
+    return own, other
 
 
 def _create(config: BackboneConfig) -> nn.Module:

@@ -22,6 +22,7 @@ from ast_edge.model.manifest import (
     Preprocessing,
     check_aggregation,
 )
+from ast_edge.model.roi import Roi
 from ast_edge.verdict.threshold import USUAL_FALSE_REJECT_RATE, USUAL_HOLDOUT
 from ast_edge.wording import first_problem
 
@@ -147,6 +148,7 @@ class TrainConfig(_Strict):
     schedule: Schedule = "constant"  # as in the paper; "one-cycle" makes `lr` the peak
     weight_decay: NonNegative = 1e-5
     crop: Crop | None = None
+    roi: Roi | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     mixed_precision: bool | None = False  # None: decided at the start, True if the CPU multiplies bfloat16
     holdout: Annotated[float, Field(gt=0, lt=1)] = USUAL_HOLDOUT
@@ -176,7 +178,9 @@ class TrainConfig(_Strict):
 
     @model_validator(mode="after")
     def _map_holds_what_is_taken(self) -> TrainConfig:
-        check_aggregation(self.aggregation, self.map_size)
+        if self.roi is not None and self.mode != "rgb":
+            raise ValueError(f"a region of interest needs mode rgb, not {self.mode}")
+        check_aggregation(self.aggregation, self.preprocessing.places)
         return self
 
     @model_validator(mode="after")
@@ -225,6 +229,7 @@ class TrainConfig(_Strict):
             image_size=self.image_size,
             map_size=self.map_size,
             depth=None if self.mode == "rgb" else depth,
+            roi=self.roi,
         )
 
 

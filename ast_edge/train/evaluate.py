@@ -29,7 +29,7 @@ from ast_edge.errors import DataError, UsageError
 from ast_edge.files import printable
 from ast_edge.frames.depth import depth_input
 from ast_edge.inspector import Inspection, Inspector
-from ast_edge.model.manifest import Aggregation, Crop, ModelSpec
+from ast_edge.model.manifest import Aggregation, Crop, ModelSpec, Preprocessing
 from ast_edge.progress import stage
 from ast_edge.samples import inspect_loaded, load_or_why
 from ast_edge.train import metrics
@@ -48,7 +48,8 @@ RATES_PERCENT = (0, 1, 5, 10)
 class Judged:
     """One test part with its inspection.
 
-    `foreground` float32 [h,h] in the modes with depth; `shape` is the picture's (height, width) in pixels.
+    `foreground` float32 [1,h,h] in the modes with depth and with a region of interest; `shape` is the
+    picture's (height, width) in pixels.
     """
 
     sample: Sample
@@ -108,12 +109,15 @@ def judge(inspector: Inspector, dataset: Dataset) -> list[Judged]:
 
 def _judge(inspector: Inspector, sample: Sample) -> Judged:
     spec, foreground = inspector.spec, None
+    settings = spec.preprocessing
+    if settings.roi is not None:
+        foreground = settings.roi.places(settings.image_size, settings.map_size).astype(np.float32)[None]
     loaded = load_or_why(sample, spec.mode)
     inspection = inspect_loaded(inspector, loaded)
     if isinstance(loaded, str) or not inspection.stages_ms:
         return Judged(sample, inspection, None, (0, 0))
     if loaded.depth_m is not None:
-        foreground = depth_input(loaded.depth_m, spec.preprocessing).foreground
+        foreground = depth_input(loaded.depth_m, settings).foreground
     return Judged(sample, inspection, foreground, loaded.shape)
 
 
@@ -125,6 +129,7 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
     faults = np.array([part.inspection.verdict == "fault" for part in judged])
     scores = metrics.ranked(np.array([part.inspection.score for part in judged]), faults)
     pixels = _pixel_figures(judged, spec)
+    roi = spec.preprocessing.roi
     return Evaluation(
         image_auroc=metrics.auroc(defective, scores),
         image_auroc_interval=auroc_interval(defective, scores),
@@ -151,10 +156,11 @@ def figures(judged: list[Judged], inspector: Inspector, dataset: Dataset) -> Eva
         class_f1=metrics.f1(defective, ~passed),
         seg_f1=None if pixels is None else pixels.f1,
         per_defect=_per_defect(judged, scores, passed),
-        by_aggregation=_by_aggregation(judged, defective, faults, spec.aggregation),
+        by_aggregation=_by_aggregation(judged, defective, faults, spec),
         good_parts=int((~defective).sum()),
         defective_parts=int(defective.sum()),
         faults=int(faults.sum()),
+        looked_at=None if roi is None else float(roi.pixels(spec.preprocessing.image_size).mean()),
         without_mask=sum(part.sample.defect != GOOD and part.sample.mask is None for part in judged),
         engine=inspector.engine,
         data=printable(Path(dataset.root.name)),
@@ -204,12 +210,12 @@ def _per_defect(
 
 
 def _by_aggregation(
-    judged: list[Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_], own: Aggregation
+    judged: list[Judged], defective: NDArray[np.bool_], faults: NDArray[np.bool_], spec: ModelSpec
 ) -> dict[Aggregation, AggregationFigures]:
-    grid = judged[0].inspection.anomaly_map.size if judged else 0
-    names = [name for name in AGGREGATIONS if name in {"mean", "max"} or scoring.top_count(name) <= grid]
+    places = spec.preprocessing.places
+    names = [name for name in AGGREGATIONS if name in {"mean", "max"} or scoring.top_count(name) <= places]
     figures: dict[Aggregation, AggregationFigures] = {}
-    for name in dict.fromkeys([*names, own]):
+    for name in dict.fromkeys([*names, spec.aggregation]):
         scores = np.array([_score(part, name) for part in judged], dtype=np.float64)
         figures[name] = AggregationFigures(
             image_auroc=metrics.auroc(defective, metrics.ranked(scores, faults))
@@ -229,17 +235,22 @@ def _pixel_figures(judged: list[Judged], spec: ModelSpec) -> metrics.PixelFigure
     if not seen:
         return None
     values = np.concatenate([part.inspection.anomaly_map.ravel() for part in seen])
-    pictures = (_pixels(part, spec.preprocessing.crop) for part in seen)
+    pictures = (_pixels(part, spec.preprocessing) for part in seen)
     return metrics.pixel_figures(pictures, metrics.histogram_edges(values), spec.threshold.pixel_value)
 
 
-def _pixels(part: Judged, crop: Crop | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Return the full-size mask and the map resized to it (bilinear); outside the crop below any value."""
+def _pixels(part: Judged, spec: Preprocessing) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return the full-size mask and the map resized to it (bilinear); outside the crop below any value.
+
+    Outside a region of interest the values are NaN.
+    """
     mask = load_mask(part.sample, part.shape)
-    area = crop or Crop(x=0, y=0, width=part.shape[1], height=part.shape[0])
+    area = spec.crop or Crop(x=0, y=0, width=part.shape[1], height=part.shape[0])
     size = (area.width, area.height)
-    values = np.full(part.shape, -np.inf, np.float32)
-    values[area.y : area.y + area.height, area.x : area.x + area.width] = cv2.resize(
-        part.inspection.anomaly_map, size, interpolation=cv2.INTER_LINEAR
-    )
+    values = np.full(part.shape, -np.inf if spec.roi is None else np.nan, np.float32)
+    window = values[area.y : area.y + area.height, area.x : area.x + area.width]
+    window[:] = cv2.resize(part.inspection.anomaly_map, size, interpolation=cv2.INTER_LINEAR)
+    if spec.roi is not None:
+        looked_at = spec.roi.pixels(spec.image_size).astype(np.uint8)
+        window[cv2.resize(looked_at, size, interpolation=cv2.INTER_NEAREST) == 0] = np.nan
     return mask, values

@@ -49,11 +49,11 @@ class Evaluation(BaseModel):
     fraction of defective parts pass, keyed by percent ("5"), and `escape_at_false_reject` the reverse: 1 less
     these are PGn and PBn (Baitieva et al., CVPRW 2025), but for the interpolation of thresholds there.
     `class_f1` and `seg_f1` are the F1 of parts and pixels at the model's thresholds (MVTec AD 2, 2025). Pixel
-    figures cover the whole frame: pixels outside the crop were not inspected and count as normal. They are
-    None if any of the defective parts (`without_mask` of them) has no mask. The intervals have 95 %
-    confidence (see `ast_edge.train.intervals` and
-    `ast_edge.verdict.rates`). `data_fingerprint` is over names and contents of the parts'
-    files, None while one of them cannot be read; `made` is the time in UTC.
+    figures cover the whole frame: pixels outside the crop were not inspected and count as normal. With masks
+    only the pixels inside count, `looked_at` of the crop or frame as a fraction. Pixel figures are None if
+    any of the defective parts (`without_mask` of them) has no mask. The intervals have 95 % confidence (see
+    `ast_edge.train.intervals` and `ast_edge.verdict.rates`). `data_fingerprint` is over names and contents of
+    the parts' files, None while one of them cannot be read; `made` is the time in UTC.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,6 +81,7 @@ class Evaluation(BaseModel):
     good_parts: int
     defective_parts: int
     faults: int
+    looked_at: float | None = None
     without_mask: int = 0
     engine: str
     data: str

@@ -36,7 +36,7 @@ from ast_edge.model.manifest import Mode, Preprocessing
 from ast_edge.train.backbone import Trunk
 from ast_edge.train.checkpoint import state_digest
 from ast_edge.train.config import TrainConfig
-from ast_edge.train.network import extract, feature_channels
+from ast_edge.train.network import extract, feature_channels, looked_at
 
 CACHE_FORMAT = 1
 BATCH = 8
@@ -46,7 +46,10 @@ _STEP = 64  # parts read at once for statistics
 
 @dataclass(frozen=True)
 class Features:
-    """Features float32 [parts,C,h,h] and, in the modes with depth, mask weights float32 [parts,1,h,h].
+    """Features float32 [parts,C,h,h] and mask weights float32 [parts,1,h,h].
+
+    The weights are those of the foreground in the modes with depth, or of a region of interest, the same for
+    all parts; None: all places.
 
     With `chosen`, indices of parts, these are the features of those parts only, in that order.
     """
@@ -165,7 +168,7 @@ class Extraction:
         done = self._done()
         if done == len(self.samples):
             advance(done)
-            return Features(**{"mask": None, **self._open("r")})
+            return self._complete()
         if not done:
             prune(self.folder.parent, keep=self.folder)
         maps = self._open("r+") if done else self._create()
@@ -186,7 +189,16 @@ class Extraction:
                 array.flush()
             write_text(self.folder / "progress.json", json.dumps({"done": done}))
             advance(len(features))
-        return Features(**{"mask": None, **self._open("r")})
+        return self._complete()
+
+    def _complete(self) -> Features:
+        """The features, with the mask that was cached or else that of the region of interest."""
+        found = self._open("r")
+        places = looked_at(self.config)
+        if places is not None:
+            mask = self._mask(places)
+            found["mask"] = np.broadcast_to(mask, (len(self.samples), *mask.shape[1:]))
+        return Features(**{"mask": None, **found})
 
     def _extract(self, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
         image, depth = (

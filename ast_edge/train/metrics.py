@@ -105,6 +105,8 @@ def pixel_figures(
 ) -> PixelFigures | None:
     """Compute figures of masks bool [H,W] and maps float32 [H,W]; None unless both kinds of pixels occur.
 
+    Pixels whose value is NaN do not count.
+
     A pixel's value is rounded down to one of `edges`: exact if `edges` contains every value. With
     `histogram_edges` of the maps before resizing, figures are accurate to about 2e-4. The F1 at `threshold`
     is exact.
@@ -112,11 +114,13 @@ def pixel_figures(
     good, bad = (np.zeros(len(edges) + 1, np.int64) for _ in range(2))
     overlap, regions = np.zeros(len(edges) + 1), 0
     hits = wrong = 0  # pixels found, and pixels that are found or defective and not both
-    for mask, values in pictures:
+    for marked, values in pictures:
+        counted = ~np.isnan(values)
+        mask = marked & counted
         bins = np.searchsorted(edges, values, side="right")
         counts = _count(bins[mask], edges)
         bad += counts
-        good += _count(bins.ravel(), edges) - counts
+        good += _count(bins[counted], edges) - counts
         number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
         inside, found = labels[mask], bins[mask]
         for label in range(1, number):

@@ -52,6 +52,14 @@ def feature_channels(trunk: Trunk | None, config: TrainConfig) -> int:
     return channels
 
 
+def looked_at(config: TrainConfig) -> Tensor | None:
+    """The places of the map in the region of interest, float32 [1,1,h,h], 1 or 0; None without one."""
+    if config.roi is None:
+        return None
+    places = config.roi.places(config.image_size, config.map_size)
+    return torch.from_numpy(places).float()[None, None]
+
+
 class Standardise(nn.Module):
     """Features minus their mean, divided by their standard deviation, per channel: [N,C,h,h] -> the same."""
 
@@ -76,6 +84,7 @@ class JudgingNetwork(nn.Module):
     trunk: Trunk | None
     standardise: Standardise
     memories: Memories | None
+    places: Tensor | None  # of the map that count, float [1,1,h,h]; None: all, or those of a foreground
 
     def latents(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map standardised features to z of teacher and student, each [N,C,h,h]."""
@@ -85,6 +94,7 @@ class JudgingNetwork(nn.Module):
         self, image: Tensor | None = None, depth: Tensor | None = None, foreground: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Inputs of `manifest.input_specs` -> score [N], anomaly map [N,h,h]."""
+        foreground = self.places if foreground is None else foreground
         if self.memories is None:
             features = self.standardise(extract(self.trunk, image, depth))
             difference = distance(*self.latents(features), foreground)
@@ -99,8 +109,10 @@ class JudgingNetwork(nn.Module):
     ) -> list[Tensor]:
         """Return the logarithm of each smoothed distance, the student's and then each memory's: [N,h,h] each.
 
-        With a foreground only the part's places contribute, and values are meaningful only there.
+        With a foreground, or a region of interest, only its places contribute, and values are meaningful only
+        there.
         """
+        foreground = self.places if foreground is None else foreground
         # Mode depth has no memories, so there is a picture.
         assert self.memories is not None and self.trunk is not None and image is not None  # noqa: S101, PT018
         levels = self.memories.levels(self.trunk, image)
@@ -117,6 +129,7 @@ class AstNetwork(JudgingNetwork):
         channels = feature_channels(trunk, config)
         self.aggregation = config.aggregation
         self.smoothing = config.smoothing
+        self.register_buffer("places", looked_at(config), persistent=False)
         self.trunk = trunk
         self.standardise = Standardise(channels)
         with torch.random.fork_rng():

@@ -24,7 +24,7 @@ def _leaves(content: dict[str, object], prefix: str = "") -> list[str]:
 
 # Keys of --set; the other settings have their own option, which sets more than one value.
 SETTINGS = tuple(
-    key for key in _leaves(preset("nano", "rgb").model_dump()) if key not in {"mode", "preset", "crop"}
+    key for key in _leaves(preset("nano", "rgb").model_dump()) if key not in {"mode", "preset", "crop", "roi"}
 )
 
 

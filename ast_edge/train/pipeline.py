@@ -8,7 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,7 @@ from ast_edge.train.log import log_to, logger
 from ast_edge.train.network import TorchBackend
 from ast_edge.train.networks import Making, judge_good_parts, trained_network
 from ast_edge.train.references import reference_vectors
+from ast_edge.train.roi import Masks, with_roi
 from ast_edge.train.run import Run, RunConfig, pick_device
 from ast_edge.train.split import Split, parts_text, same_parts, split_parts
 from ast_edge.verdict.calibration import Origin, calibrate
@@ -70,8 +71,9 @@ _CALIBRATION_PARTS = 64
 class TrainRequest:
     """A training job. `weights` is a safetensors file, `seeded` for random ones, or None to download them.
 
-    With `crop_around_parts` the crop is computed from the good parts. Unusable parts are refused unless
-    `skip_bad` skips them; frames of several sizes are refused unless `mixed_sizes` allows them.
+    With `crop_around_parts` the crop is computed from the good parts. `masks` say where to look. Unusable
+    parts are refused unless `skip_bad` skips them; frames of several sizes are refused unless `mixed_sizes`
+    allows them.
     """
 
     data: Path
@@ -83,6 +85,7 @@ class TrainRequest:
     crop_around_parts: bool = False
     skip_bad: bool = False
     mixed_sizes: bool = False
+    masks: Masks = field(default_factory=Masks)
 
 
 def train(request: TrainRequest) -> Run:
@@ -103,6 +106,10 @@ def train(request: TrainRequest) -> Run:
         if request.crop_around_parts:
             config = config.model_copy(update={"crop": crop_around_parts(split.samples, config)})
             logger.info("crop around the parts: %s", config.crop or "the whole frame")
+        if request.masks:
+            size = _frame_size(split.train[0], config.mode)
+            config = with_roi(config, request.masks, split.train, size, workers=request.workers)
+            logger.info("looked at by %s", request.masks)
         for name, why in skipped.items():
             logger.warning("left out: %s (%s)", name, why)
         weights = _prepare_trunks(run, replace(request, config=config), split.train)
@@ -124,6 +131,8 @@ def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
     """Return the checked training and held-out parts, and the reasons why others were skipped."""
     config = request.config
     split = split_parts(request.data, config)
+    if request.masks:
+        _check_masks(request, split)
     checked = check_parts(split.samples, config, workers=request.workers)
     if not request.skip_bad:
         checked.require_all()
@@ -137,6 +146,19 @@ def _checked_split(request: TrainRequest) -> tuple[Split, dict[str, str]]:
         split = split_parts(request.data, config, skipped)
     say(parts_text(split, config))
     return split, skipped
+
+
+def _check_masks(request: TrainRequest, split: Split) -> None:
+    """Refuse masks that cannot be used before every picture is read."""
+    masks, mode = request.masks, request.config.mode
+    if mode != "rgb":
+        raise UsageError(
+            f"{masks}: masks are for mode rgb; in mode {mode} a part's depth depends on the whole frame: "
+            "use --crop, or train in mode rgb."
+        )
+    if request.mixed_sizes:
+        raise UsageError(f"{masks}: a mask fits frames of one size; leave --mixed-sizes out.")
+    masks.of_frame(*_frame_size(split.train[0], mode))
 
 
 def resume(run: Run, data: Path, *, device: str = "auto", workers: int = 0) -> Run:

@@ -35,7 +35,7 @@ def remember(
     with stage("collecting patches", len(samples)) as shown:
         for inputs in _batches(samples, config, device, workers):
             for pool, generator, places in zip(pools, generators, _places(network, inputs), strict=True):
-                inside = _inside(inputs.get("foreground"), places.shape[-1])
+                inside = _inside(network, inputs, places.shape[-1])
                 pool += [
                     drawn(of_part, None if inside is None else inside[at], count, generator).cpu()
                     for at, of_part in enumerate(places)
@@ -66,7 +66,7 @@ def fit_fusion(
     network.eval()
     with stage("weighing distances", len(holdout)) as shown:
         for inputs in _batches(holdout, config, device, workers):
-            inside = _inside(inputs.get("foreground"), config.map_size)
+            inside = _inside(network, inputs, config.map_size)
             with torch.inference_mode():
                 logs = network.log_distances(**inputs)
             for values, log in zip(found, logs, strict=True):
@@ -94,10 +94,13 @@ def _places(network: AstNetwork, inputs: dict[str, Tensor]) -> list[Tensor]:
         return [joined(stages) for stages in memories.stages(levels)]
 
 
-def _inside(foreground: Tensor | None, size: int) -> Tensor | None:
-    """Where the part is, bool [N,size,size]."""
+def _inside(network: AstNetwork, inputs: dict[str, Tensor], size: int) -> Tensor | None:
+    """Where the part, or the region of interest, is: bool [N,size,size]; None for everywhere."""
+    foreground = inputs.get("foreground")
     if foreground is None:
-        return None
+        if network.places is None:
+            return None
+        foreground = network.places.expand(len(inputs["image"]), -1, -1, -1)
     return F.max_pool2d(foreground, foreground.shape[-1] // size)[:, 0] > 0
 
 

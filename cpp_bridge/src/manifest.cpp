@@ -1,6 +1,7 @@
 #include "manifest.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "error.hpp"
@@ -29,6 +30,25 @@ DepthSettings read_depth(Reader reader) {
     return depth;
 }
 
+// Where the network looks is in its graph: the mask, a bit for each pixel in base64, is only validated.
+void check_roi(Reader reader, int image_size) {
+    const std::string inside = reader.text("inside");
+    const std::size_t pixels = static_cast<std::size_t>(image_size) * static_cast<std::size_t>(image_size);
+    const std::size_t bytes = (pixels + 7) / 8;
+    const std::size_t end =
+        inside.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    const std::size_t letters = std::min(end, inside.size());
+    if (letters != (bytes * 8 + 5) / 6 || inside.size() != (bytes + 2) / 3 * 4 ||
+        inside.find_first_not_of('=', letters) != std::string::npos)
+        throw JsonProblem{reader.path("inside"), "expected the mask of the network's picture, in base64"};
+    if (inside.find_first_not_of("A=") == std::string::npos)
+        throw JsonProblem{reader.path("inside"), "marks no pixel to look at"};
+    for (const double level : reader.numbers("fill", 3, 3))
+        if (!(level >= 0 && level <= 255) || level != std::floor(level))
+            throw JsonProblem{reader.path("fill"), "expected three whole numbers from 0 to 255"};
+    reader.done();
+}
+
 Preprocessing read_preprocessing(Reader reader) {
     Preprocessing spec;
     spec.image_size = reader.integer("image_size", 1, kLargestSide);
@@ -37,6 +57,12 @@ Preprocessing read_preprocessing(Reader reader) {
     if (reader.given("resize")) reader.choice("resize", {"bilinear-antialias"});
     if (reader.has("crop")) spec.crop = read_crop(reader.object("crop"));
     if (reader.has("depth")) spec.depth = read_depth(reader.object("depth"));
+    if (reader.has("roi")) {
+        if (spec.depth) throw JsonProblem{reader.path("roi"), "belongs to mode rgb, and only to it"};
+        if (spec.image_size % spec.map_size)
+            throw JsonProblem{reader.path("roi"), "the map does not divide the picture"};
+        check_roi(reader.object("roi"), spec.image_size);
+    }
     reader.done();
     return spec;
 }

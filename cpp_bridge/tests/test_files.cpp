@@ -134,6 +134,26 @@ TEST_CASE("a manifest says everything and nothing else") {
     CHECK_THAT(refused([](Json& m) { m["network_sha256"] = std::string(64, '0'); }), ContainsSubstring("damaged"));
 }
 
+TEST_CASE("a mask is one of this picture") {
+    const std::string mask = std::string(170, 'A') + "g=";  // of 32x32 pixels, one of them marked
+    const auto refused = [&](const std::function<void(Json&)>& change) {
+        return refusal(with_manifest([&](Json& m) {
+            m["preprocessing"]["roi"] = {{"inside", mask}, {"fill", {0, 128, 255}}};
+            change(m["preprocessing"]);
+        }));
+    };
+    CHECK(refused([](Json&) {}).empty());
+    CHECK_THAT(refused([](Json& p) { p["roi"]["inside"] = "AAAg"; }), ContainsSubstring("'preprocessing.roi.inside'"));
+    CHECK_THAT(refused([&](Json& p) { p["roi"]["inside"] = "!" + mask.substr(1); }), ContainsSubstring("roi.inside"));
+    CHECK_THAT(refused([](Json& p) { p["roi"]["inside"] = std::string(171, 'A') + "="; }),
+               ContainsSubstring("marks no pixel"));
+    CHECK_THAT(refused([](Json& p) { p["roi"]["fill"] = {0, 1}; }), ContainsSubstring("'preprocessing.roi.fill'"));
+    CHECK_THAT(refused([](Json& p) { p["roi"]["fill"] = {0, 1, 2.5}; }), ContainsSubstring("whole numbers"));
+    CHECK_THAT(refused([](Json& p) { p["roi"]["more"] = 1; }), ContainsSubstring("'preprocessing.roi.more'"));
+    CHECK_THAT(refused([](Json& p) { p["map_size"] = 5; }), ContainsSubstring("does not divide"));
+    CHECK_THAT(refused([](Json& p) { p["depth"] = Json::object(); }), ContainsSubstring("belongs to mode rgb"));
+}
+
 TEST_CASE("JSON that is too deep is refused before it is walked through") {
     const std::string deep = std::string(100000, '[') + std::string(100000, ']');
     CHECK_THROWS_AS(parse_object("{\"a\":" + deep + "}"), JsonProblem);

@@ -115,6 +115,7 @@ class FoldedNetwork(JudgingNetwork):
         super().__init__()
         self.aggregation = network.aggregation
         self.smoothing = network.smoothing
+        self.register_buffer("places", network.places, persistent=False)
         self.trunk = network.trunk
         self.standardise = network.standardise
         self.memories = network.memories

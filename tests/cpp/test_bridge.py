@@ -21,6 +21,7 @@ from ast_edge.verdict.calibration import revised
 from tests import tiny
 from tests.cpp.bridge import SOURCE, Model, Result
 from tests.real_data import cable_gland
+from tests.small import disturbed
 
 MODES: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
 SCORE_TOLERANCE = 1e-4
@@ -83,6 +84,25 @@ def test_frames_unlike_good_parts_are_the_same_faults(rgb_model: Path, library: 
             assert_same(model.inspect(frame, "bgr"), expected)  # rows with gaps
             reasons.add(expected.reason.split()[2] if expected.verdict == "fault" else expected.verdict)
     assert {"brightness", "contrast", "width"} & reasons, reasons
+
+
+def test_what_a_mask_excludes_changes_neither_score_nor_map_by_a_bit(
+    masked_model: Path, product: Path, library: ctypes.CDLL, tmp_path: Path
+) -> None:
+    copy = tmp_path / "model.onnx"
+    shutil.copy(masked_model, copy)
+    file = read_model_file(copy)
+    # The levels of a frame are those of all its pixels; here they must not make a fault of the noise.
+    rewrite_manifest(file, file.manifest.model_copy(update={"trained": None}))
+    with Inspector.open(copy) as inspector, Model(library, copy) as model:
+        for number, path in enumerate(sorted(product.glob("test/*/rgb/*.png"))):
+            picture = read_image(path)
+            expected = model.inspect(picture, "rgb")
+            assert_same(expected, inspector.inspect(picture, colour="rgb"))
+            found = model.inspect(disturbed(picture, number), "rgb")
+            assert found.status == 0
+            assert found.score == expected.score
+            np.testing.assert_array_equal(found.map, expected.map)
 
 
 def test_a_new_threshold_and_an_earlier_revision_are_taken_over(

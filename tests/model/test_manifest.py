@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from ast_edge.errors import ModelError
 from ast_edge.model.manifest import FORMAT_VERSION, Crop, Manifest, Mode, ModelSpec
+from ast_edge.model.roi import Roi
 from tests.tiny import tiny_spec
 
 Content = dict[str, Any]
@@ -61,6 +63,66 @@ def test_round_trip(mode: Mode, batch: int) -> None:
     written = manifest(mode, batch)
     assert Manifest.from_json(written.to_json().encode(), "here") == written
     assert written.batch == batch
+
+
+def masked(**changes: object) -> Content:
+    """The content of a manifest with a mask of the right half, and changes of it."""
+    pixels = np.zeros((32, 32), np.bool_)
+    pixels[:, 16:] = True
+    content: Content = json.loads(manifest("rgb").to_json())
+    content["preprocessing"]["roi"] = {**Roi.of(pixels, (1, 2, 255)).model_dump(mode="json"), **changes}
+    return content
+
+
+def test_a_mask_is_kept_bit_by_bit() -> None:
+    found = Manifest.from_json(sealed(masked()).encode(), "m.onnx")
+    again = Manifest.from_json(found.to_json().encode(), "m.onnx")
+    assert again == found
+    roi = again.preprocessing.roi
+    assert roi is not None
+    assert roi.fill == (1, 2, 255)
+    np.testing.assert_array_equal(roi.pixels(32), np.arange(32)[None] * np.ones((32, 1)) >= 16)
+    np.testing.assert_array_equal(roi.places(32, 4), np.arange(4)[None] * np.ones((4, 1)) >= 2)
+    assert again.preprocessing.places == 8
+
+
+@given(pixels=st.lists(st.booleans(), min_size=49, max_size=49).filter(any))
+def test_a_place_counts_if_any_of_its_pixels_is_looked_at(pixels: list[bool]) -> None:
+    mask = np.array(pixels).reshape(7, 7)
+    np.testing.assert_array_equal(Roi.of(mask, (0, 0, 0)).pixels(7), mask)
+    twice = np.kron(mask, np.array([[False, True], [False, False]]))
+    np.testing.assert_array_equal(Roi.of(twice, (0, 0, 0)).places(14, 7), mask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inside": "A" * 171 + "="}, "preprocessing': marks no pixel to look at"),
+        ({"inside": "//8="}, "preprocessing': is not the mask of a picture of 32x32 pixels"),
+        ({"inside": "/"}, "is not base64"),
+        ({"inside": "!"}, "roi.inside': must look like"),
+        ({"inside": ""}, "roi.inside': must look like"),
+        ({"fill": [1, 2]}, "roi.fill.2': is missing"),
+        ({"fill": [1, 2, 256]}, "roi.fill.2': must be at most 255"),
+        ({"more": 1}, "roi.more': there is no such key"),
+    ],
+)
+def test_a_mask_of_another_picture_is_refused(changes: Content, message: str) -> None:
+    assert message in refusal(sealed(masked(**changes)))
+
+
+def test_a_mask_needs_mode_rgb_and_a_map_that_divides_the_picture() -> None:
+    content = masked()
+    content["preprocessing"]["map_size"] = 5
+    assert "a map of 5 places does not divide a picture of 32 pixels" in refusal(sealed(content))
+    with_depth = edited(lambda c: c["preprocessing"].update(roi=masked()["preprocessing"]["roi"]))
+    assert "roi belongs to mode rgb, and only to it" in refusal(sealed(with_depth))
+
+
+def test_no_more_values_are_taken_than_are_looked_at() -> None:
+    content = masked()
+    content["aggregation"] = "top9"
+    assert "aggregation top9: the map has only 8 values" in refusal(sealed(content))
 
 
 def test_the_seal_is_the_last_member_and_covers_the_bytes_before_it() -> None:

@@ -20,6 +20,7 @@ from ast_edge.errors import DataError, RunError, UsageError
 from ast_edge.inspector import Inspector
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import Crop, Mode, ModelSpec
+from ast_edge.model.roi import Roi
 from ast_edge.train.evaluate import evaluate, open_model, parts_to_test
 from ast_edge.train.evaluation import Evaluation
 from tests.small import COUNTS, MODES, calibration_scores
@@ -162,6 +163,29 @@ def test_pixels_outside_the_crop_have_no_anomaly(tmp_path: Path, side: str, expe
     box = (0, 0, SIZE, SIZE) if side == "left" else (SIZE, 0, 2 * SIZE, SIZE)
     write_mask(tmp_path, "dent", 0, box, 2 * SIZE)
     assert judged(tmp_path, spec).pixel_auroc == pytest.approx(expected)
+
+
+def test_pixels_outside_the_mask_do_not_count(tmp_path: Path) -> None:
+    """Of two defects the one that is looked at has the highest values, and the other does not matter."""
+    spec = spec_for()
+    pixels = np.zeros((SIZE, SIZE), np.bool_)
+    pixels[:, : SIZE // 2] = True
+    roi = spec.preprocessing.model_copy(update={"roi": Roi.of(pixels, (0, 0, 0))})
+    write(tmp_path / "train" / "good", [5, 6])
+    write(tmp_path / "test" / "good", [10])
+    write(tmp_path / "test" / "dent", [90, 5])
+    write_mask(tmp_path, "dent", 0, (0, 0, SIZE // 2, SIZE))
+    write_mask(tmp_path, "dent", 1, (SIZE // 2, 0, SIZE, SIZE))
+    everything = judged(tmp_path, spec)
+    assert everything.looked_at is None
+    assert everything.pixel_auroc is not None
+    assert everything.pixel_auroc < 0.7
+    masked = judged(tmp_path, spec.model_copy(update={"preprocessing": roi}))
+    assert masked.looked_at == 0.5
+    assert masked.pixel_auroc == 1.0
+    assert "50.0 % of the picture is looked at; pixel figures count these pixels only" in evaluation_text(
+        masked
+    )
 
 
 # What is judged

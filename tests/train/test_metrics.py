@@ -126,6 +126,17 @@ def test_pixel_figures_against_scikit_learn(seed: int, digits: int) -> None:
     assert found.ap == pytest.approx(average_precision_score(flat, scores), abs=1e-12)
 
 
+def test_pixels_without_a_value_do_not_count() -> None:
+    masks, maps = pictures(1)
+    half = masks[0].shape[1] // 2
+    partly = [np.where(np.arange(level.shape[1]) < half, level, np.float32(np.nan)) for level in maps]
+    edges = np.unique(np.concatenate(maps))
+    left = zip([mask[:, :half] for mask in masks], [level[:, :half] for level in maps], strict=True)
+    expected = pixel_figures(left, edges, 0.5)
+    assert expected is not None
+    assert pixel_figures(zip(masks, partly, strict=True), edges, 0.5) == expected
+
+
 @pytest.mark.parametrize("threshold", [0.2, 0.9, 2.0])
 def test_f1_at_a_threshold_against_scikit_learn(threshold: float) -> None:
     masks, maps = pictures(2)
