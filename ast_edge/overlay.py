@@ -69,8 +69,8 @@ def draw_heat(image: Picture, inspection: Inspection, spec: ModelSpec) -> Pictur
     line = max(1, round(max(canvas.shape[:2]) / 400))
     if crop is not None:
         _draw_crop(canvas, rows, columns, line)
-    if spec.preprocessing.roi is not None:
-        _draw_roi(view, spec.preprocessing.roi.pixels(spec.preprocessing.image_size), line)
+    if spec.preprocessing.looked_at is not None:
+        _draw_roi(view, spec.preprocessing.looked_at, line)
     _draw_heat(view, heat)
     _draw_outline(view, heat, line)
     return canvas

@@ -23,7 +23,7 @@ from ast_edge.cuda.owner import Owner
 from ast_edge.cuda.plan import FrameLayout, check_status
 from ast_edge.cuda.slots import Layouts, Slot, Wiring
 from ast_edge.errors import BackendError, FrameError
-from ast_edge.frames.levels import levels_from_sums
+from ast_edge.frames.levels import Counts, levels_from_sums
 from ast_edge.frames.part import Part
 from ast_edge.model.arrays import Array
 from ast_edge.model.engine_file import EngineFile, build_command
@@ -147,6 +147,8 @@ class TensorRtBackend(FrameBackend):
     ) -> None:
         batch = build.batch.size
         super().__init__(manifest.input_specs(batch), manifest.output_specs(batch))
+        spec = manifest.preprocessing
+        self._counts = Counts.of(spec.image_size, spec.looked_at)
         self._device, self._graph = device, graph
         self._batch = build.batch
         self.in_flight = 1 if batch == -1 else 2  # TensorRT 8 wants a profile of its own for every context
@@ -246,8 +248,7 @@ class TensorRtBackend(FrameBackend):
         frame, _ = layouts
         shape = self.outputs[1].shape[1:]
         anomaly_map = slot.output("anomaly_map", np.float32)[: int(np.prod(shape))].reshape(shape)
-        size = next((spec.shape[1] for spec in self.inputs if spec.name == "image"), 0)
-        levels = None if frame is None else levels_from_sums(slot.output("levels", np.uint64), size)
+        levels = None if frame is None else levels_from_sums(slot.output("levels", np.uint64), self._counts)
         score = float(slot.output("score", np.float32)[0])
         return PartOutputs(score, anomaly_map, levels, not empty, stages)
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from ast_edge.cuda import sources
 from ast_edge.cuda.plan import FrameLayout, Launch, check_status, plan_inputs
 from ast_edge.errors import FrameError
-from ast_edge.frames.levels import grey_levels, levels_from_sums
+from ast_edge.frames.levels import Counts, grey_levels, levels_from_sums
 from ast_edge.frames.part import Part
 from ast_edge.frames.pixel_formats import COLOURS, decode, frame_size
 from ast_edge.frames.prepared import PreparedPart, prepare
 from ast_edge.frames.resize import resize_by_numpy
 from ast_edge.model.arrays import Array
 from ast_edge.model.manifest import DepthPreprocessing, Preprocessing
+from ast_edge.model.roi import Roi
 
 _LAYOUTS_KEPT = 4  # a line has one; trying several must not fill the memory
 _ONE = (ctypes.c_uint * 3)(1, 1, 1)
@@ -93,6 +94,7 @@ class _Layout:
 
     def __init__(self, kernels: HostKernels, layouts: Layouts, spec: Preprocessing) -> None:
         self._spec, self._launch = spec, kernels.launch
+        self._counts = Counts.of(spec.image_size, spec.looked_at)
         plan = plan_inputs(*layouts, spec)
         self._frame, self._depth = (each is not None for each in layouts)
         # Inputs of the network are new for every part: who gets them may keep them.
@@ -120,7 +122,7 @@ class _Layout:
             return None
         levels = None
         if self._frame:
-            levels = levels_from_sums(self._memory["levels"].view(np.uint64), self._spec.image_size)
+            levels = levels_from_sums(self._memory["levels"].view(np.uint64), self._counts)
         return PreparedPart(inputs, levels, not (self._depth and empty))
 
     def _new_inputs(self) -> dict[str, Array]:
@@ -175,16 +177,23 @@ def _bytes(size: int) -> NDArray[np.uint8]:
 def _differing(kernels: HostKernels) -> str | None:
     """The first input for which the library gives other numbers than the definition."""
     rng = np.random.default_rng(0)
-    spec = Preprocessing(image_size=13, map_size=3, depth=DepthPreprocessing())
-    preparer = HostPreparer(kernels, spec)
+    spec = Preprocessing(image_size=13, map_size=1, roi=Roi.of(rng.random((13, 13)) < 0.7, (0, 0, 0)))
+    preparer, everything = (
+        HostPreparer(kernels, spec),
+        HostPreparer(kernels, Preprocessing(image_size=13, map_size=1)),
+    )
     # Of few pixels, and not by Pillow: this is done at the start of every process.
     shapes = {"rgb": (34, 46, 3), "bgr": (34, 46, 3), "yuyv": (34, 46, 2), "nv12": (51, 46)}
     for colour in COLOURS:
         frame = rng.integers(0, 256, shapes.get(colour, (34, 46)), dtype=np.uint8)
-        found = preparer.prepare(Part(frame, colour, None, 46, 34))
         image = resize_by_numpy(decode(frame, colour), spec.image_size)
-        if not np.array_equal(found.inputs["image"][0], image) or found.levels != grey_levels(image):
-            return colour
+        part = Part(frame, colour, None, 46, 34)
+        for found, looked_at in ((preparer.prepare(part), spec.looked_at), (everything.prepare(part), None)):
+            same = np.array_equal(found.inputs["image"][0], image)
+            if not same or found.levels != grey_levels(image, looked_at):
+                return colour
+    spec = Preprocessing(image_size=13, map_size=3, depth=DepthPreprocessing())
+    preparer = HostPreparer(kernels, spec)
     z_m = np.full((34, 46), 0.5, np.float32)
     z_m[8:26, 10:36] -= rng.uniform(0.0, 0.02, (18, 26)).astype(np.float32)
     z_m[12:14, 15:20] = 0.0

@@ -181,3 +181,32 @@ extern "C" __global__ void ast_edge_levels(const Byte* image, int size, Count* l
     for (int i = 0; i < 4; ++i) sum_counts(lanes + i * LANES, used);
     for (int i = threadIdx.x; i < 4; i += blockDim.x) atomicAdd(levels + i, lanes[i * LANES]);
 }
+
+// Adds to `levels` [4] likewise, but only pixels that are not zero in `inside` [size,size], and differences between two
+// of them. Grid [size]; shared: 4 x LANES uint64.
+extern "C" __global__ void ast_edge_levels_inside(const Byte* image, const Byte* inside, int size, Count* levels) {
+    AST_EDGE_SHARED(shared);
+    Count* lanes = reinterpret_cast<Count*>(shared);
+    const int y = blockIdx.x;
+    for (int lane = threadIdx.x; lane < LANES; lane += blockDim.x) {
+        Count sums[4] = {0, 0, 0, 0};
+        for (int x = lane; x < size; x += LANES) {
+            const long long at = static_cast<long long>(y) * size + x;
+            if (inside[at] == 0) continue;
+            const int here = channel_sum(image + 3 * at);
+            sums[0] += here;
+            sums[1] += here * here;
+            if (y + 1 < size && inside[at + size] != 0) {
+                const int difference = channel_sum(image + 3 * (at + size)) - here;
+                sums[2] += difference * difference;
+            }
+            if (x + 1 < size && inside[at + 1] != 0) {
+                const int difference = channel_sum(image + 3 * (at + 1)) - here;
+                sums[3] += difference * difference;
+            }
+        }
+        for (int i = 0; i < 4; ++i) lanes[i * LANES + lane] = sums[i];
+    }
+    for (int i = 0; i < 4; ++i) sum_counts(lanes + i * LANES, LANES);
+    for (int i = threadIdx.x; i < 4; i += blockDim.x) atomicAdd(levels + i, lanes[i * LANES]);
+}

@@ -183,12 +183,21 @@ def _image(layout: FrameLayout, spec: Preprocessing) -> Plan:
         _launch("set", 1, "levels", 8, 0),  # 4 uint64 are 8 words
         _rows_launch(layout, crop, constants["image_x_first"], len(constants["image_x_weights"])),
         _columns_launch(size, len(constants["image_y_weights"])),
-        _launch("levels", size, "image", size, "levels", shared_bytes=4 * _LANE_BYTES),
+        _levels_launch(spec),
     )
+    if spec.looked_at is not None:
+        constants["image_looked_at"] = spec.looked_at.astype(np.uint8)
     outputs = {"image": 3 * size * size, "levels": 32}
     return Plan(
         launches, constants, {"image_rows": crop.height * size * 3}, {"frame": layout.nbytes}, outputs
     )
+
+
+def _levels_launch(spec: Preprocessing) -> Launch:
+    size, lanes = spec.image_size, 4 * _LANE_BYTES
+    if spec.roi is None:
+        return _launch("levels", size, "image", size, "levels", shared_bytes=lanes)
+    return _launch("levels_inside", size, "image", "image_looked_at", size, "levels", shared_bytes=lanes)
 
 
 def _fixed_point_constants(name: str, n_in: int, n_out: int) -> dict[str, NDArray[Any]]:

@@ -21,6 +21,7 @@ int ast_edge_launch(const char* name, const unsigned* grid, const unsigned* bloc
     AST_EDGE_TRY(ast_edge_rows);
     AST_EDGE_TRY(ast_edge_columns);
     AST_EDGE_TRY(ast_edge_levels);
+    AST_EDGE_TRY(ast_edge_levels_inside);
     AST_EDGE_TRY(ast_edge_depth_fill);
     AST_EDGE_TRY(ast_edge_depth_part);
     AST_EDGE_TRY(ast_edge_depth_mean);

@@ -28,26 +28,53 @@ class GreyLevels(NamedTuple):
     sharpness: float
 
 
-def grey_levels(image: NDArray[np.uint8]) -> GreyLevels:
-    """Return the levels of the network's picture, uint8 [S,S,3]; grey is the mean of the three channels."""
+class Counts(NamedTuple):
+    """How many pixels of a picture count, and how many pairs of neighbours, below and to the right."""
+
+    pixels: int
+    pairs: int
+
+    @classmethod
+    def of(cls, size: int, looked_at: NDArray[np.bool_] | None = None) -> Counts:
+        """Count those of a picture [size,size], or of the pixels that are looked at."""
+        if looked_at is None:
+            return cls(size * size, 2 * size * (size - 1))
+        down, right = _both_looked_at(looked_at)
+        return cls(int(looked_at.sum()), int(down.sum()) + int(right.sum()))
+
+
+def grey_levels(image: NDArray[np.uint8], looked_at: NDArray[np.bool_] | None = None) -> GreyLevels:
+    """Return the levels of the network's picture, uint8 [S,S,3]; grey is the mean of the three channels.
+
+    With `looked_at`, bool [S,S], only those pixels count, and differences between two of them.
+    """
     # Three planes added as integers: a sum over the short last axis takes ten times as long.
     total = image[..., 0].astype(np.int16)  # at most 765
     total += image[..., 1]
     total += image[..., 2]
-    down, right = (_sum_of_squares(total[1:] - total[:-1]), _sum_of_squares(total[:, 1:] - total[:, :-1]))
-    return levels_from_sums((int(total.sum()), _sum_of_squares(total), down, right), len(image))
+    down, right = total[1:] - total[:-1], total[:, 1:] - total[:, :-1]
+    if looked_at is not None:
+        both_down, both_right = _both_looked_at(looked_at)
+        total, down, right = total[looked_at], down[both_down], right[both_right]
+    squares = (_sum_of_squares(values) for values in (total, down, right))
+    return levels_from_sums((int(total.sum()), *squares), Counts.of(len(image), looked_at))
 
 
-def levels_from_sums(sums: Iterable[SupportsInt], size: int) -> GreyLevels:
-    """Return `grey_levels` of a picture [size,size,3] from four sums over the sum of its three channels.
+def levels_from_sums(sums: Iterable[SupportsInt], counts: Counts) -> GreyLevels:
+    """Return `grey_levels` of a picture from four sums over the sum of its three channels, and what counts.
 
     These are the sum of its values, the sum of their squares, and the sums of the squared differences to the
     pixel below and to the pixel on the right.
     """
     total, squares, down, right = (int(value) for value in sums)  # exact: Python's integers do not overflow
-    count, differences = size * size, max(size * (size - 1), 1)
+    count, differences = counts.pixels, max(counts.pairs, 1) / 2
     deviation = math.sqrt(count * squares - total * total) / count
     return GreyLevels(total / count / 3, deviation / 3, math.sqrt((down + right) / differences) / 3)
+
+
+def _both_looked_at(looked_at: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where a pixel and the one below it are looked at, and where it and the one on its right are."""
+    return looked_at[1:] & looked_at[:-1], looked_at[:, 1:] & looked_at[:, :-1]
 
 
 def _sum_of_squares(values: NDArray[np.int16]) -> float:

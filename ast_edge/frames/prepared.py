@@ -24,5 +24,5 @@ class PreparedPart:
 def prepare(part: Part, spec: Preprocessing) -> PreparedPart:
     """Prepare a part. Raises FrameError for a depth map with unusable values."""
     inputs = part.inputs(spec)
-    levels = grey_levels(inputs["image"][0]) if "image" in inputs else None
+    levels = grey_levels(inputs["image"][0], spec.looked_at) if "image" in inputs else None
     return PreparedPart(inputs, levels, "foreground" not in inputs or bool(inputs["foreground"].any()))

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ast_edge.errors import ModelError
-from ast_edge.model.roi import Roi
+from ast_edge.model.roi import Mask, Roi
 from ast_edge.model.seal import canonical_digest, seal_holds, sealed
 from ast_edge.wording import first_problem
 
@@ -86,6 +86,11 @@ class Preprocessing(_Strict):
                 raise ValueError("roi belongs to mode rgb, and only to it")
             self.roi.places(self.image_size, self.map_size)
         return self
+
+    @property
+    def looked_at(self) -> Mask | None:
+        """The pixels of the network's picture that count, bool [S,S]; None: all."""
+        return None if self.roi is None else self.roi.pixels(self.image_size)
 
     @property
     def places(self) -> int:

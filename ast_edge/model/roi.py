@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -37,17 +38,8 @@ class Roi(BaseModel):
         return cls(inside=base64.b64encode(np.packbits(pixels).tobytes()).decode(), fill=fill)
 
     def pixels(self, size: int) -> Mask:
-        """Return the mask bool [size,size]. Raises ValueError when it is of another size, or empty."""
-        try:
-            packed = base64.b64decode(self.inside, validate=True)
-        except binascii.Error as exc:
-            raise ValueError(f"is not base64 ({exc})") from exc
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-        if len(packed) != -(-(size**2) // 8) or bits[size**2 :].any():
-            raise ValueError(f"is not the mask of a picture of {size}x{size} pixels")
-        if not bits.any():
-            raise ValueError("marks no pixel to look at")
-        return bits[: size**2].reshape(size, size).astype(np.bool_)
+        """Return the mask bool [size,size], read-only. ValueError when it is of another size, or empty."""
+        return _unpacked(self.inside, size)
 
     def places(self, size: int, grid: int) -> Mask:
         """Return bool [grid,grid]: the places of a map that have a pixel inside, of a picture [size,size].
@@ -59,3 +51,19 @@ class Roi(BaseModel):
         step = size // grid
         blocks = self.pixels(size).reshape(grid, step, grid, step)
         return np.asarray(blocks.any(axis=(1, 3)), np.bool_)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(text: str, size: int) -> Mask:
+    try:
+        packed = base64.b64decode(text, validate=True)
+    except binascii.Error as exc:
+        raise ValueError(f"is not base64 ({exc})") from exc
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+    if len(packed) != -(-(size**2) // 8) or bits[size**2 :].any():
+        raise ValueError(f"is not the mask of a picture of {size}x{size} pixels")
+    if not bits.any():
+        raise ValueError("marks no pixel to look at")
+    pixels = bits[: size**2].reshape(size, size).astype(np.bool_)
+    pixels.flags.writeable = False  # shared through the cache
+    return pixels

@@ -90,7 +90,9 @@ def judge_good_parts(network: AstNetwork, making: Making, samples: Sequence[Samp
                 outputs.score.tolist(), outputs.anomaly_map.max(axis=(1, 2)).tolist(), pictures, strict=True
             ):
                 name = printable(samples[len(judged)].name)
-                levels = None if picture is None else grey_levels(picture)
+                levels = (
+                    None if picture is None else grey_levels(picture, making.config.preprocessing.looked_at)
+                )
                 judged.append(JudgedPart(part=name, score=score, map_maximum=maximum, levels=levels))
             shown.advance(len(outputs.score))
     return judged

@@ -30,23 +30,38 @@ DepthSettings read_depth(Reader reader) {
     return depth;
 }
 
-// Where the network looks is in its graph: the mask, a bit for each pixel in base64, is only validated.
-void check_roi(Reader reader, int image_size) {
-    const std::string inside = reader.text("inside");
-    const std::size_t pixels = static_cast<std::size_t>(image_size) * static_cast<std::size_t>(image_size);
-    const std::size_t bytes = (pixels + 7) / 8;
-    const std::size_t end =
-        inside.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
-    const std::size_t letters = std::min(end, inside.size());
-    if (letters != (bytes * 8 + 5) / 6 || inside.size() != (bytes + 2) / 3 * 4 ||
-        inside.find_first_not_of('=', letters) != std::string::npos)
+constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// The first `count` bits of a text in base64, a byte each; nothing if it has other letters or another length.
+std::vector<unsigned char> bits_of(const std::string& text, std::size_t count) {
+    const std::size_t bytes = (count + 7) / 8, letters = (bytes * 8 + 5) / 6;
+    if (text.size() != (bytes + 2) / 3 * 4 || text.find_first_not_of('=', letters) != std::string::npos) return {};
+    std::vector<unsigned char> bits(letters * 6);
+    for (std::size_t i = 0; i < letters; ++i) {
+        const std::size_t value = kBase64.find(text[i]);
+        if (value == std::string_view::npos) return {};
+        for (std::size_t bit = 0; bit < 6; ++bit)
+            bits[6 * i + bit] = static_cast<unsigned char>(value >> (5 - bit) & 1U);
+    }
+    if (std::any_of(bits.begin() + static_cast<std::ptrdiff_t>(count), bits.end(), [](int bit) { return bit != 0; }))
+        return {};
+    bits.resize(count);
+    return bits;
+}
+
+// What replaces the pixels outside is in the graph: only the levels of a frame need the mask here.
+std::vector<unsigned char> read_roi(Reader reader, int image_size) {
+    const auto size = static_cast<std::size_t>(image_size);
+    std::vector<unsigned char> looked_at = bits_of(reader.text("inside"), size * size);
+    if (looked_at.empty())
         throw JsonProblem{reader.path("inside"), "expected the mask of the network's picture, in base64"};
-    if (inside.find_first_not_of("A=") == std::string::npos)
+    if (std::find(looked_at.begin(), looked_at.end(), 1) == looked_at.end())
         throw JsonProblem{reader.path("inside"), "marks no pixel to look at"};
     for (const double level : reader.numbers("fill", 3, 3))
         if (!(level >= 0 && level <= 255) || level != std::floor(level))
             throw JsonProblem{reader.path("fill"), "expected three whole numbers from 0 to 255"};
     reader.done();
+    return looked_at;
 }
 
 Preprocessing read_preprocessing(Reader reader) {
@@ -61,7 +76,7 @@ Preprocessing read_preprocessing(Reader reader) {
         if (spec.depth) throw JsonProblem{reader.path("roi"), "belongs to mode rgb, and only to it"};
         if (spec.image_size % spec.map_size)
             throw JsonProblem{reader.path("roi"), "the map does not divide the picture"};
-        check_roi(reader.object("roi"), spec.image_size);
+        spec.looked_at = read_roi(reader.object("roi"), spec.image_size);
     }
     reader.done();
     return spec;

@@ -27,6 +27,7 @@ struct Preprocessing {
     std::optional<Crop> crop;
     int image_size = 0, map_size = 0;
     std::optional<DepthSettings> depth;
+    std::vector<unsigned char> looked_at;  // of the picture [S,S], 1 or 0 for each pixel; empty: all of it
 };
 
 struct Range {

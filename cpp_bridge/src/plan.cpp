@@ -56,6 +56,12 @@ Launch columns_launch(int size, int taps) {
             {"image_rows", "image_y_first", "image_y_weights", taps, size, kColumnTile, kFixedPointBits, "image"}};
 }
 
+Launch levels_launch(const Preprocessing& spec) {
+    const std::array<unsigned, 3> grid{static_cast<unsigned>(spec.image_size), 1, 1};
+    if (spec.looked_at.empty()) return {"ast_edge_levels", grid, 4 * kLaneBytes, {"image", spec.image_size, "levels"}};
+    return {"ast_edge_levels_inside", grid, 4 * kLaneBytes, {"image", "image_looked_at", spec.image_size, "levels"}};
+}
+
 void add_image(Plan& plan, const FrameLayout& layout, const Preprocessing& spec) {
     const Crop crop = region(spec.crop, layout.width, layout.height);
     const int size = spec.image_size;
@@ -63,8 +69,8 @@ void add_image(Plan& plan, const FrameLayout& layout, const Preprocessing& spec)
     plan.launches.push_back({"ast_edge_set", {1, 1, 1}, 0, {"levels", 8, 0}});  // 4 uint64 are 8 words
     plan.launches.push_back(rows_launch(layout, crop, across));
     plan.launches.push_back(columns_launch(size, down.taps));
-    plan.launches.push_back(
-        {"ast_edge_levels", {static_cast<unsigned>(size), 1, 1}, 4 * kLaneBytes, {"image", size, "levels"}});
+    plan.launches.push_back(levels_launch(spec));
+    if (!spec.looked_at.empty()) plan.constants.push_back(constant("image_looked_at", spec.looked_at));
     plan.constants.push_back(constant("image_x_first", across.first));
     plan.constants.push_back(constant("image_x_weights", across.weights));
     plan.constants.push_back(constant("image_y_first", down.first));

@@ -29,7 +29,8 @@ struct Cell {  // the storage of a kernel argument
 // Buffers and arguments for parts of one layout.
 class Preparer::Prepared {
 public:
-    Prepared(const Layouts& layouts, const Preprocessing& spec) : layouts(layouts), plan_(plan_part(layouts, spec)) {
+    Prepared(const Layouts& layouts, const Preprocessing& spec)
+        : layouts(layouts), counts(counts_of(spec)), plan_(plan_part(layouts, spec)) {
         for (const auto* buffers : {&plan_.constants, &plan_.workspace, &plan_.outputs})
             for (const Buffer& buffer : *buffers)
                 if (!is_input(buffer.name)) add(buffer);
@@ -53,6 +54,7 @@ public:
     const void* address(const std::string& name) const { return memory_.at(name).data(); }
 
     const Layouts layouts;
+    const Counts counts;
 
 private:
     struct Call {
@@ -99,7 +101,7 @@ Inputs Preparer::prepare(const Part& part, const Targets& targets) {
     if (part.layouts.frame) {
         std::uint64_t sums[4];
         std::memcpy(sums, prepared.address("levels"), sizeof sums);
-        inputs.levels = levels_from_sums(sums, spec_.image_size);
+        inputs.levels = levels_from_sums(sums, prepared.counts);
     }
     return inputs;
 }

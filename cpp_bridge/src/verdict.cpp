@@ -38,12 +38,26 @@ double p_value(double score, const Manifest& manifest) {
 
 }  // namespace
 
-GreyLevels levels_from_sums(const std::uint64_t* sums, int size) {
-    const double count = static_cast<double>(size) * size;
-    const double differences = std::max(static_cast<double>(size) * (size - 1), 1.0);
+Counts counts_of(const Preprocessing& spec) {
+    const auto size = static_cast<std::uint64_t>(spec.image_size);
+    const std::vector<unsigned char>& counted = spec.looked_at;
+    if (counted.empty()) return {size * size, 2 * size * (size - 1)};
+    Counts counts{0, 0};
+    for (std::size_t at = 0; at < counted.size(); ++at) {
+        if (counted[at] == 0) continue;
+        const bool below = at + size < counted.size() && counted[at + size] != 0;
+        const bool right = (at + 1) % size != 0 && counted[at + 1] != 0;
+        counts.pixels += 1;
+        counts.pairs += (below ? 1U : 0U) + (right ? 1U : 0U);
+    }
+    return counts;
+}
+
+GreyLevels levels_from_sums(const std::uint64_t* sums, const Counts& counts) {
+    const auto count = static_cast<double>(counts.pixels);
+    const double differences = std::max(static_cast<double>(counts.pairs), 1.0) / 2;
     // Exact: with pictures up to 16384 pixels on a side the products have up to 85 bits.
-    const Wide pixels = Wide(size) * Wide(size);
-    const auto spread = static_cast<double>(pixels * Wide(sums[1]) - Wide(sums[0]) * Wide(sums[0]));
+    const auto spread = static_cast<double>(Wide(counts.pixels) * Wide(sums[1]) - Wide(sums[0]) * Wide(sums[0]));
     return {static_cast<double>(sums[0]) / count / 3, std::sqrt(spread) / count / 3,
             std::sqrt(static_cast<double>(sums[2] + sums[3]) / differences) / 3};
 }

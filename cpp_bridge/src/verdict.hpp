@@ -38,8 +38,15 @@ struct Inspection {
     Stages stages;
 };
 
+// How many pixels of the network's picture count, and how many pairs of neighbours, below and to the right.
+struct Counts {
+    std::uint64_t pixels, pairs;
+};
+
+Counts counts_of(const Preprocessing& spec);
+
 // From the sum of the channels' sum, the sum of its squares, and its squared differences down and to the right.
-GreyLevels levels_from_sums(const std::uint64_t* sums, int size);
+GreyLevels levels_from_sums(const std::uint64_t* sums, const Counts& counts);
 
 // Describes why a frame of this size cannot be judged; empty if it can.
 std::string why_unfit(const Manifest& manifest, int width, int height, const std::optional<GreyLevels>& levels,

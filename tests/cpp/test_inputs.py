@@ -16,6 +16,7 @@ from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
 from ast_edge.frames.preprocess import image_input
 from ast_edge.model.manifest import Crop, DepthPreprocessing, Mode, Preprocessing
 from ast_edge.model.onnx_file import write_model_file
+from ast_edge.model.roi import Roi
 from tests.tiny import tiny_manifest, tiny_network, tiny_spec
 
 WIDTH, HEIGHT = 62, 46
@@ -30,6 +31,11 @@ def model_of(folder: Path, mode: Mode, preprocessing: Preprocessing) -> Path:
     target = folder / "model.onnx"
     write_model_file(target, network, tiny_manifest(spec, network), None)
     return target
+
+
+def roi_of(size: int) -> Roi:
+    """A mask of random pixels."""
+    return Roi.of(np.random.default_rng(size).random((size, size)) < 0.8, (0, 0, 0))
 
 
 def prepared(build: Path, model: Path, part: dict[str, Any], shape: tuple[int, int]) -> bytes:
@@ -60,15 +66,18 @@ def random_frame(colour: Colour, rng: np.random.Generator) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("crop", CROPS, ids=["whole", "crop"])
 @pytest.mark.parametrize("size", [5, 41, 100, 128])
 @pytest.mark.parametrize("colour", COLOURS)
-def test_pictures(build: Path, tmp_path: Path, colour: Colour, size: int, crop: Crop | None) -> None:
-    spec = Preprocessing(image_size=size, map_size=2, crop=crop)
+@pytest.mark.parametrize("masked", [False, True], ids=["everything", "mask"])
+def test_pictures(
+    build: Path, tmp_path: Path, colour: Colour, size: int, crop: Crop | None, masked: bool
+) -> None:
+    spec = Preprocessing(image_size=size, map_size=1, crop=crop, roi=roi_of(size) if masked else None)
     frame = random_frame(colour, np.random.default_rng(size))
     model = model_of(tmp_path, "rgb", spec)
     found = prepared(build, model, {"frame": frame, "colour": colour}, (WIDTH, HEIGHT))
     expected = image_input(frame, colour, spec)
     assert found[: expected.nbytes] == expected.tobytes()
     levels = np.frombuffer(found[expected.nbytes :], np.float64)
-    np.testing.assert_allclose(levels, grey_levels(expected), rtol=1e-12)
+    np.testing.assert_allclose(levels, grey_levels(expected, spec.looked_at), rtol=1e-12)
 
 
 @pytest.mark.parametrize("crop", CROPS, ids=["whole", "crop"])

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ast_edge.cuda.plan import FrameLayout, Plan, plan_image
 from ast_edge.errors import FrameError
-from ast_edge.frames.levels import grey_levels, levels_from_sums
+from ast_edge.frames.levels import Counts, grey_levels, levels_from_sums
 from ast_edge.frames.pixel_formats import COLOURS, Colour, frame_size
 from ast_edge.frames.preprocess import image_input
 from ast_edge.model.manifest import Crop, Preprocessing
+from ast_edge.model.roi import Roi
 from tests.cuda.host import Host
 from tests.frames.test_pixel_formats import camera_frame
 
@@ -49,8 +50,8 @@ def check_against_reference(
     expected = image_input(frame, colour, spec)
     np.testing.assert_array_equal(outputs["image"].reshape(expected.shape), expected)
     assert outputs["status"].view(np.int32) == [0]
-    levels = levels_from_sums(outputs["levels"].view(np.uint64), spec.image_size)
-    np.testing.assert_allclose(levels, grey_levels(expected), rtol=1e-9, atol=1e-6)
+    sums, counts = outputs["levels"].view(np.uint64), Counts.of(spec.image_size, spec.looked_at)
+    assert levels_from_sums(sums, counts) == grey_levels(expected, spec.looked_at)
     assert all(launch.shared_bytes <= MAX_SHARED_BYTES for launch in plan.launches)
 
 
@@ -77,6 +78,18 @@ def test_threads_of_a_block_work_together(
     spec = Preprocessing(image_size=size, map_size=1)
     frame = camera_frame(colour, width, height, seed)
     check_against_reference(host, frame, colour, spec, gap=0, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@settings(max_examples=30)
+@given(size=st.integers(1, 300), share=st.floats(0.05, 1.0), seed=SEEDS)
+def test_levels_of_the_pixels_looked_at_equal_the_reference(
+    host: Host, threads: int, size: int, share: float, seed: int
+) -> None:
+    mask = np.random.default_rng(seed).random((size, size)) < share
+    mask[0, 0] = True
+    spec = Preprocessing(image_size=size, map_size=1, roi=Roi.of(mask, (0, 0, 0)))
+    check_against_reference(host, camera_frame("rgb", 31, 17, seed), "rgb", spec, gap=0, threads=threads)
 
 
 @pytest.mark.slow
@@ -126,7 +139,9 @@ def test_levels_from_sums_are_those_of_the_picture(size: int, seed: int, spread:
     grey = image.astype(np.int64).sum(axis=2)
     squares = [int((d**2).sum()) for d in (grey, np.diff(grey, axis=0), np.diff(grey, axis=1))]
     sums = np.array([int(grey.sum()), *squares], np.uint64)
-    np.testing.assert_allclose(levels_from_sums(sums, size), grey_levels(image), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(
+        levels_from_sums(sums, Counts.of(size)), grey_levels(image), rtol=1e-9, atol=1e-6
+    )
 
 
 def test_a_frame_of_another_size_than_the_crop_is_refused() -> None:

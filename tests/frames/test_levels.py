@@ -94,6 +94,28 @@ def test_a_dark_noisy_frame_is_a_fault_and_never_a_pass(tmp_path: Path) -> None:
         assert inspector.inspect(np.ascontiguousarray(good), colour="rgb").verdict != "fault"
 
 
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 20))
+def test_levels_of_the_pixels_looked_at_are_those_of_these_pixels(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture, other = rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    looked_at = rng.random((size, size)) < 0.5
+    looked_at[:2, :2] = True
+    found = grey_levels(picture, looked_at)
+    assert grey_levels(np.where(looked_at[..., None], picture, other), looked_at) == found
+    grey = picture.astype(np.float64).mean(axis=2)[looked_at]
+    assert found[:2] == pytest.approx((grey.mean(), grey.std()), rel=1e-9, abs=1e-6)
+    assert grey_levels(picture, np.ones((size, size), np.bool_)) == grey_levels(picture)
+
+
+def test_sharpness_takes_no_difference_across_the_border_of_a_mask() -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:, 4:] = 200
+    left = np.zeros((8, 8), np.bool_)
+    left[:, :4] = True
+    assert grey_levels(picture, left) == (0, 0, 0)
+    assert grey_levels(picture).sharpness > 0
+
+
 def test_nothing_spins_after_the_grey_levels_are_taken() -> None:
     """In a process of its own: threads of another library would be counted here too."""
     code = (

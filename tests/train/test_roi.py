@@ -148,6 +148,7 @@ def test_what_lies_outside_leaves_no_trace_in_training(
     found, expected = Run(run).spec(), Run(masked_run).spec()
     assert found.threshold == expected.threshold
     assert found.preprocessing == expected.preprocessing
+    assert found.trained == expected.trained
 
 
 def test_without_the_mask_the_same_noise_is_an_anomaly(rgb_run: Path, product: Path) -> None:

@@ -74,7 +74,11 @@ private:
 };
 
 Slot::Slot(const Wiring& wiring, const Kernels& kernels, std::unique_ptr<Execution> execution)
-    : wiring_(wiring), kernels_(kernels), execution_(std::move(execution)), events_(kEvents) {
+    : wiring_(wiring),
+      counts_(counts_of(wiring.preprocessing)),
+      kernels_(kernels),
+      execution_(std::move(execution)),
+      events_(kEvents) {
     const auto add = [&](const std::string& name, std::size_t bytes) {
         buffers_[name] = std::make_unique<DeviceBuffer>(bytes, true, wiring.integrated);
     };
@@ -109,7 +113,7 @@ Slot::Result Slot::result() const {
     if (buffers_.count("image") > 0) {
         std::uint64_t sums[4];
         std::memcpy(sums, buffers_.at("levels")->host(), sizeof sums);
-        result.levels = levels_from_sums(sums, wiring_.preprocessing.image_size);
+        result.levels = levels_from_sums(sums, counts_);
     }
     return result;
 }

@@ -55,6 +55,7 @@ private:
     Answer answer() const;
 
     const Wiring& wiring_;
+    const Counts counts_;
     const Kernels& kernels_;
     std::unique_ptr<Execution> execution_;
     Stream stream_;
