@@ -49,7 +49,7 @@ class Trunk(nn.Module):
 
     def look_at(self, roi: Roi, size: int) -> None:
         """Replace the pixels outside `roi` in pictures of `size` pixels from now on."""
-        self.inside = torch.from_numpy(roi.pixels(size)).float().view(1, 1, size, size)
+        self.inside = torch.tensor(roi.pixels(size), dtype=torch.float32).view(1, 1, size, size)
         self.fill = torch.tensor(roi.fill, dtype=torch.float32).view(1, 3, 1, 1)
 
     def features(self, image: Tensor) -> Tensor:
