@@ -109,6 +109,19 @@ def open_dataset(path: Path, *, mode: Mode, defective: Path | None = None, with_
     return _open_mvtec_ad(path, mode, kinds)
 
 
+def open_kinds(folder: Path) -> tuple[Sample, ...]:
+    """List the pictures of a folder like MVTec's `test`: of each kind in the subfolder of its name.
+
+    They lie directly in there, or in `rgb` in there. Raises DataError for a picture directly in `folder`, or
+    a subfolder without pictures.
+    """
+    found = []
+    for kind in _kinds(folder):
+        below = kind / "rgb"
+        found.append(_samples(_pictures(below if below.is_dir() else kind), kind.name))
+    return tuple(chain.from_iterable(found))
+
+
 def digest_of_part(sample: Sample, mode: Mode) -> str:
     """Return the SHA-256 of the inputs of `mode` of a part. Raises DataError like `load`."""
     files = [path for path in (sample.image, sample.xyz) if path is not None]
@@ -160,11 +173,15 @@ def load(sample: Sample, mode: Mode) -> LoadedSample:
     image = depth_m = None
     if mode != "depth":
         if sample.image is None:
-            raise DataError(f"{sample.name}: has no picture, which mode {mode} needs; train in mode depth.")
+            raise DataError(
+                f"{sample.name}: has no picture, which mode {mode} needs; add it, or use mode depth."
+            )
         image = read_image(sample.image)
     if mode != "rgb":
         if sample.xyz is None:
-            raise DataError(f"{sample.name}: has no xyz file, which mode {mode} needs; train in mode rgb.")
+            raise DataError(
+                f"{sample.name}: has no xyz file, which mode {mode} needs; add it, or use mode rgb."
+            )
         depth_m = read_xyz(sample.xyz)
     if sample.image is not None and sample.xyz is not None and mode == "rgbd":
         check_registered(sample.image, sample.xyz)

@@ -40,7 +40,7 @@ FLOORS = (
     *("ast_edge.line.tables",),
     *("ast_edge.line.audit", "ast_edge.line.watching", "ast_edge.line.station", "ast_edge.line.web"),
     *("ast_edge.line.examples", "ast_edge.line.service", "ast_edge.line.collect", "ast_edge.line"),
-    *("ast_edge.doctor", "ast_edge.latency"),
+    *("ast_edge.doctor", "ast_edge.latency", "ast_edge.compare"),
     *("ast_edge.train", "ast_edge.train.report", "ast_edge_export", "ast_edge.cli", "ast_edge.__main__"),
     *("benchmarks.common", "benchmarks.accuracy", "benchmarks.speed", "benchmarks.roofline"),
     *("benchmarks.gpu", "benchmarks.line", "benchmarks.peers", "benchmarks"),

@@ -143,9 +143,14 @@ def tiny_network(spec: ModelSpec, batch: int = 1) -> onnx.ModelProto:
     return model
 
 
-def write_tiny_model(folder: Path, mode: Mode = "rgb", *, batch: int = 1, name: str = "model") -> Path:
-    """Write `<name>.onnx` with manifest and embedded references, and the same references beside it."""
-    spec = tiny_spec(mode)
+def write_tiny_model(
+    folder: Path, mode: Mode = "rgb", *, batch: int = 1, name: str = "model", spec: ModelSpec | None = None
+) -> Path:
+    """Write `<name>.onnx` with manifest and embedded references, and the same references beside it.
+
+    `spec` is another than `tiny_spec(mode)`: another threshold, crop, or size of input and map alike.
+    """
+    spec = spec or tiny_spec(mode)
     network = folder / f"{name}.network.onnx"
     network.write_bytes(tiny_network(spec, batch).SerializeToString())
     references = _answer(network, tiny_inputs(spec), batch)

@@ -16,7 +16,16 @@ from typing import Annotated
 import typer
 
 from ast_edge import __version__
-from ast_edge.cli import archiving, auditing, benchmarking, collecting, doctoring, runtime, training
+from ast_edge.cli import (
+    archiving,
+    auditing,
+    benchmarking,
+    collecting,
+    comparing,
+    doctoring,
+    runtime,
+    training,
+)
 from ast_edge.cli import line as line_command
 from ast_edge.cli.help import App, every_help
 from ast_edge.cli.saying import echo
@@ -83,6 +92,7 @@ def _start(
 collecting.register(app)
 training.register(app)
 runtime.register(app)
+comparing.register(app)
 benchmarking.register(app)
 line_command.register(app)
 archiving.register(app)

@@ -75,7 +75,7 @@ def list_parts(
     from ast_edge.cli.archive_text import part_json, parts_table
     from ast_edge.line.archive.reading import ArchiveReader
 
-    query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
+    query = query_of(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
     with ArchiveReader(archive) as reader:
         parts = reader.newest(query, limit)
         total = len(parts) if len(parts) < limit else reader.count(query)
@@ -121,7 +121,7 @@ def export(
     from ast_edge.cli.archive_text import MISSING, export_parts
     from ast_edge.line.archive.reading import ArchiveReader
 
-    query = _query(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
+    query = query_of(verdict, since, until, recipe, run, external_id, with_picture=with_picture)
     with ArchiveReader(archive) as reader:
         parts = reader.newest(query, limit)
         total = len(parts) if len(parts) < limit else reader.count(query)
@@ -190,7 +190,7 @@ def _table(destination: str, name: str | None) -> Table:
     )
 
 
-def _query(
+def query_of(
     verdicts: list[str] | None,
     since: str | None,
     until: str | None,
@@ -200,6 +200,7 @@ def _query(
     *,
     with_picture: bool,
 ) -> Query:
+    """Return the filter that the options describe. UsageError for a verdict or time that is none."""
     from ast_edge.line.archive.reading import Query
 
     for verdict in verdicts or ():

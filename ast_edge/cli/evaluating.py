@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ast_edge.cli.runtime import BackendOption, DepthScale, MaxPixels
-from ast_edge.cli.saying import echo, say_choice
+from ast_edge.cli.saying import command_of, echo, say_choice
 from ast_edge.errors import BackendError, UsageError
 from ast_edge.files import printable, write_text
 from ast_edge.wording import install_hint
@@ -25,6 +24,12 @@ if TYPE_CHECKING:
     from ast_edge.verdict.acceptance import Limits
 
 DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Device of PyTorch.")]
+AcceptEscapes = Annotated[
+    float | None, typer.Option(metavar="PERCENT", help="Largest share of escapes to accept.")
+]
+AcceptFalseRejects = Annotated[
+    float | None, typer.Option(metavar="PERCENT", help="Largest share of false rejects to accept.")
+]
 Data = Annotated[
     Path,
     typer.Argument(
@@ -47,14 +52,8 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(metavar="RUN|MODEL", help="Compare with this one, on the same parts.")
     ] = None,
-    accept_escapes: Annotated[
-        float | None,
-        typer.Option(metavar="PERCENT", help="Largest share of escapes to accept."),
-    ] = None,
-    accept_false_rejects: Annotated[
-        float | None,
-        typer.Option(metavar="PERCENT", help="Largest share of false rejects to accept."),
-    ] = None,
+    accept_escapes: AcceptEscapes = None,
+    accept_false_rejects: AcceptFalseRejects = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", "--html", metavar="FILE", help="Write a report as one HTML file."),
@@ -107,7 +106,7 @@ def evaluate(
         opened = [_opened(stack, path, engine, data, defective) for path in models]
         limits.check({part.defect for part in opened[0].dataset.test})
         candidates = [_judged(one) for one in opened]
-        accepted = _written(candidates, limits, outputs, command_of(model, data, given))
+        accepted = _written(candidates, limits, outputs, command_of("evaluate", [model, data], given))
     if not accepted:
         raise typer.Exit(1)
 
@@ -190,15 +189,6 @@ def _written(
     if decision is not None:
         echo(decision.text)
     return decision is None or decision.accepted
-
-
-def command_of(model: Path, data: Path, given: Mapping[str, object]) -> str:
-    """Return the command that repeats an evaluation, with every option that was given."""
-    words = ["ast-edge", "evaluate", printable(model), printable(data)]
-    for option, value in given.items():
-        if value is not None:
-            words += [option, printable(value) if isinstance(value, Path) else str(value)]
-    return shlex.join(words)
 
 
 def need_training() -> None:

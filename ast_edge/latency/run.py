@@ -20,7 +20,7 @@ from ast_edge.latency.frames import FrameKind, made_part, parse_frame, read_kind
 from ast_edge.latency.result import ENGINE_STAGES, Candidate, ModelFacts, Ratio, Result, WarmUpFacts
 from ast_edge.latency.stopwatch import Limits, Part, Times, WarmUp, interleaved, measure, warm_up
 from ast_edge.machine.facts import facts
-from ast_edge.machine.watch import Surroundings, Watch
+from ast_edge.machine.watch import Load, Surroundings, Watch
 from ast_edge.model.engine_file import AnyModel, EngineFile
 from ast_edge.model.manifest import ModelSpec, Precision
 from ast_edge.model.onnx_file import read_model_file
@@ -71,7 +71,7 @@ def benchmark(model: Path, against: Path | None, asked: Asked) -> Result:
             else:
                 inspectors, parts = [each.inspector for each in opened], [each.part for each in opened]
                 times, blocks = interleaved(inspectors, parts, asked.limits)
-                ratio = _ratio(*blocks)
+                ratio = ratio_of(*blocks)
         # Power of two alternating models cannot be separated, nor power drawn between the counted parts.
         seen = watch.seen(len(times[0].total_ms) if against is None else None, gpu=_on_gpu(opened))
         candidates = [
@@ -167,7 +167,8 @@ def _precision(file: AnyModel) -> str:
     return file.info.build.precision if isinstance(file, EngineFile) else file.manifest.precision
 
 
-def _ratio(first: Sequence[float], other: Sequence[float]) -> Ratio:
+def ratio_of(first: Sequence[float], other: Sequence[float]) -> Ratio:
+    """Return the ratio of one model's time to another's, by the medians of their blocks."""
     ratios = np.array(first) / np.array(other)
     return Ratio(
         median=round(float(np.median(ratios)), 4),
@@ -183,13 +184,19 @@ def _warnings(candidates: Sequence[Candidate], seen: Surroundings) -> list[str]:
         for each in candidates
         if not each.warm_up.settled
     ]
-    load = seen.load
-    limit = min(_MUCH_LOAD * load.cores, _MOST_OF_ONE)
-    if load.other_cores is not None and load.other_cores > limit:
-        found.append(
-            f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile; an idle "
-            "machine is faster"
-        )
+    if said := load_warning(seen.load):
+        found.append(said)
     if seen.throttled:
         found.append(f"clocks were throttled by {', '.join(seen.throttled)}")
     return found
+
+
+def load_warning(load: Load) -> str | None:
+    """Say how busy other programs were, if they were busy enough to disturb a measurement."""
+    limit = min(_MUCH_LOAD * load.cores, _MOST_OF_ONE)
+    if load.other_cores is None or load.other_cores <= limit:
+        return None
+    return (
+        f"other programs kept {load.other_cores:.2f} of {load.cores} processors busy meanwhile; an idle "
+        "machine is faster"
+    )
