@@ -100,6 +100,24 @@ def accuracy_table() -> str:
     return markdown_table(head, rows)
 
 
+def memories_table() -> str:
+    """Format the presets beside what they were with one memory each, seed 0."""
+    rows = []
+    for row, data in ((row, data) for row in ("balanced", "nano") for data in DATA):
+        folder = data or "cable_gland"
+        both = (
+            _load(f"kept/accuracy_one_memory/{folder}/{row}_rgb_0.json"),
+            _load(str(Path("accuracy", data, f"{row}_rgb_0.json"))),
+        )
+        cells = [
+            f"{_percent(figures['image_auroc'])} / {_percent(figures['escape_at_false_reject']['5'])}"
+            for figures in (found[0]["figures"]["pytorch"] for found in both)
+        ]
+        gmac = (f"{found[0]['size']['gmac']:.2f}" for found in both)
+        rows.append((row, DATA[data], *gmac, *cells))
+    return markdown_table(("preset", "parts", "GMAC: before", "now", "before", "now"), rows)
+
+
 def thresholds_table() -> str:
     """Format thresholds from held-out parts beside those from every good part."""
     content = json.loads((RESULTS / "thresholds.json").read_text("utf-8"))
@@ -285,6 +303,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "roofline": roofline_tables.cpu_table,
     "boards": roofline_tables.board_table,
     "accuracy": accuracy_table,
+    "memories": memories_table,
     "thresholds": thresholds_table,
     "earlier": earlier_table,
     "study": study_table,
