@@ -72,13 +72,16 @@ class PatchMemory(nn.Module):
 
         `parts` [P] tells which part each place belongs to.
         """
-        std = pool.std(dim=0)
-        self.mean.copy_(pool.mean(dim=0).view_as(self.mean))
-        self.std.copy_(std.clamp(min=max(STD_FLOOR * float(std.median()), 1e-6)).view_as(self.std))
-        described = (pool - self.mean.flatten()) / self.std.flatten()
+        # Where `pool` is, which is the processor's memory, wherever the network is.
+        mean, std = pool.mean(dim=0), pool.std(dim=0)
+        std = std.clamp(min=max(STD_FLOOR * float(std.median()), 1e-6))
+        described = (pool - mean) / std
         if self.whitened:
-            self.whitening.copy_(_whitening(described, len(self.whitening))[:, :, None, None])
-            described = described @ self.whitening[:, :, 0, 0].T
+            rows = _whitening(described, len(self.whitening))
+            self.whitening.copy_(rows[:, :, None, None])
+            described = described @ rows.T
+        self.mean.copy_(mean.view_as(self.mean))
+        self.std.copy_(std.view_as(self.std))
         chosen = coreset(described, len(self.patches), seed)
         spread = spreads(described, parts, chosen)
         # Fewer patches than there is room for: the first again, which changes no distance.
