@@ -57,12 +57,12 @@ class PatchMemory(nn.Module):
         """Distances of all places, never negative."""
         x = self._described((joined(stages) - self.mean) / self.std)
         # |x - m|^2 / s = |x|^2 / s - 2 x.m / s + |m|^2 / s: a convolution, every patch a filter of one place.
-        patches = torch.cat([-2 * self.patches, torch.ones_like(self.patches[:, :1])], dim=1)
-        scale = self.spread * self.patches.shape[1]
+        products = -2 / self.patches.shape[1] * self.patches
+        patches = torch.cat([products, torch.ones_like(products[:, :1])], dim=1)
         squares = F.conv2d(
-            torch.cat([x, x.square().sum(dim=1, keepdim=True)], dim=1),
-            (patches / scale[:, None])[:, :, None, None],
-            self.patches.square().sum(dim=1) / scale,
+            torch.cat([x, x.square().mean(dim=1, keepdim=True)], dim=1),
+            (patches / self.spread[:, None])[:, :, None, None],
+            self.patches.square().mean(dim=1) / self.spread,
         )
         return squares.amin(dim=1).clamp(min=0.0)
 
