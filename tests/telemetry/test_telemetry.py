@@ -123,15 +123,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("demo", "-o", "{new}", "--weights", "seeded"),
     "inspect": ("inspect", "{model}", "{product}/train/good/rgb", "--overlay", "{new}"),
     "calibrate": ("calibrate", "{model}", "{product}/test/good/rgb", "--dry-run"),
+    "compare": ("compare", "{model}", "{other}", "{product}", "--html", "{new}.html"),
     "verify": ("verify", "{model}"),
     "info": ("info", "{model}"),
     "build-engine": ("build-engine", "{model}"),
     "benchmark": ("benchmark", "{model}", "--duration", "1"),
     "run": ("run", "{line}/line.toml", "--check"),
+    "collect": ("collect", "{line}/line.toml", "-o", "{new}", "--parts", "3"),
     "doctor": ("doctor",),
     "archive list": ("archive", "list", "{line}/archive"),
     "archive show": ("archive", "show", "{line}/archive", "1"),
     "archive export": ("archive", "export", "{line}/archive", "{new}"),
+    "archive append": ("archive", "append", "{line}/archive", "{new}.csv"),
     "audit verify": ("audit", "verify", "{line}/audit.jsonl"),
 }
 # These end with an error on a machine without GPU, or for a part that there is not.
@@ -169,9 +172,17 @@ def broadcasts() -> set[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_looks_anything_up(  # noqa: PLR0917
-    name: str, watched: Watched, product: Path, rgb_run: Path, rgb_model: Path, line: Path, tmp_path: Path
+    name: str,
+    watched: Watched,
+    product: Path,
+    rgb_run: Path,
+    rgb_model: Path,
+    tiny_rgb: Path,
+    line: Path,
+    tmp_path: Path,
 ) -> None:
-    places = {"product": product, "run": rgb_run, "model": rgb_model, "line": line, "new": tmp_path / "new"}
+    places = {"product": product, "run": rgb_run, "model": rgb_model, "other": tiny_rgb, "line": line}
+    places["new"] = tmp_path / "new"
     words = [word.format(**places) for word in COMMANDS[name]]
     done = watched.command(*words, before=SHORT_DEMO if name == "demo" else "")
     assert "internal error" not in done.stderr
