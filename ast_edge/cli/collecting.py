@@ -34,11 +34,12 @@ def collect(
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float,
+        float | None,
         typer.Option(
-            metavar="FRACTION", help="Fraction of good parts that may be rejected; decides what is enough."
+            metavar="FRACTION",
+            help="Fraction of good parts that may be rejected; decides what is enough [0.01].",
         ),
-    ] = 0.01,
+    ] = None,
     min_free_gb: Annotated[
         float,
         typer.Option(metavar="GB", min=0.0, help="Stop before less of the disk is free (GB, 10^9 bytes)."),
@@ -53,12 +54,13 @@ def collect(
     from ast_edge.line.collect.collecting import Wish
     from ast_edge.line.collect.collecting import collect as run
     from ast_edge.line.service.config import read_collect_config
+    from ast_edge.verdict.threshold import USUAL_FALSE_REJECT_RATE
 
     wish = Wish(
         folder=output,
         parts=parts,
         label=label,
-        false_reject_rate=false_reject_rate,
+        false_reject_rate=USUAL_FALSE_REJECT_RATE if false_reject_rate is None else false_reject_rate,
         min_free_gb=min_free_gb,
     )
     found = run(read_collect_config(config), wish)

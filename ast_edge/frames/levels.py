@@ -57,7 +57,7 @@ def grey_levels(image: NDArray[np.uint8], looked_at: NDArray[np.bool_] | None = 
         both_down, both_right = _both_looked_at(looked_at)
         total, down, right = total[looked_at], down[both_down], right[both_right]
     squares = (_sum_of_squares(values) for values in (total, down, right))
-    return levels_from_sums((int(total.sum()), *squares), Counts.of(len(image), looked_at))
+    return levels_from_sums((int(total.sum()), *squares), Counts(total.size, down.size + right.size))
 
 
 def levels_from_sums(sums: Iterable[SupportsInt], counts: Counts) -> GreyLevels:

@@ -85,9 +85,9 @@ class PatchMemory(nn.Module):
         chosen = coreset(described, len(self.patches), seed)
         spread = spreads(described, parts, chosen)
         # Fewer patches than there is room for: the first again, which changes no distance.
-        again = [0] * (len(self.patches) - len(chosen))
-        self.patches.copy_(described[chosen + [chosen[0]] * len(again)])
-        self.spread.copy_(spread[[*range(len(chosen)), *again]])
+        at = [*range(len(chosen)), *[0] * (len(self.patches) - len(chosen))]
+        self.patches.copy_(described[chosen][at])
+        self.spread.copy_(spread[at])
 
     def _described(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.whitening) if self.whitened else x
